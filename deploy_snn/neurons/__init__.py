@@ -1,0 +1,31 @@
+"""BindsNET's neuron models as torch modules with explicit state: ``s, state = neuron(x, state)``."""
+
+from deploy_snn.neurons.adaptive import AdaptiveLIFNodes, DiehlAndCookNodes
+from deploy_snn.neurons.csrm import CSRMNodes
+from deploy_snn.neurons.integrate_and_fire import IFNodes
+from deploy_snn.neurons.izhikevich import IzhikevichNodes
+from deploy_snn.neurons.leaky import BoostedLIFNodes, CurrentLIFNodes, LIFNodes
+from deploy_snn.neurons.nodes import Nodes, keywords
+from deploy_snn.neurons.program import NeuronProgram
+from deploy_snn.neurons.registry import NEURONS, find_neuron
+from deploy_snn.neurons.srm0 import SRM0Nodes
+from deploy_snn.neurons.stateless import Input, McCullochPitts
+
+__all__ = [
+    "NEURONS",
+    "AdaptiveLIFNodes",
+    "BoostedLIFNodes",
+    "CSRMNodes",
+    "CurrentLIFNodes",
+    "DiehlAndCookNodes",
+    "IFNodes",
+    "Input",
+    "IzhikevichNodes",
+    "LIFNodes",
+    "McCullochPitts",
+    "NeuronProgram",
+    "Nodes",
+    "SRM0Nodes",
+    "find_neuron",
+    "keywords",
+]

@@ -1,0 +1,40 @@
+"""The response and refractory kernels of the cumulative spike response model, by BindsNET's names.
+
+Each is a function of the time ``t`` since the event, in ms, and of the time constant ``tau``, in ms; equations as in
+Gerstner & van Hemmen 1992 (doi:10.1088/0954-898X_3_2_004) and, for AlphaKernelSLAYER, Shrestha & Orchard 2018.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from deploy_snn.errors import InvalidInput
+
+Kernel = Callable[[Tensor, Tensor], Tensor]
+
+RESPONSE: dict[str, Kernel] = {
+    "AlphaKernel": lambda t, tau: (1 / tau**2) * t * torch.exp(-t / tau),
+    "AlphaKernelSLAYER": lambda t, tau: (1 / tau) * t * torch.exp(1 - t / tau),
+    "LaplacianKernel": lambda t, tau: (1 / (2 * tau)) * torch.exp(-torch.abs(t) / tau),
+    "ExponentialKernel": lambda t, tau: (1 / tau) * torch.exp(-t / tau),
+    "RectangularKernel": lambda t, tau: torch.where(t <= tau, 1 / (2 * tau), 0.0),
+    "TriangularKernel": lambda t, tau: torch.where(t <= tau, (1 - t / tau) / tau, 0.0),
+}
+
+REFRACTORY: dict[str, Kernel] = {"EtaKernel": lambda t, tau: -torch.exp(-t / tau)}
+
+
+def pick(kernels: dict[str, Kernel], name: str) -> Kernel:
+    """A kernel by its name. Raises InvalidInput with the names there are."""
+    if name not in kernels:
+        raise InvalidInput(f"there is no kernel '{name}'; there is {', '.join(kernels)}")
+    return kernels[name]
+
+
+def samples(window: float, dt: float) -> int:
+    """How many steps of ``dt`` a window of so many ms holds: ``ceil(window / dt)``, but for rounding."""
+    if not 0 < window < math.inf:
+        raise InvalidInput(f"a window of {window} ms: expected a finite length greater than 0")
+    return math.ceil(round(window / dt, 6))

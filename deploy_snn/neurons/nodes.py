@@ -1,0 +1,250 @@
+"""The base of all neurons: parameters as buffers, state as data, traces and summed input after each class's own step."""
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, TypedDict, Unpack
+
+import torch
+from torch import Tensor, nn
+from torch.jit import is_scripting  # type: ignore[attr-defined]
+
+from deploy_snn.contract import Contract, Role, TensorSpec, check_tensors
+from deploy_snn.errors import InvalidInput
+
+Number = float | int | Tensor
+"""A parameter: a number, a 0-d tensor, or a tensor that broadcasts to the neurons' shape."""
+
+DRIVE = TensorSpec(name="x", role=Role.DRIVE, unit="mV")
+NOISE = TensorSpec(name="noise", role=Role.NOISE, unit="uniform on [0, 1)")
+SPIKES = TensorSpec(name="s", role=Role.SPIKES, dtype="bool")
+TRACE = TensorSpec(name="trace", role=Role.STATE, initial="0")
+SUMMED = TensorSpec(name="summed", role=Role.STATE, initial="0", unit="mV")
+
+
+class NodesOptions(TypedDict, total=False):
+    """The keywords that every class takes besides its own."""
+
+    traces: bool
+    traces_additive: bool
+    tc_trace: Number
+    trace_scale: Number
+    sum_input: bool
+    learning: bool
+    dt: float
+
+
+class Nodes(nn.Module, ABC):
+    """A population of neurons: ``s, state = neuron(x, state)``, with ``noise`` third where the class is stochastic.
+
+    Args:
+        n: number of neurons. Give ``n``, or ``shape``, or both where ``prod(shape) == n``.
+        shape: the population's shape, ``[*shape]`` below.
+        traces: keep a spike trace as state ``trace`` ``[B, *shape]``.
+        traces_additive: a spike adds ``trace_scale`` to the trace; otherwise it sets the trace to 1.
+        tc_trace: time constant of the trace, in ms.
+        trace_scale: what a spike adds to an additive trace.
+        sum_input: sum the drive as it entered the membrane, as state ``summed`` ``[B, *shape]``.
+        learning: whether the adaptive classes move their ``theta``.
+        dt: length of a step, in ms.
+
+    Raises:
+        InvalidInput: for sizes that are missing or disagree, and for parameters that are NaN, do not broadcast to
+            ``shape``, or are not positive where they must be.
+
+    Parameters and the constants computed from them (``exp(-dt / tc)``, once, in float32) are buffers, so that they can
+    be set and load from a ``state_dict``. The models are those of BindsNET (Hazan et al. 2018,
+    doi:10.3389/fninf.2018.00089), as functions of an explicit state.
+    """
+
+    DRIVE: ClassVar[TensorSpec] = DRIVE
+    STATES: ClassVar[tuple[TensorSpec, ...]] = ()
+    ROUNDING: ClassVar[tuple[str, ...]] = ()
+
+    __jit_unused_properties__: ClassVar[list[str]] = ["contract"]
+    # TorchScript takes these for constants, and leaves the branches out that they rule out.
+    __constants__: ClassVar[list[str]] = [
+        "traces",
+        "traces_additive",
+        "sum_input",
+        "learning",
+        "stochastic",
+        "steps_without_input",
+        "shared_state",
+    ]
+
+    dt: Tensor
+    tc_trace: Tensor
+    trace_decay: Tensor
+    trace_scale: Tensor
+
+    def __init__(self, n: int | None = None, shape: Sequence[int] | None = None, **options: Unpack[NodesOptions]) -> None:
+        super().__init__()
+        unknown = options.keys() - NodesOptions.__annotations__.keys()
+        if unknown:
+            raise TypeError(
+                f"{type(self).__name__} has no keyword {sorted(unknown)}; it has {sorted(keywords(type(self)))}"
+            )
+        self.shape = _population(n, shape)
+        self.n = math.prod(self.shape)
+        self.traces = bool(options.get("traces", False))
+        self.traces_additive = bool(options.get("traces_additive", False))
+        self.sum_input = bool(options.get("sum_input", False))
+        self.learning = bool(options.get("learning", True))
+        self.stochastic = False
+        self.steps_without_input = False
+        self.shared_state = ""  # the one state that the rows of a batch share, if any
+        self._checked: object = None
+        self.hold("dt", options.get("dt", 1.0), positive=True)
+        if self.dt.dim() != 0 or not self.dt.isfinite():
+            raise InvalidInput(f"dt={self.dt.tolist()}: expected one finite number of ms for all neurons")
+        self.hold("trace_scale", options.get("trace_scale", 1.0))
+        self.hold_decay("tc_trace", options.get("tc_trace", 20.0), "trace_decay")
+
+    def hold(self, name: str, value: Number, *, positive: bool = False) -> None:
+        """Keep a parameter as a float32 buffer of its own. Raises InvalidInput if it cannot serve as one."""
+        given = f"{type(self).__name__}({name}={value if not isinstance(value, Tensor) else list(value.shape)})"
+        try:
+            tensor = torch.as_tensor(value).detach().to(torch.float32, copy=True)
+        except (TypeError, ValueError, RuntimeError):
+            raise InvalidInput(f"{given}: expected a number or a tensor") from None
+        try:
+            fits = tensor.expand(self.shape).shape == self.shape
+        except RuntimeError:
+            fits = False
+        if not fits:
+            raise InvalidInput(f"{given}: a tensor here must broadcast to the neurons' shape {list(self.shape)}")
+        if tensor.isnan().any():
+            raise InvalidInput(f"{given}: NaN")
+        if positive and not (tensor > 0).all():
+            raise InvalidInput(f"{given}: must be greater than 0")
+        self.register_buffer(name, tensor)
+
+    def hold_decay(self, name: str, tc: Number, decay: str) -> None:
+        """Keep a time constant in ms, and the factor ``exp(-dt / tc)`` by which it shrinks a value each step."""
+        self.hold(name, tc, positive=True)
+        self.register_buffer(decay, torch.exp(-self.dt / self.get_buffer(name)))
+
+    @property
+    def contract(self) -> Contract:
+        """The records of every tensor that a step takes and gives, with this population's shape."""
+        tensors = [self.DRIVE, *((NOISE,) if self.stochastic else ()), *self.own_states()]
+        tensors += [spec for spec, on in ((TRACE, self.traces), (SUMMED, self.sum_input)) if on]
+        return Contract(
+            dt=float(self.dt),
+            tensors=tuple(self.sized(spec) for spec in (*tensors, SPIKES)),
+            rounding=self.ROUNDING,
+        )
+
+    def own_states(self) -> tuple[TensorSpec, ...]:
+        """The records of the class's own states; fewer than ``STATES`` where an option freezes one."""
+        return self.STATES
+
+    def sized(self, spec: TensorSpec) -> TensorSpec:
+        """The record with this population's shape in it."""
+        return spec.over(self.shape)
+
+    @abstractmethod
+    def resting_state(self) -> dict[str, Tensor]:
+        """The class's own initial state, without a batch axis."""
+
+    @abstractmethod
+    def step(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """The class's own step: spikes, the drive as it entered the membrane, and the class's own next state."""
+
+    @abstractmethod
+    def crossing(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The two numbers that the spike's comparison sees in this step, value and threshold, each ``[B, *shape]``."""
+
+    @torch.jit.export
+    def initial_state(self, batch: int) -> dict[str, Tensor]:
+        """The state before the first step, for ``batch`` rows: ``[batch, *shape]``, but for states that rows share."""
+        if batch < 1:
+            raise ValueError(f"a batch of {batch}: it needs at least one row")
+        state: dict[str, Tensor] = {}
+        for name, value in self.resting_state().items():
+            if name == self.shared_state:
+                state[name] = value.clone()
+            else:
+                state[name] = value.expand([batch] + list(value.shape)).clone()
+        nothing = torch.zeros([batch] + list(self.shape), dtype=torch.float32, device=self.dt.device)
+        if self.traces:
+            state["trace"] = nothing
+        if self.sum_input:
+            state["summed"] = nothing.clone()
+        return state
+
+    def everywhere(self, value: Tensor) -> Tensor:
+        """A parameter at every neuron: ``[*shape]``."""
+        return value.expand(self.shape)
+
+    def forward(
+        self, x: Tensor | None, state: dict[str, Tensor], noise: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step of dt.
+
+        Args:
+            x: drive ``[B, *shape]``, float32.
+            state: what ``initial_state`` or the step before gave.
+            noise: ``[B, *shape]``, uniform on [0, 1), where the class is stochastic; otherwise left out.
+
+        Returns:
+            Spikes ``[B, *shape]``, bool, and the next state.
+
+        Raises:
+            InvalidInput: in eager mode, for a tensor that is missing, unknown, or of the wrong shape or type.
+        """
+        if x is None:
+            if not self.steps_without_input:
+                raise ValueError("x is missing: this class cannot step without a drive; write neuron(x, state)")
+            x = torch.zeros_like(state["v"])
+        if not is_scripting() and not torch.compiler.is_compiling():
+            self._check(x, state, noise)
+        s, entered, after = self.step(x, state, noise)
+        if self.traces:
+            trace = state["trace"] * self.trace_decay
+            if self.traces_additive:
+                # A sum picked where there is a spike, as trace + scale * s needs a cast and gives the same bits.
+                after["trace"] = torch.where(s, trace + self.trace_scale, trace)
+            else:
+                after["trace"] = torch.where(s, 1.0, trace)
+        if self.sum_input:
+            after["summed"] = state["summed"] + entered
+        return s, after
+
+    @torch.jit.unused
+    def _check(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> None:
+        inputs = {"x": x} if noise is None else {"x": x, "noise": noise}
+        seen = [self.learning, *((name, t.shape, t.dtype) for given in (inputs, state) for name, t in given.items())]
+        if seen == self._checked:  # the step before was given the same shapes
+            return
+        contract = self.contract
+        batch = check_tensors(contract.inputs, inputs, "input")
+        check_tensors(contract.states, state, "state", batch)
+        self._checked = seen
+
+
+def keywords(cls: type[Nodes]) -> dict[str, object]:
+    """Every keyword that a class takes, with its default where the signature shows one."""
+    found: dict[str, object] = dict.fromkeys(NodesOptions.__annotations__)
+    for owner in reversed(cls.__mro__):
+        if issubclass(owner, Nodes) and "__init__" in vars(owner):
+            parameters = list(inspect.signature(owner.__init__).parameters.values())[1:]
+            found |= {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
+    return found
+
+
+def _population(n: int | None, shape: Sequence[int] | None) -> tuple[int, ...]:
+    if shape is None:
+        if n is None:
+            raise InvalidInput("how many neurons? Give n=100, or shape=(10, 10)")
+        shape = (n,)
+    sizes = tuple(int(size) for size in shape)
+    if not sizes or any(size < 1 for size in sizes):
+        raise InvalidInput(f"shape {list(sizes)}: every size must be at least 1")
+    if n is not None and math.prod(sizes) != n:
+        raise InvalidInput(
+            f"n={n} and shape={list(sizes)} disagree: the shape has {math.prod(sizes)} neurons; give one of them"
+        )
+    return sizes

@@ -1,0 +1,37 @@
+"""One neuron class as a program."""
+
+import torch
+from torch import Tensor
+
+from deploy_snn.contract import Contract
+from deploy_snn.neurons.nodes import Nodes
+from deploy_snn.program import Program
+
+
+class NeuronProgram(Program):
+    """A population of neurons as ``{"s": spikes}, next_state = program({"x": drive}, state)``.
+
+    Where the class is stochastic, the inputs are ``{"x": drive, "noise": noise}``.
+    """
+
+    def __init__(self, neuron: Nodes) -> None:
+        super().__init__()
+        self.neuron = neuron
+
+    @property
+    def contract(self) -> Contract:
+        return self.neuron.contract
+
+    def forward(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        s, after = self.neuron(inputs["x"], state, self.noise(inputs))
+        return {"s": s}, after
+
+    def noise(self, inputs: dict[str, Tensor]) -> Tensor | None:
+        return inputs["noise"] if self.neuron.stochastic else None
+
+    @torch.jit.export
+    def initial_state(self, batch: int) -> dict[str, Tensor]:
+        return self.neuron.initial_state(batch)
+
+    def crossing(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+        return {"s": self.neuron.crossing(inputs["x"], state, self.noise(inputs))}

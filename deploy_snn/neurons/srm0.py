@@ -1,0 +1,75 @@
+"""SRM0: a leaky membrane that fires at random, the more likely the nearer it is to its threshold."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Unpack
+
+import torch
+from torch import Tensor
+
+from deploy_snn.neurons.leaky import LeakyNodes
+from deploy_snn.neurons.nodes import NodesOptions, Number
+
+
+class SRM0Options(NodesOptions, total=False):
+    """The keywords that SRM0 takes with their usual defaults."""
+
+    refrac: Number
+    lbound: Number | None
+
+
+class SRM0Nodes(LeakyNodes):
+    """Simplified spike response model with escape noise (Vasilaki et al. 2009, doi:10.1371/journal.pcbi.1000586).
+
+    It spikes with probability ``p = 1 - exp(-rho * dt)``, ``rho = rho_0 * exp((v - thresh) / d_thresh)``: that is, where
+    ``noise < p``. State: ``v`` (rest), ``refrac_count`` (0), each ``[B, *shape]``; the step takes ``noise``.
+
+    Args:
+        thresh: potential at which rho is rho_0, in mV. rest, reset: in mV. tc_decay: membrane time constant, in ms.
+        eps_0: what a unit of drive adds to the potential. rho_0: rate at the threshold, in 1/ms.
+        d_thresh: width of the threshold, in mV.
+
+    Further keywords: those of :class:`LeakyNodes`.
+    """
+
+    ROUNDING: ClassVar[tuple[str, ...]] = ("the two exponentials of the spike probability",)
+
+    eps_0: Tensor
+    rho_0: Tensor
+    d_thresh: Tensor
+
+    def __init__(
+        self,
+        n: int | None = None,
+        shape: Sequence[int] | None = None,
+        *,
+        thresh: Number = -50.0,
+        rest: Number = -70.0,
+        reset: Number = -70.0,
+        tc_decay: Number = 10.0,
+        eps_0: Number = 1.0,
+        rho_0: Number = 1.0,
+        d_thresh: Number = 5.0,
+        **options: Unpack[SRM0Options],
+    ) -> None:
+        super().__init__(n, shape, thresh=thresh, rest=rest, reset=reset, tc_decay=tc_decay, **options)
+        self.stochastic = True
+        self.hold("eps_0", eps_0)
+        self.hold("rho_0", rho_0)
+        self.hold("d_thresh", d_thresh)
+
+    def integrate(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The potential, and the probability of a spike."""
+        v = self.leak(state["v"]) + torch.where(state["refrac_count"] <= 0, self.eps_0 * x, 0.0)
+        rho = self.rho_0 * torch.exp((v - self.thresh) / self.d_thresh)
+        return v, 1 - torch.exp(-rho * self.dt)
+
+    def step(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        assert noise is not None  # the type refinement that TorchScript needs
+        v, p = self.integrate(x, state)
+        refrac_count = state["refrac_count"] - self.dt
+        s = noise < p
+        return s, x, self.fire(s, v, refrac_count)
+
+    def crossing(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        assert noise is not None
+        return self.integrate(x, state)[1], noise

@@ -1,0 +1,54 @@
+"""Neurons without a membrane: a source of given spikes, and a threshold."""
+
+from collections.abc import Sequence
+from typing import Unpack
+
+import torch
+from torch import Tensor
+
+from deploy_snn.neurons.nodes import Nodes, NodesOptions, Number
+
+
+class Input(Nodes):
+    """Hands given spikes on: ``s = x != 0``. ``x`` is float32 like every drive. State: none of its own."""
+
+    def resting_state(self) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = {}
+        return state
+
+    def step(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        return x != 0, x, self.resting_state()
+
+    def crossing(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return x.abs(), torch.full_like(x, torch.finfo(torch.float32).smallest_normal)
+
+
+class McCullochPitts(Nodes):
+    """Fires while its drive is at or over the threshold (McCulloch & Pitts 1943, doi:10.1007/BF02478259). No own state.
+
+    Args:
+        thresh: the threshold, in the unit of the drive.
+    """
+
+    thresh: Tensor
+
+    def __init__(
+        self,
+        n: int | None = None,
+        shape: Sequence[int] | None = None,
+        *,
+        thresh: Number = 1.0,
+        **options: Unpack[NodesOptions],
+    ) -> None:
+        super().__init__(n, shape, **options)
+        self.hold("thresh", thresh)
+
+    def resting_state(self) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = {}
+        return state
+
+    def step(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        return x >= self.thresh, x, self.resting_state()
+
+    def crossing(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return x, self.everywhere(self.thresh)
