@@ -160,7 +160,8 @@ def check_tensors(
     """Hold tensors against their records and return the sizes of the open axes, such as ``{"batch": 4}``.
 
     ``what`` is the singular noun for messages: "input", "state"; ``sizes`` are axes known already.
-    Raises InvalidInput for a missing or unknown name, a wrong element type or shape, sizes that disagree between tensors, and an empty axis.
+    Raises InvalidInput for a missing or unknown name, a wrong element
+    type or shape, sizes that disagree between tensors, and an empty axis.
     """
     specs = tuple(specs)
     expected = "; ".join(map(str, specs)) or f"no {what}"

@@ -2,7 +2,7 @@
 
 
 class InvalidInput(ValueError):
-    """An input, a file or an option breaks the contract: the message says what was given, what is expected, what mends it."""
+    """An input, a file or an option breaks the contract: the message says what was given, what is expected, the mend."""
 
     exit_status = 2
 

@@ -133,11 +133,11 @@ class CSRMNodes(MembraneNodes):
         spikes = s.to(torch.float32)
         after = {
             "v": self.clip(v),
-            "last_spikes": torch.cat([state["last_spikes"][:, 1:], spikes.unsqueeze(1)], 1),
+            "last_spikes": torch.cat([state["last_spikes"].narrow(1, 1, self.ref_window - 1), spikes.unsqueeze(1)], 1),
         }
         if self.learning:
             after["theta"] = theta + self.theta_plus * spikes.sum(0)
-        return s, x[:, -1], after
+        return s, x.select(1, -1), after
 
     def crossing(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         v, theta = self.integrate(x, state)

@@ -1,0 +1,124 @@
+"""ONNX Runtime on CPU and CUDA: state stays in OrtValues between steps, bound to the session in ping-pong pairs."""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import onnxruntime as ort
+
+from deploy_snn.contract import TensorSpec
+from deploy_snn.errors import InvalidInput, Unavailable
+from deploy_snn.formats import Bundle
+from deploy_snn.runtimes.onnx_file import STEP, load_step
+from deploy_snn.runtimes.runtime import Runtime
+from deploy_snn.tensors import Array, Arrays
+
+Providers = list[str | tuple[str, dict[str, str]]]
+
+
+class OnnxRuntimeCpu(Runtime):
+    """Runs ``step.onnx`` on one core: a step is too small a thing to share between several."""
+
+    file: ClassVar[str] = STEP
+    about: ClassVar[str] = "ONNX Runtime, CPU provider"
+    device: ClassVar[str] = "cpu"
+    providers: ClassVar[Providers] = ["CPUExecutionProvider"]
+
+    def __init__(self, bundle: Bundle) -> None:
+        reason = self.unavailable()
+        if reason:
+            raise Unavailable(reason)
+        self.contract = bundle.contract
+        load_step(bundle)  # for its errors, which say more than the session's
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # what goes wrong is raised
+        try:
+            self._session = ort.InferenceSession(bundle.file(STEP), options, providers=self.providers)
+        except Exception as error:
+            raise InvalidInput(f"{bundle.file(STEP)} does not load in ONNX Runtime: {error}") from None
+        wanted = self.providers[0] if isinstance(self.providers[0], str) else self.providers[0][0]
+        if self._session.get_providers()[0] != wanted:
+            raise Unavailable(f"ONNX Runtime did not take {wanted} and fell back to {self._session.get_providers()}")
+        self._batch = 0
+
+    def start(self, state: Arrays) -> None:
+        batch = self._batch_of(state)
+        if batch != self._batch:
+            self._bind(batch)
+        for name, array in state.items():
+            self._states[self._phase][name].update_inplace(np.ascontiguousarray(array))
+
+    def _batch_of(self, state: Arrays) -> int:
+        sizes = [state[spec.name].shape[spec.batch_axis] for spec in self.contract.states if spec.batch_axis is not None]
+        return int(sizes[0]) if sizes else 1
+
+    def _bind(self, batch: int) -> None:
+        """Give each state two buffers, and bind the session twice: from the first to the second, and back."""
+        contract, self._batch, self._phase = self.contract, batch, 0
+        self._inputs = {spec.name: self._buffer(spec, batch, self.device) for spec in contract.inputs}
+        # Outputs are read every step: they come straight to the host.
+        self._outputs = {spec.name: self._buffer(spec, batch, "cpu") for spec in contract.outputs}
+        self._states = [{spec.name: self._buffer(spec, batch, self.device) for spec in contract.states} for _ in range(2)]
+        self._bindings = []
+        for before, after in (self._states, reversed(self._states)):
+            binding = self._session.io_binding()
+            for name, value in (*self._inputs.items(), *before.items()):
+                binding.bind_ortvalue_input(name, value)
+            for name, value in self._outputs.items():
+                binding.bind_ortvalue_output(name, value)
+            for spec in contract.states:
+                binding.bind_ortvalue_output(spec.next_name, after[spec.name])
+            self._bindings.append(binding)
+
+    @staticmethod
+    def _buffer(spec: TensorSpec, batch: int, device: str) -> Any:
+        return ort.OrtValue.ortvalue_from_numpy(np.zeros(spec.shape(batch=batch), spec.dtype), device, 0)
+
+    def step(self, inputs: Arrays) -> Arrays:
+        for name, value in self._inputs.items():
+            array = inputs[name]
+            if array.shape[0] != self._batch:
+                self._rebatch(array)
+                return self.step(inputs)
+            value.update_inplace(array if array.flags.c_contiguous else np.ascontiguousarray(array))
+        self._session.run_with_iobinding(self._bindings[self._phase])
+        self._phase = 1 - self._phase
+        return {name: value.numpy() for name, value in self._outputs.items()}
+
+    def _rebatch(self, array: Array) -> None:
+        """Follow the inputs to another batch size, which a program without a state of its own has nothing against."""
+        if any(spec.batch_axis is not None for spec in self.contract.states):
+            raise InvalidInput(f"inputs have a batch of {array.shape[0]}, and the state one of {self._batch}")
+        self._bind(array.shape[0])
+
+    def state(self) -> Arrays:
+        return {name: value.numpy() for name, value in self._states[self._phase].items()}
+
+
+class OnnxRuntimeCuda(OnnxRuntimeCpu):
+    """Runs ``step.onnx`` on a CUDA device; the state never leaves it between steps."""
+
+    about: ClassVar[str] = "ONNX Runtime, CUDA provider (no TF32)"
+    device: ClassVar[str] = "cuda"
+    providers: ClassVar[Providers] = [("CUDAExecutionProvider", {"device_id": "0", "use_tf32": "0"})]
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        if "CUDAExecutionProvider" not in ort.get_available_providers():
+            return "this onnxruntime is built without CUDA: pip uninstall onnxruntime, then pip install onnxruntime-gpu"
+        return _first_missing_library()
+
+
+@cache
+def _first_missing_library() -> str | None:
+    """Which of the libraries that the CUDA provider needs does not load, and why."""
+    try:
+        ctypes.CDLL("libcuda.so.1")  # the driver's
+        ort.preload_dlls()  # CUDA's, from the wheels that torch brings
+        ctypes.CDLL(str(Path(ort.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so"))
+    except OSError as error:
+        return f"a library of the CUDA provider could not be loaded: {error}"
+    return None

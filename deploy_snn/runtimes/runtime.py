@@ -1,0 +1,50 @@
+"""What every runtime is to the toolkit: something that steps a bundle and keeps its state where it likes."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from deploy_snn.contract import Contract, check_tensors
+from deploy_snn.formats import Bundle
+from deploy_snn.tensors import Arrays
+
+
+class Runtime(ABC):
+    """One stream of a bundle's program: ``start`` from a state, ``step`` with inputs, read the ``state`` back.
+
+    A runtime keeps the state between steps in its own memory (a device's, an OrtValue's) and copies it out only when
+    asked. The arrays that it gives are the caller's to keep.
+    """
+
+    file: ClassVar[str]
+    """The file of the bundle that this runtime runs; empty where it builds the program from its source."""
+
+    about: ClassVar[str]
+    """One line for people."""
+
+    contract: Contract
+
+    @abstractmethod
+    def __init__(self, bundle: Bundle) -> None:
+        """Load the bundle's file. Raises InvalidInput if it is not what the manifest says."""
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Why this runtime cannot run on this machine, or None if it can."""
+        return None
+
+    @abstractmethod
+    def start(self, state: Arrays) -> None:
+        """Go on from this state."""
+
+    @abstractmethod
+    def step(self, inputs: Arrays) -> Arrays:
+        """Take one step and give the outputs."""
+
+    @abstractmethod
+    def state(self) -> Arrays:
+        """The state after the last step."""
+
+    def check(self, inputs: Arrays, state: Arrays) -> None:
+        """Hold one step's inputs and a state against the contract. Raises InvalidInput."""
+        sizes = check_tensors(self.contract.inputs, inputs, "input")
+        check_tensors(self.contract.states, state, "state", sizes)

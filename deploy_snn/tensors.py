@@ -1,0 +1,43 @@
+"""Named arrays in a file: numpy's ``.npz``, read without unpickling anything."""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy_snn.errors import InvalidInput
+
+Array = NDArray[np.float32] | NDArray[np.bool_]
+Arrays = dict[str, Array]
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
+    """Write arrays under their names. The same arrays give the same bytes."""
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **tensors)  # type: ignore[arg-type]  # the stubs take names for options
+
+
+def read_tensors(path: Path) -> Arrays:
+    """Read every array of a file. Raises InvalidInput if it is missing, damaged, or holds Python objects."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise InvalidInput(f"{path} holds one bare array; expected an .npz file with named arrays")
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise InvalidInput(f"{path} does not exist") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput(f"{path} cannot be read as .npz: {error}") from None
+
+
+def check_finite(tensors: Mapping[str, Array], what: str) -> None:
+    """Raise InvalidInput, with the place of the first one, if a tensor holds NaN or an infinity."""
+    for name, tensor in tensors.items():
+        bad = np.argwhere(~np.isfinite(tensor))
+        if len(bad):
+            place = tuple(map(int, bad[0]))
+            raise InvalidInput(f"{what} '{name}' holds {tensor[place]} at {list(place)}, and {len(bad)} such values in all")
