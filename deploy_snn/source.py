@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 
 from deploy_snn.contract import Record
 from deploy_snn.errors import InvalidInput
@@ -16,11 +17,11 @@ from deploy_snn.tensors import Arrays
 
 
 class Source(Record):
-    """How to build a program again: ``name`` is a neuron's, or a file's path; ``options`` go to the class or ``build()``."""
+    """How to build a program again: a neuron's class or a file's path, and the options for the class or ``build()``."""
 
     kind: Literal["neuron", "file"]
     name: str
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     sha256: str | None = None
 
 
@@ -64,11 +65,11 @@ def _construct(cls: type[Nodes], options: dict[str, Any]) -> Nodes:
     unknown = options.keys() - keywords(cls).keys()
     if unknown:
         raise InvalidInput(f"{cls.__name__} has no option {', '.join(sorted(unknown))}; it has {', '.join(keywords(cls))}")
-    tensors = {
+    values: dict[str, Any] = {
         name: torch.tensor(value) if isinstance(value, list) and name != "shape" else value
         for name, value in options.items()
     }
-    return cls(**tensors)
+    return cls(**values)
 
 
 def _from_file(path: Path, options: dict[str, Any]) -> tuple[str, Program, Source]:

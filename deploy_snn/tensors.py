@@ -3,20 +3,21 @@
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deploy_snn.errors import InvalidInput
 
-Array = NDArray[np.float32] | NDArray[np.bool_]
+Array = NDArray[Any]
 Arrays = dict[str, Array]
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
     """Write arrays under their names. The same arrays give the same bytes."""
     with path.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **tensors)  # type: ignore[arg-type]  # the stubs take names for options
+        np.savez_compressed(file, allow_pickle=False, **tensors)
 
 
 def read_tensors(path: Path) -> Arrays:

@@ -76,5 +76,8 @@ def record(program: Program, inputs: Arrays, start: Arrays) -> Trace:
             for series, now in ((outputs, given), (states, state)):
                 for name, array in to_numpy(now).items():
                     series[name].append(array)
-    stack = lambda series: {name: np.stack(arrays) for name, arrays in series.items()}  # noqa: E731
-    return Trace(start, inputs, stack(outputs), stack(states))
+    return Trace(start, inputs, _stack(outputs), _stack(states))
+
+
+def _stack(series: Mapping[str, list[Array]]) -> Arrays:
+    return {name: np.stack(arrays) for name, arrays in series.items()}

@@ -104,6 +104,7 @@ def write_bundle(
     program: Program,
     source: Source,
     golden: tuple[Trace, GoldenRecord],
+    *,
     formats: Sequence[str] = tuple(FORMATS),
     options: WriteOptions | None = None,
 ) -> Bundle:
@@ -112,7 +113,7 @@ def write_bundle(
     A bundle that stands there is replaced; anything else is left alone. Raises InvalidInput for a place that cannot be
     written or holds something else.
     """
-    path = Path(os.path.abspath(path))
+    path = path.absolute()
     if path.exists() and not (path / MANIFEST).is_file() and (not path.is_dir() or any(path.iterdir())):
         raise InvalidInput(f"{path} exists and is no bundle: give another place with -o")
     trace, golden_record = golden

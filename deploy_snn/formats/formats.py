@@ -36,7 +36,7 @@ FORMATS: dict[str, Format] = {
     "torchscript": Format(
         "model.pt",
         "TorchScript with forward, initial_state and rollout",
-        lambda program, path, options: write_torchscript(program, path),
+        lambda program, path, _: write_torchscript(program, path),
     ),
-    "pt2": Format("model.pt2", "torch.export program of one step", lambda program, path, options: write_pt2(program, path)),
+    "pt2": Format("model.pt2", "torch.export program of one step", lambda program, path, _: write_pt2(program, path)),
 }

@@ -37,7 +37,7 @@ class OnnxRuntimeCpu(Runtime):
         options.log_severity_level = 4  # what goes wrong is raised
         try:
             self._session = ort.InferenceSession(bundle.file(STEP), options, providers=self.providers)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (its exceptions share no base class)
             raise InvalidInput(f"{bundle.file(STEP)} does not load in ONNX Runtime: {error}") from None
         wanted = self.providers[0] if isinstance(self.providers[0], str) else self.providers[0][0]
         if self._session.get_providers()[0] != wanted:

@@ -68,7 +68,7 @@ class TorchScript(TorchRuntime):
         path, inside = bundle.file(self.file), {CONTRACT_FILE: ""}
         try:
             with torchscript_on_purpose():
-                script: Step = torch.jit.load(path, _extra_files=inside)
+                script: Step = torch.jit.load(path, _extra_files=inside)  # type: ignore[no-untyped-call]
         except (RuntimeError, ValueError) as error:
             raise InvalidInput(f"{path} is no TorchScript file: {_first_line(error)}") from None
         bundle.check_contract(Contract.parse(inside[CONTRACT_FILE], str(path)), self.file)
@@ -87,7 +87,7 @@ class ExportedProgram(TorchRuntime):
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category=FutureWarning)
                 program = torch.export.load(path, extra_files=inside)
-        except Exception as error:  # the loader raises what its parts raise: pickling, zip, schema errors
+        except Exception as error:  # noqa: BLE001  (it raises what its parts raise: zip, schema, pickle errors)
             raise InvalidInput(f"{path} is no torch.export program: {_first_line(error)}") from None
         bundle.check_contract(Contract.parse(inside[CONTRACT_FILE], str(path)), self.file)
         step: Step = program.module()
