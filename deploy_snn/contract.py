@@ -81,6 +81,12 @@ class TensorSpec(Record):
         return self.axes.index(BATCH) if BATCH in self.axes else None
 
     @property
+    def window_axis(self) -> int | None:
+        """Where a window of past steps stands, or None."""
+        names = [axis.name for axis in self.axes]
+        return names.index(WINDOW.name) if WINDOW.name in names else None
+
+    @property
     def next_name(self) -> str:
         """The name under which a state leaves a graph."""
         return NEXT + self.name

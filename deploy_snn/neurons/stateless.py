@@ -20,7 +20,7 @@ class Input(Nodes):
         return x != 0, x, self.resting_state()
 
     def crossing(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return x.abs(), torch.full_like(x, torch.finfo(torch.float32).smallest_normal)
+        return x.abs(), torch.full_like(x, 2.0**-149)  # the smallest number that is not 0
 
 
 class McCullochPitts(Nodes):

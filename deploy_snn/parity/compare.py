@@ -1,0 +1,44 @@
+"""Comparing a candidate's recorded tensors with the reference's."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy_snn.contract import TensorSpec
+from deploy_snn.parity.report import TensorReport, Tolerance
+from deploy_snn.parity.ulp import ulps
+from deploy_snn.tensors import Array
+
+
+def differs(expected: Array, actual: Array, tolerance: Tolerance) -> NDArray[np.bool_]:
+    """Where two arrays differ: bools at all, floats by more than the tolerance. Like infinities and NaNs are equal."""
+    if expected.dtype == np.bool_:
+        return np.not_equal(expected, actual)
+    with np.errstate(invalid="ignore"):
+        close = np.abs(actual - expected) <= tolerance.atol + tolerance.rtol * np.abs(expected)
+    same = (expected == actual) | (np.isnan(expected) & np.isnan(actual))
+    return np.logical_not(np.where(np.isfinite(expected) & np.isfinite(actual), close, same))
+
+
+def compare_tensor(spec: TensorSpec, name: str, expected: Array, actual: Array, tolerance: Tolerance) -> TensorReport:
+    """Report on one tensor over all steps that both ran, ``[T, ...]``."""
+    expected = expected[: len(actual)]
+    report = TensorReport(
+        tensor=name,
+        dtype=spec.dtype,
+        steps=len(actual),
+        compared=actual.size,
+        differing=int(differs(expected, actual, tolerance).sum()),
+    )
+    if spec.dtype == "bool":
+        return report
+    finite = np.isfinite(expected) & np.isfinite(actual)
+    a, e = actual[finite], expected[finite]
+    gap = np.abs(a.astype(np.float64) - e)
+    relative = gap[e != 0] / np.abs(e[e != 0])
+    return report.model_copy(
+        update={
+            "max_abs": float(gap.max(initial=0)),
+            "max_rel": float(relative.max(initial=0)),
+            "max_ulp": int(np.abs(ulps(a, e)).max(initial=0)),
+        }
+    )

@@ -1,0 +1,47 @@
+"""Real input: scikit-learn's bundled handwritten digits, Poisson-encoded."""
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from deploy_snn.errors import Unavailable
+from deploy_snn.tensors import Array
+
+STEPS_A_DIGIT = 100
+MOST_SPIKES = 0.5
+"""The chance of a spike in a step at the brightest pixel."""
+
+
+def digit_spikes(rng: Generator, shape: tuple[int, ...]) -> Array:
+    """Digits one after another, a new one every ``STEPS_A_DIGIT`` steps, as spikes ``[T, B, *shape]``.
+
+    The 8 x 8 images (Alpaydin & Kaynak 1998) are resized to the shape, by nearest pixel. Raises Unavailable where
+    scikit-learn is not installed.
+    """
+    steps, batch, *size = shape
+    images = load_images()
+    shown = rng.integers(len(images), size=(-(-steps // STEPS_A_DIGIT), batch))
+    pixels = resize(images, tuple(size))[shown].repeat(STEPS_A_DIGIT, axis=0)[:steps]
+    return (rng.random(shape) < MOST_SPIKES * pixels).astype(np.float32)
+
+
+def load_images() -> NDArray[np.float32]:
+    """The 1797 images, ``[1797, 8, 8]``, between 0 and 1."""
+    try:
+        from sklearn.datasets import load_digits  # noqa: PLC0415  (an extra, and slow to import)
+    except ImportError:
+        raise Unavailable(
+            "the digits come with scikit-learn, which is not installed: pip install 'deploy-snn[digits]'"
+        ) from None
+    images: NDArray[np.float64] = load_digits().images
+    return (images / 16).astype(np.float32)
+
+
+def resize(images: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Images ``[K, 8, 8]`` as ``[K, *shape]``: in the last two axes by nearest pixel, or along a line of all 64."""
+    if len(shape) == 1:
+        return images.reshape(len(images), -1)[:, np.arange(shape[0]) * images[0].size // shape[0]]
+    *outer, height, width = shape
+    rows, columns = (np.arange(n) * m // n for n, m in ((height, images.shape[1]), (width, images.shape[2])))
+    small = images[:, rows][:, :, columns]
+    return np.broadcast_to(small.reshape(len(images), *(1 for _ in outer), height, width), (len(images), *shape))

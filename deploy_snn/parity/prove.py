@@ -1,0 +1,98 @@
+"""The whole comparison of one bundle: its reference, a stimulus, and each runtime in each mode."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from deploy_snn.errors import InvalidInput
+from deploy_snn.formats import Bundle
+from deploy_snn.parity.lockstep import Lockstep, Progress
+from deploy_snn.parity.report import Mode, ModelReport, RunReport, Tolerance
+from deploy_snn.parity.stimulus import PATTERNS, Request, Stimulus, from_file, from_pattern
+from deploy_snn.parity.threshold import threshold
+from deploy_snn.program import Program
+from deploy_snn.runtimes import find_runtime
+from deploy_snn.source import rebuild
+from deploy_snn.trace import Trace, record
+
+GOLDEN = "golden"
+STIMULI = (*PATTERNS, "threshold", GOLDEN)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to compare, and how strictly."""
+
+    runtimes: Sequence[str]
+    modes: Sequence[Mode] = ("locked", "free")
+    stimulus: str = "poisson"
+    steps: int = 1000
+    batch: int = 1
+    seed: int = 0
+    tolerance: Tolerance = field(default_factory=Tolerance)
+    fail_fast: bool = False
+
+    @property
+    def runs(self) -> int:
+        return len(self.runtimes) * len(self.modes)
+
+
+def make_stimulus(name: str, request: Request) -> Stimulus:
+    """A stimulus by name, or from an .npz file by path. Raises InvalidInput for a name that is neither."""
+    if request.steps < 1 or request.batch < 1:
+        raise InvalidInput(f"{request.steps} steps of a batch of {request.batch}: it takes at least one of each")
+    if name in PATTERNS:
+        return from_pattern(name, request)
+    if name == "threshold":
+        return threshold(request)
+    if name.endswith(".npz"):
+        return from_file(Path(name), request)
+    raise InvalidInput(f"there is no stimulus '{name}'; there is {', '.join(STIMULI)}, or the path of an .npz file")
+
+
+def reference_run(program: Program, stimulus: Stimulus) -> Trace:
+    """What eager torch does with a stimulus."""
+    return record(program, stimulus.inputs, stimulus.start)
+
+
+def prove(bundle: Bundle, plan: Plan, progress: Progress = lambda _: None) -> ModelReport:
+    """Compare every runtime in every mode with eager torch or, on the golden stimulus, with what that once gave.
+
+    Raises InvalidInput for a bundle or stimulus that does not fit, Unavailable for a runtime that cannot run here.
+    """
+    runtimes = {name: find_runtime(name) for name in plan.runtimes}
+    program: Program | None = None
+    if plan.stimulus == GOLDEN:
+        trace, remarks, reference = bundle.golden(), dict[str, int](), "the golden trace"
+    else:
+        program = rebuild(bundle.manifest.source, bundle.parameters())
+        bundle.check_contract(program.contract, "the model it was exported from")
+        stimulus = make_stimulus(plan.stimulus, Request(program, plan.steps, plan.batch, plan.seed))
+        trace, remarks, reference = reference_run(program, stimulus), stimulus.remarks, "eager torch"
+    lockstep = Lockstep(trace, program, plan.tolerance, fail_fast=plan.fail_fast)
+
+    def runs() -> Iterator[RunReport]:
+        for name, runtime in runtimes.items():
+            opened = runtime(bundle)
+            for mode in plan.modes:
+                report = lockstep.run(name, opened, mode, progress)
+                yield report
+                if plan.fail_fast and not report.equal:
+                    return
+
+    spikes = list(trace.outputs.values())
+    return ModelReport(
+        model=bundle.manifest.name,
+        stimulus=plan.stimulus,
+        steps=trace.steps,
+        batch=next(iter(trace.inputs.values())).shape[1],
+        seed=plan.seed,
+        reference=reference,
+        spikes=sum(int(s.sum()) for s in spikes),
+        firing_rate=float(np.mean([s.mean() for s in spikes])),
+        remarks=remarks,
+        tolerance=plan.tolerance,
+        runs=tuple(runs()),
+    )

@@ -1,0 +1,82 @@
+"""What a comparison found: frozen records, for the table that people read and the JSON that machines read."""
+
+from typing import Literal
+
+from deploy_snn.contract import Record
+
+Mode = Literal["locked", "free"]
+
+
+class Tolerance(Record):
+    """Floats agree where ``|actual - expected| <= atol + rtol * |expected|``. Spikes must be equal."""
+
+    atol: float = 1e-5
+    rtol: float = 1e-5
+
+
+class TensorReport(Record):
+    """One tensor over a whole run. ``compared`` and ``differing`` count elements; differences are None for spikes."""
+
+    tensor: str
+    dtype: str
+    steps: int
+    compared: int
+    differing: int
+    max_abs: float | None = None
+    max_rel: float | None = None
+    max_ulp: int | None = None
+
+
+class Divergence(Record):
+    """The first element that differed, and how far the reference was from its threshold there."""
+
+    step: int
+    tensor: str
+    batch_row: int | None
+    neuron: tuple[int, ...]
+    expected: float | bool
+    actual: float | bool
+    value: float | None = None
+    threshold: float | None = None
+    ulp_from_threshold: int | None = None
+    verdict: str
+
+
+class RunReport(Record):
+    """One runtime in one mode against the reference."""
+
+    runtime: str
+    mode: Mode
+    steps: int
+    equal: bool
+    tensors: tuple[TensorReport, ...]
+    divergence: Divergence | None = None
+    microseconds_a_step: float
+
+
+class ModelReport(Record):
+    """One bundle, on every runtime and in every mode that was asked for."""
+
+    model: str
+    stimulus: str
+    steps: int
+    batch: int
+    seed: int
+    reference: str
+    spikes: int
+    firing_rate: float
+    remarks: dict[str, int]
+    tolerance: Tolerance
+    runs: tuple[RunReport, ...]
+
+    @property
+    def equal(self) -> bool:
+        return all(run.equal for run in self.runs)
+
+
+class ParityReport(Record):
+    """All that one command compared."""
+
+    equal: bool
+    versions: dict[str, str]
+    models: tuple[ModelReport, ...]
