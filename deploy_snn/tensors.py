@@ -1,5 +1,6 @@
 """Named arrays in a file: numpy's ``.npz``, read without unpickling anything."""
 
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,9 +16,14 @@ Arrays = dict[str, Array]
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
-    """Write arrays under their names. The same arrays give the same bytes."""
-    with path.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **tensors)
+    """Write arrays under their names, whole or not at all. The same arrays give the same bytes."""
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        with partial.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **tensors)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_tensors(path: Path) -> Arrays:
@@ -42,3 +48,14 @@ def check_finite(tensors: Mapping[str, Array], what: str) -> None:
         if len(bad):
             place = tuple(map(int, bad[0]))
             raise InvalidInput(f"{what} '{name}' holds {tensor[place]} at {list(place)}, and {len(bad)} such values in all")
+
+
+def check_writable(path: Path) -> None:
+    """Raise InvalidInput, before any work is done, if a file cannot be written to this path."""
+    folder = path.parent
+    if path.is_dir():
+        raise InvalidInput(f"{path} is a folder; expected the path of a file")
+    if not folder.is_dir():
+        raise InvalidInput(f"{path} cannot be written: there is no folder {folder}")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise InvalidInput(f"{path} cannot be written: permission denied")

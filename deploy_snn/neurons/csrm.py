@@ -37,7 +37,6 @@ class CSRMNodes(MembraneNodes):
 
     DRIVE: ClassVar[TensorSpec] = TensorSpec(name="x", role=Role.DRIVE, axes=(BATCH, WINDOW, NEURONS), unit="mV")
     STATES: ClassVar[tuple[TensorSpec, ...]] = (potential("rest"), THETA, LAST_SPIKES)
-    ROUNDING: ClassVar[tuple[str, ...]] = ("the kernel sums over the window",)
 
     rest: Tensor
     thresh: Tensor
@@ -120,7 +119,21 @@ class CSRMNodes(MembraneNodes):
         """The window's slices, each times its kernel value, summed: ``[B, W, *shape]`` to ``[B, *shape]``."""
         if kernel.dim() == 1:
             kernel = kernel.reshape([-1] + [1] * len(self.shape))
-        return (kernel * window).sum(1)
+        # Summed in pairs, so that the order of addition is the graph's and not the runtime's: every runtime gets the same
+        # bits, where one reduction over the window would leave the last ones open.
+        terms = kernel * window
+        odd: list[Tensor] = []
+        while terms.size(1) > 1:
+            half = terms.size(1) // 2
+            if terms.size(1) % 2 == 1:
+                left, right, last = terms.split([half, half, 1], 1)
+                odd.append(last)
+            else:
+                left, right = terms.split([half, half], 1)
+            terms = left + right
+        for last in odd:
+            terms = terms + last
+        return terms.squeeze(1)
 
     def integrate(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         theta = state["theta"] * self.theta_decay if self.learning else self.theta

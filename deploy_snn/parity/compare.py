@@ -12,11 +12,13 @@ from deploy_snn.tensors import Array
 def differs(expected: Array, actual: Array, tolerance: Tolerance) -> NDArray[np.bool_]:
     """Where two arrays differ: bools at all, floats by more than the tolerance. Like infinities and NaNs are equal."""
     if expected.dtype == np.bool_:
-        return np.not_equal(expected, actual)
+        differ: NDArray[np.bool_] = expected != actual
+        return differ
     with np.errstate(invalid="ignore"):
         close = np.abs(actual - expected) <= tolerance.atol + tolerance.rtol * np.abs(expected)
     same = (expected == actual) | (np.isnan(expected) & np.isnan(actual))
-    return np.logical_not(np.where(np.isfinite(expected) & np.isfinite(actual), close, same))
+    agree: NDArray[np.bool_] = np.where(np.isfinite(expected) & np.isfinite(actual), close, same)
+    return ~agree
 
 
 def compare_tensor(spec: TensorSpec, name: str, expected: Array, actual: Array, tolerance: Tolerance) -> TensorReport:

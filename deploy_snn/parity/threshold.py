@@ -119,8 +119,9 @@ class _Probe:
 
     def _aim_at_threshold(self, inputs: Arrays, state: Arrays, targets: Ints) -> tuple[Floats, Ints]:
         drive = self._smallest(lambda d: self._see(inputs, state, d).distance >= targets, targets.shape)
-        hit = (self._see(inputs, state, drive).distance == targets) & (targets != REST)
         resting = self._see(inputs, state, np.float32(0))
+        drive = np.where(resting.distance == targets, np.float32(0), drive)
+        hit = (self._see(inputs, state, drive).distance == targets) & (targets != REST)
         # A neuron that cannot be reached is refractory: push it as hard as would make it fire if it were not.
         push = np.abs(resting.threshold - resting.value) + 1 if not self.late else np.zeros_like(drive)
         return np.where(hit, drive, np.where(targets == REST, 0, push)).astype(np.float32), np.where(hit, targets, REST)

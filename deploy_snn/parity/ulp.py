@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 def ordinal(values: NDArray[np.float32]) -> NDArray[np.int64]:
     """Number the float32 values in their order: neighbours differ by 1, and both zeros are 0."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.int32).astype(np.int64)
+    bits = np.asarray(values, np.float32, order="C").view(np.int32).astype(np.int64)
     return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
 
 

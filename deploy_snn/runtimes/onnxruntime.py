@@ -86,7 +86,7 @@ class OnnxRuntimeCpu(Runtime):
             value.update_inplace(array if array.flags.c_contiguous else np.ascontiguousarray(array))
         self._session.run_with_iobinding(self._bindings[self._phase])
         self._phase = 1 - self._phase
-        return {name: value.numpy() for name, value in self._outputs.items()}
+        return {name: value.numpy().copy() for name, value in self._outputs.items()}
 
     def _rebatch(self, array: Array) -> None:
         """Follow the inputs to another batch size, which a program without a state of its own has nothing against."""
@@ -95,7 +95,7 @@ class OnnxRuntimeCpu(Runtime):
         self._bind(array.shape[0])
 
     def state(self) -> Arrays:
-        return {name: value.numpy() for name, value in self._states[self._phase].items()}
+        return {name: value.numpy().copy() for name, value in self._states[self._phase].items()}
 
 
 class OnnxRuntimeCuda(OnnxRuntimeCpu):

@@ -1,0 +1,55 @@
+"""``deploy-snn bench``: how long a step takes."""
+
+import statistics
+import time
+from typing import TYPE_CHECKING
+
+from deploy_snn.cli.options import Batch, BundlePath, RuntimeNames, names
+from deploy_snn.cli.table import console, table
+
+if TYPE_CHECKING:
+    from deploy_snn.runtimes import Runtime
+    from deploy_snn.tensors import Arrays
+
+ROUNDS = 7
+SECONDS_A_ROUND = 0.2
+
+
+def bench(bundle: BundlePath, runtime: RuntimeNames = None, batch: Batch = 1) -> None:
+    """Measure microseconds a step, inputs and outputs in host memory, state kept by the runtime."""
+    import torch
+
+    from deploy_snn.formats import Bundle
+    from deploy_snn.parity import Request, make_stimulus
+    from deploy_snn.runtimes import find_runtime, usable_runtimes
+    from deploy_snn.source import rebuild
+    from deploy_snn.trace import at
+
+    torch.set_num_threads(1)
+    opened = Bundle.open(bundle)
+    program = rebuild(opened.manifest.source, opened.parameters())
+    stimulus = make_stimulus("poisson", Request(program, 200, batch, 0))
+    inputs = [at(stimulus.inputs, step) for step in range(200)]
+    rows = []
+    for name in names(runtime) or ["eager", *usable_runtimes(opened)]:
+        stepper = find_runtime(name)(opened)
+        stepper.start(stimulus.start)
+        times = time_steps(stepper, inputs)
+        median = statistics.median(times)
+        rows.append([name, f"{median:.1f}", f"{min(times):.1f}", f"{max(times):.1f}", f"{1e6 * batch / median:,.0f}"])
+    title = f"{opened.manifest.name}, batch {batch}: microseconds a step, {ROUNDS} rounds, one thread"
+    columns = ["runtime", "median", "min", "max", "rows/s"]
+    console().print(table(title, columns, rows, right=columns[1:]))
+
+
+def time_steps(stepper: "Runtime", inputs: "list[Arrays]") -> list[float]:
+    """Microseconds a step, for each round, after one to warm up."""
+    times = []
+    for _ in range(ROUNDS + 1):
+        steps, begun = 0, time.perf_counter()
+        while time.perf_counter() - begun < SECONDS_A_ROUND:
+            for now in inputs[:50]:
+                stepper.step(now)
+            steps += 50
+        times.append((time.perf_counter() - begun) / steps * 1e6)
+    return times[1:]

@@ -1,0 +1,93 @@
+"""``deploy-snn inspect``: what a bundle or a single file holds."""
+
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deploy_snn.cli.table import console, size, table
+from deploy_snn.contract import CONTRACT_FILE, CONTRACT_KEY, Contract
+from deploy_snn.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="FILE|BUNDLE", help="A bundle, or an .onnx, .pt or .pt2 file.")],
+) -> None:
+    """Show the contract, the files, the graph and the versions of a bundle, or of one file."""
+    out = console()
+    if path.is_dir():
+        _bundle(path, out)
+    elif not path.is_file():
+        raise InvalidInput(f"{path} does not exist")
+    elif path.suffix == ".onnx":
+        _contract(_onnx(path, out), out)
+    elif path.suffix in (".pt", ".pt2"):
+        _contract(_archive(path, out), out)
+    else:
+        raise InvalidInput(f"{path} is no bundle, and no .onnx, .pt or .pt2 file")
+
+
+def _bundle(path: Path, out: "Console") -> None:
+    from deploy_snn.formats import Bundle
+
+    bundle = Bundle.open(path)
+    manifest = bundle.manifest
+    out.print(f"[bold]{manifest.name}[/bold]: {manifest.source.kind} {manifest.source.name}, dt {bundle.contract.dt:g} ms")
+    out.print(f"options: {manifest.source.options}")
+    out.print(f"golden: {manifest.golden.steps} steps of {manifest.golden.stimulus}, batch {manifest.golden.batch}")
+    out.print("written by: " + ", ".join(f"{name} {version}" for name, version in manifest.written_by.items()))
+    files = ((name, size(file.bytes), file.sha256[:12]) for name, file in manifest.files.items())
+    out.print(table("Files, all whole", ["file", "size", "SHA-256"], files, right=["size"]))
+    _contract(bundle.contract, out)
+    if "step.onnx" in manifest.files:
+        _onnx(path / "step.onnx", out)
+
+
+def _contract(contract: Contract | None, out: "Console") -> None:
+    if contract is None:
+        out.print("It carries no contract: deploy-snn did not write it.")
+        return
+    columns = ["role", "name", "type", "axes", "initial", "unit"]
+    rows = (
+        [spec.role, spec.name, spec.dtype, ", ".join(map(str, spec.axes)), spec.initial, spec.unit]
+        for spec in contract.tensors
+    )
+    out.print(table(f"Contract: one step of {contract.dt:g} ms", columns, rows))
+
+
+def _onnx(path: Path, out: "Console") -> Contract | None:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model)
+    except (DecodeError, onnx.checker.ValidationError) as error:
+        raise InvalidInput(f"{path} is no valid ONNX file: {str(error).strip().partition(chr(10))[0]}") from None
+    graph = model.graph
+    opsets = ", ".join(f"{entry.domain or 'ai.onnx'} {entry.version}" for entry in model.opset_import)
+    counts = Counter(node.op_type for node in graph.node)
+    out.print(f"[bold]{path.name}[/bold]: opset {opsets}; IR version {model.ir_version}; {size(path.stat().st_size)}")
+    out.print(f"{len(graph.node)} nodes: " + ", ".join(f"{count} {op}" for op, count in counts.most_common()))
+    out.print(f"{len(graph.initializer)} constants: " + ", ".join(constant.name for constant in graph.initializer))
+    inside = {entry.key: entry.value for entry in model.metadata_props}
+    return Contract.parse(inside[CONTRACT_KEY], str(path)) if CONTRACT_KEY in inside else None
+
+
+def _archive(path: Path, out: "Console") -> Contract | None:
+    """A TorchScript or torch.export file: a zip, read without running or unpickling anything in it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            inside = [name for name in names if name.endswith(f"extra/{CONTRACT_FILE}")]
+            text = archive.read(inside[0]) if inside else None
+            code = [name for name in names if name.endswith(".py")]
+    except zipfile.BadZipFile:
+        raise InvalidInput(f"{path} is no TorchScript or torch.export file: it is no zip archive") from None
+    out.print(f"[bold]{path.name}[/bold]: {size(path.stat().st_size)}, {len(names)} entries, {len(code)} of code")
+    return Contract.parse(text, str(path)) if text else None

@@ -1,0 +1,57 @@
+"""The command line: one file per command, each a thin face over the packages beside it.
+
+Commands import torch and the runtimes when they run, so that ``--help`` answers at once.
+"""
+
+import sys
+
+import typer
+
+from deploy_snn import __version__
+from deploy_snn.cli.bench import bench
+from deploy_snn.cli.export import export
+from deploy_snn.cli.inspect import inspect
+from deploy_snn.cli.list import list_all
+from deploy_snn.cli.parity import parity
+from deploy_snn.cli.run import run
+from deploy_snn.errors import InvalidInput, Unavailable
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Take spiking neural networks out of research code and into production runtimes.",
+    epilog="Exit status: 0 all equal, 1 a mismatch, 2 wrong usage or input, 3 a runtime that was asked for is missing.",
+)
+
+for name, command in (
+    ("list", list_all),
+    ("export", export),
+    ("parity", parity),
+    ("inspect", inspect),
+    ("run", run),
+    ("bench", bench),
+):
+    app.command(name)(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"deploy-snn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Options of the program itself."""
+
+
+def main() -> None:
+    """Run the command line. A user's mistake is one sentence on stderr and an exit status."""
+    try:
+        app()
+    except (InvalidInput, Unavailable) as error:
+        typer.echo(f"deploy-snn: {error}", err=True)
+        sys.exit(error.exit_status)

@@ -1,0 +1,118 @@
+"""``deploy-snn parity``: prove that every runtime computes the same spikes."""
+
+import tempfile
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from deploy_snn.cli.export import export_model
+from deploy_snn.cli.options import Batch, Dt, N, RuntimeNames, Seed, Set, Shape, model_options, names
+from deploy_snn.cli.parity_table import Progress, print_reports
+from deploy_snn.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from deploy_snn.formats import Bundle
+    from deploy_snn.parity import ModelReport
+
+
+def parity(
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="BUNDLE|MODEL...", help="Bundles, neurons' names, or .py files.", show_default=False),
+    ],
+    *,
+    runtime: RuntimeNames = None,
+    mode: Annotated[
+        Literal["locked", "free", "both"],
+        typer.Option("--mode", help="locked: the reference's state at each step; free: each keeps its own."),
+    ] = "both",
+    stimulus: Annotated[
+        str, typer.Option("--stimulus", help="poisson, constant, ramp, digits, threshold, golden, or an .npz file.")
+    ] = "poisson",
+    steps: Annotated[int, typer.Option("--steps", help="Steps to compare.")] = 1000,
+    batch: Batch = 1,
+    atol: Annotated[float, typer.Option("--atol", min=0, help="Absolute tolerance of floats.")] = 1e-5,
+    rtol: Annotated[float, typer.Option("--rtol", min=0, help="Relative tolerance of floats.")] = 1e-5,
+    seed: Seed = 0,
+    n: N = None,
+    shape: Shape = None,
+    dt: Dt = None,
+    sets: Set = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first mismatch.")] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the whole report there.", show_default=False)
+    ] = None,
+) -> None:
+    """Compare every runtime with eager torch, step by step: spikes exactly, floats within the tolerance."""
+    from onnxruntime import __version__ as ort_version
+
+    from deploy_snn.formats import Bundle
+    from deploy_snn.parity import ParityReport, Plan, Tolerance, prove
+    from deploy_snn.runtimes import RUNTIMES, find_runtime, usable_runtimes
+
+    asked = names(runtime)
+    for name in asked or []:
+        find_runtime(name)  # before any work is done
+    given = {"--n": n, "--shape": shape, "--dt": dt, "--set": sets}
+    reports: list[ModelReport] = []
+    with ExitStack() as stack, Progress() as progress:
+        for model in models:
+            progress.begin(model)
+            if _is_bundle(model):
+                if any(value is not None for value in given.values()):
+                    raise InvalidInput(f"{model} is a bundle, whose model is settled: {', '.join(given)} go with a MODEL")
+                bundle = Bundle.open(Path(model))
+            else:
+                bundle = _exported(model, model_options(model, n, shape, dt, sets), seed, stack)
+            plan = Plan(
+                runtimes=asked or usable_runtimes(bundle),
+                modes=("locked", "free") if mode == "both" else (mode,),
+                stimulus=stimulus,
+                steps=steps,
+                batch=batch,
+                seed=seed,
+                tolerance=Tolerance(atol=atol, rtol=rtol),
+                fail_fast=fail_fast,
+            )
+            progress.expect(plan.runs * steps)
+            reports.append(prove(bundle, plan, progress.advance))
+            if fail_fast and not reports[-1].equal:
+                break
+    versions = {package: version(package) for package in ("deploy-snn", "torch", "onnx", "numpy")} | {
+        "onnxruntime": ort_version
+    }
+    report = ParityReport(equal=all(report.equal for report in reports), versions=versions, models=tuple(reports))
+    if json_file:
+        try:
+            json_file.write_text(report.model_dump_json(indent=2) + "\n")
+        except OSError as error:
+            raise InvalidInput(f"--json {json_file} cannot be written: {error.strerror}") from None
+    print_reports(reports)
+    absent = {name: cls.unavailable() for name, cls in RUNTIMES.items()} if asked is None else {}
+    for name, reason in absent.items():
+        if reason:
+            typer.echo(f"not compared: {name}: {reason}")
+    raise typer.Exit(0 if report.equal else 1)
+
+
+def _is_bundle(model: str) -> bool:
+    """Whether the word names a folder; a neuron's bare name never does."""
+    from deploy_snn.neurons import find_neuron
+
+    if model.endswith(".py"):
+        return False
+    if Path(model).name != model or Path(model).is_dir():
+        try:
+            find_neuron(model)
+        except InvalidInput:
+            return True
+    return False
+
+
+def _exported(model: str, options: dict[str, Any], seed: int, stack: ExitStack) -> "Bundle":
+    """Export a model for this comparison only."""
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="deploy-snn-"))
+    return export_model(model, options, Path(folder) / Path(model).stem, seed=seed)

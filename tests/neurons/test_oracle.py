@@ -1,0 +1,181 @@
+"""Every class and option against BindsNET 0.3.4 itself: all spikes and all states bit-equal at each of 500 steps."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from deploy_snn import neurons
+from deploy_snn.neurons import Nodes
+
+from .bindsnet_oracle import Oracle
+
+STEPS = 500
+Options = dict[str, object]
+
+COMMON: list[Options] = [
+    {},
+    {"traces": True},
+    {"traces": True, "tc_trace": (3.0, 30.0)},
+    {"traces": True, "traces_additive": True},
+    {"traces": True, "traces_additive": True, "trace_scale": 0.3, "tc_trace": 7.0},
+    {"traces": True, "traces_additive": True, "trace_scale": (0.1, 2.0), "sum_input": True},
+    {"sum_input": True},
+]
+BOUNDS: list[Options] = [{"lbound": -66.0}, {"lbound": -61.5, "traces": True, "sum_input": True}]  # under and over reset
+MEMBRANE: list[Options] = [*COMMON, *BOUNDS, {"thresh": -55.0, "reset": -63.0, "refrac": 2.0}, {"refrac": 0.0}]
+LEAKY: list[Options] = [
+    *MEMBRANE,
+    {"thresh": (-58.0, -50.0), "rest": (-66.0, -62.0), "tc_decay": (5.0, 200.0)},
+    # Without leak the potential stays on the drive's grid, and so meets the threshold exactly.
+    {"tc_decay": 1e12, "rest": -64.0, "reset": -67.0},
+]
+ADAPTIVE: list[Options] = [
+    *LEAKY,
+    {"theta_plus": 1.0, "tc_theta_decay": 40.0},
+    {"theta_plus": (0.1, 1.5), "tc_theta_decay": (10.0, 1000.0), "traces": True},
+    {"learning": False},
+    {"learning": False, "lbound": -61.5, "traces": True, "traces_additive": True},
+]
+IZHIKEVICH: list[Options] = [
+    *({"excitatory": fraction} | options for fraction in (1.0, 0.8, 0.0) for options in COMMON),
+    {"excitatory": 0.55, "lbound": -70.0},
+    {"excitatory": 0.8, "thresh": (20.0, 45.0), "rest": (-70.0, -60.0), "lbound": -68.0, "sum_input": True},
+    {"excitatory": 7.0},
+    {"excitatory": -1.0},
+]
+CSRM: list[Options] = [
+    *(options for options in COMMON if "sum_input" not in options),  # BindsNET's CSRM fails with sum_input
+    {"lbound": -10.0},
+    {"thresh": (5.0, 25.0), "rest": (-20.0, 0.0), "tc_decay": (5.0, 50.0)},
+    {"theta_plus": 1.0, "tc_theta_decay": 40.0},
+    {"theta_plus": (0.1, 1.5), "tc_theta_decay": (10.0, 1000.0), "traces": True},
+    {"learning": False, "traces": True},
+]
+TABLE: dict[str, list[Options]] = {
+    "Input": COMMON,
+    "McCullochPitts": [*COMMON, {"thresh": 2.0}, {"thresh": (-1.0, 3.0)}],
+    "IFNodes": [*MEMBRANE, {"thresh": (-58.0, -50.0)}],
+    "LIFNodes": LEAKY,
+    "BoostedLIFNodes": [
+        *COMMON,
+        {"thresh": 7.0, "refrac": 2.0},
+        {"refrac": 0.0},
+        {"thresh": (5.0, 15.0), "tc_decay": (5.0, 200.0)},
+        {"tc_decay": 1e12},
+    ],
+    "CurrentLIFNodes": [*LEAKY, {"tc_i_decay": 8.0}, {"tc_i_decay": (0.5, 9.0)}],
+    "AdaptiveLIFNodes": ADAPTIVE,
+    "DiehlAndCookNodes": [{"one_spike": one} | options for one in (True, False) for options in ADAPTIVE],
+    "IzhikevichNodes": IZHIKEVICH,
+    "CSRMNodes": [{"thresh": 15.0, "rest": -5.0} | options for options in CSRM],
+    "SRM0Nodes": [
+        *LEAKY,
+        {"eps_0": 1.7, "rho_0": 0.3, "d_thresh": 2.0},
+        {"eps_0": (0.5, 2.0), "rho_0": (0.1, 2.0), "d_thresh": (0.5, 8.0), "traces": True},
+    ],
+}
+SETTINGS: list[tuple[float, int, tuple[int, ...]]] = [(1.0, 3, (10,)), (0.5, 1, (2, 5)), (0.1, 3, (2, 5)), (1.0, 1, (10,))]
+FLAT = ("IzhikevichNodes", "CSRMNodes")  # BindsNET's own take one axis only
+MEAN_AND_SPREAD = {"McCullochPitts": (0.0, 1.5), "IzhikevichNodes": (8.0, 6.0), "CSRMNodes": (0.6, 2.0), "SRM0Nodes": (2.0, 3.0)}
+
+
+def cases() -> list[object]:
+    listed = [(name, options, *setting) for name, table in TABLE.items() for options in table for setting in SETTINGS]
+    return [
+        pytest.param(seed, *case, id=f"{case[0]}-{case[1]}-dt{case[2]}-batch{case[3]}") for seed, case in enumerate(listed)
+    ]
+
+
+def spelled_out(options: Options, shape: tuple[int, ...]) -> Options:
+    """Where the table has ``(low, high)``, a tensor with a value for each neuron."""
+    n = math.prod(shape)
+    return {
+        key: torch.linspace(*value, n).reshape(shape) if isinstance(value, tuple) else value for key, value in options.items()
+    }
+
+
+def drive(name: str, shape: tuple[int, ...], dt: float) -> Tensor:
+    """Random drives on a grid of 1/4, so that thresholds are met exactly now and then."""
+    if name == "Input":
+        return (torch.rand(STEPS, *shape) < 0.2).float()
+    mean, spread = MEAN_AND_SPREAD.get(name, (1.5, 3.0))
+    x = ((torch.randn(STEPS, *shape) * spread + mean) * 4).round() / 4
+    # At short steps the few sums of one refractory period must still reach the threshold.
+    return x * 2 if dt < 0.5 and name == "SRM0Nodes" else x
+
+
+def pair(name: str, options: Options, shape: tuple[int, ...], batch: int, dt: float) -> tuple[Nodes, Oracle]:
+    """Ours and BindsNET's, with the same values of all that is drawn, learnt or summed in an order of its own."""
+    given = spelled_out(options, shape)
+    windows = {"res_window_size": 12, "ref_window_size": 7}
+    if name == "CSRMNodes":  # BindsNET's counts its windows in steps
+        ours = neurons.CSRMNodes(shape=shape, dt=dt, **given, **{key: steps * dt for key, steps in windows.items()})
+        oracle = Oracle(name, shape, batch, dt, given | windows | {"tau": 1.0})
+        ours.resKernel.copy_(torch.randint(0, 256, (12,)) / 256)  # a grid on which sums are exact in any order
+        ours.refKernel.copy_(-torch.randint(0, 2048, (7,)) / 256)
+        oracle.layer.resKernel, oracle.layer.refKernel = ours.resKernel.clone(), ours.refKernel.clone()
+    elif name == "IzhikevichNodes":
+        ours = neurons.IzhikevichNodes(shape=shape, dt=dt, spike_at="end", **given)
+        oracle = Oracle(name, shape, batch, dt, given)
+        oracle.layer.S = (oracle.layer.S * 64).round() / 64
+        for parameter in ("a", "b", "c", "d", "S"):
+            getattr(ours, parameter).copy_(getattr(oracle.layer, parameter))
+        oracle.layer.set_batch_size(batch)
+    else:
+        ours = getattr(neurons, name)(shape=shape, dt=dt, **given)
+        oracle = Oracle(name, shape, batch, dt, {"refrac": 5.0} | given)
+    if "theta" in ours.state_dict():  # something learnt before
+        ours.theta.copy_(torch.rand(shape) * 2)
+        oracle.layer.theta = ours.theta.clone()
+    return ours, oracle
+
+
+def windows_of(x: Tensor, length: int) -> Tensor:
+    """``[T, B, *shape]`` to the windows that CSRM sees, ``[T, B, length, *shape]``, newest last."""
+    padded = torch.cat((x.new_zeros(length - 1, *x.shape[1:]), x))
+    return padded.unfold(0, length, 1).movedim(-1, 2)
+
+
+def run_beside(ours: Nodes, oracle: Oracle, x: Tensor, watch: Callable[[Tensor, dict[str, Tensor]], None]) -> None:
+    """Step both through ``x``, and stop at the first bit that differs."""
+    noise = torch.rand(len(x), oracle.layer.batch_size, *ours.shape)
+    noise[noise < 0.05] = 0.0  # where the probability of a spike is 0, not even this may fire
+    state = ours.initial_state(oracle.layer.batch_size)
+    for step in range(len(x)):
+        s, state = ours(x[step], state, noise[step] if ours.stochastic else None)
+        expected = oracle.step(x[step], noise[step])
+        assert torch.equal(s, expected), f"step {step}: s differs"
+        for name, value in state.items():
+            assert torch.equal(value, oracle.state(name)), f"step {step}: {name} differs"
+        watch(s, state)
+
+
+@pytest.mark.parametrize(("seed", "name", "options", "dt", "batch", "shape"), cases())
+def test_every_state_is_bit_equal_to_bindsnets(
+    seed: int, name: str, options: Options, dt: float, batch: int, shape: tuple[int, ...]
+) -> None:
+    torch.manual_seed(seed)
+    shape = (math.prod(shape),) if name in FLAT else shape
+    ours, oracle = pair(name, options, shape, batch, dt)
+    x = drive(name, (batch, *shape), dt)
+    if name == "CSRMNodes":
+        x = windows_of(x, 12)
+    fired, clipped, crowded = [], [], []
+
+    def watch(s: Tensor, state: dict[str, Tensor]) -> None:
+        fired.append(s)
+        if "lbound" in options:
+            clipped.append((state["v"] == ours.lbound).any())
+        if options.get("one_spike"):
+            crowded.append(((state["refrac_count"] == ours.refrac).flatten(1).sum(1) > 1).any())
+
+    run_beside(ours, oracle, x, watch)
+    rate = torch.stack(fired).float().mean().item()
+    assert 0.002 < rate < 0.6, f"a rate of {rate} spikes a step shows little"
+    assert not clipped or any(clipped), "the bound was never met"
+    assert not crowded or any(crowded), "no two neurons ever competed for the one spike"
+    if not ours.learning and "theta" in ours.state_dict():
+        assert torch.equal(ours.theta, oracle.layer.theta)
