@@ -37,7 +37,7 @@ def _bundle(path: Path, out: "Console") -> None:
 
     bundle = Bundle.open(path)
     manifest = bundle.manifest
-    out.print(f"[bold]{manifest.name}[/bold]: {manifest.source.kind} {manifest.source.name}, dt {bundle.contract.dt:g} ms")
+    out.print(f"{manifest.name}: {manifest.source.kind} {manifest.source.name}, dt {bundle.contract.dt:g} ms", style="bold")
     out.print(f"options: {manifest.source.options}")
     out.print(f"golden: {manifest.golden.steps} steps of {manifest.golden.stimulus}, batch {manifest.golden.batch}")
     out.print("written by: " + ", ".join(f"{name} {version}" for name, version in manifest.written_by.items()))
@@ -72,7 +72,7 @@ def _onnx(path: Path, out: "Console") -> Contract | None:
     graph = model.graph
     opsets = ", ".join(f"{entry.domain or 'ai.onnx'} {entry.version}" for entry in model.opset_import)
     counts = Counter(node.op_type for node in graph.node)
-    out.print(f"[bold]{path.name}[/bold]: opset {opsets}; IR version {model.ir_version}; {size(path.stat().st_size)}")
+    out.print(f"{path.name}: opset {opsets}; IR version {model.ir_version}; {size(path.stat().st_size)}")
     out.print(f"{len(graph.node)} nodes: " + ", ".join(f"{count} {op}" for op, count in counts.most_common()))
     out.print(f"{len(graph.initializer)} constants: " + ", ".join(constant.name for constant in graph.initializer))
     inside = {entry.key: entry.value for entry in model.metadata_props}
@@ -89,5 +89,5 @@ def _archive(path: Path, out: "Console") -> Contract | None:
             code = [name for name in names if name.endswith(".py")]
     except zipfile.BadZipFile:
         raise InvalidInput(f"{path} is no TorchScript or torch.export file: it is no zip archive") from None
-    out.print(f"[bold]{path.name}[/bold]: {size(path.stat().st_size)}, {len(names)} entries, {len(code)} of code")
+    out.print(f"{path.name}: {size(path.stat().st_size)}, {len(names)} entries, {len(code)} of code")
     return Contract.parse(text, str(path)) if text else None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 from deploy_snn.cli.table import console, table
 
@@ -59,12 +60,12 @@ def print_reports(reports: "Sequence[ModelReport]") -> None:
             out.print(f"{report.model}: potentials landed one ulp from the threshold, or on it: {hits}")
         for run in report.runs:
             if run.divergence:
-                out.print(f"[bold]{report.model} on {run.runtime}, {run.mode}:[/bold] {describe(run)}")
+                out.print(Text(f"{report.model} on {run.runtime}, {run.mode}: ", "bold"), describe(run), sep="")
     runs = [run for report in reports for run in report.runs]
     wrong = sum(not run.equal for run in runs)
     steps, spikes = sum(run.steps for run in runs), sum(report.spikes for report in reports)
     verdict = f"{wrong} of {len(runs)} runs differ" if wrong else f"all {len(runs)} runs equal"
-    out.print(f"{len(reports)} models, {steps} steps, {spikes} spikes in the references: [bold]{verdict}[/bold]")
+    out.print(f"{len(reports)} models, {steps} steps, {spikes} spikes in the references: {verdict}", style="bold")
 
 
 def describe(run: "RunReport") -> str:
@@ -84,7 +85,7 @@ def _model_rows(report: "ModelReport") -> Iterator[list[object]]:
         label = [name, run.runtime, run.mode]
         speed = f"{run.microseconds_a_step:.0f}"
         for tensors, row in _tensor_rows(run):
-            result = "[green]equal" if not row[1] else "[red]DIFFERS"
+            result = Text("DIFFERS", "red") if row[1] else Text("equal", "green")
             yield [*label, tensors, *row, speed, result]
             label, speed = ["", "", ""], ""
         name = ""

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Sequence
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 def console() -> Console:
     """Standard output; as wide as it takes where it is no terminal, so that nothing is cut."""
-    out = Console(highlight=False)
+    out = Console(highlight=False, markup=False)  # shapes are written in brackets, and so is markup
     if not out.is_terminal:
         out.width = 200
     return out
@@ -21,7 +22,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
     for column in columns:
         made.add_column(column, justify="right" if column in set(right) else "left", overflow="fold")
     for row in rows:
-        made.add_row(*map(str, row))
+        made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     return made
 
 
