@@ -1,4 +1,4 @@
-"""Excitatory neurons whose thresholds differ from one to the next, and adapt (Diehl & Cook 2015, doi:10.3389/fncom.2015.00099)."""
+"""Excitatory neurons whose thresholds differ and adapt (Diehl & Cook 2015, doi:10.3389/fncom.2015.00099)."""
 
 import torch
 

@@ -11,9 +11,8 @@ def list_all() -> None:
     from deploy_snn.runtimes import RUNTIMES
 
     out = console()
-    neurons = (
-        (name, cls.__name__, (cls.__doc__ or "").partition("\n")[0].replace("``", "")) for name, cls in NEURONS.items()
-    )
+    abouts = {name: (cls.__doc__ or "").partition("\n")[0].replace("``", "") for name, cls in NEURONS.items()}
+    neurons = ((name, cls.__name__, abouts[name]) for name, cls in NEURONS.items())
     out.print(table("Neurons", ["name", "class", "about"], neurons))
     formats = ((name, format_.file, format_.about) for name, format_ in FORMATS.items())
     out.print(table("Formats", ["name", "file", "about"], formats))

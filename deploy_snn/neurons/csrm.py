@@ -126,10 +126,10 @@ class CSRMNodes(MembraneNodes):
         while terms.size(1) > 1:
             half = terms.size(1) // 2
             if terms.size(1) % 2 == 1:
-                left, right, last = terms.split([half, half, 1], 1)
+                left, right, last = terms.split_with_sizes([half, half, 1], 1)
                 odd.append(last)
             else:
-                left, right = terms.split([half, half], 1)
+                left, right = terms.split_with_sizes([half, half], 1)
             terms = left + right
         for last in odd:
             terms = terms + last

@@ -79,7 +79,13 @@ TABLE: dict[str, list[Options]] = {
 }
 SETTINGS: list[tuple[float, int, tuple[int, ...]]] = [(1.0, 3, (10,)), (0.5, 1, (2, 5)), (0.1, 3, (2, 5)), (1.0, 1, (10,))]
 FLAT = ("IzhikevichNodes", "CSRMNodes")  # BindsNET's own take one axis only
-MEAN_AND_SPREAD = {"McCullochPitts": (0.0, 1.5), "IzhikevichNodes": (8.0, 6.0), "CSRMNodes": (0.6, 2.0), "SRM0Nodes": (2.0, 3.0)}
+MEAN_AND_SPREAD = {
+    "McCullochPitts": (0.0, 1.5),
+    "CurrentLIFNodes": (0.25, 1.0),
+    "IzhikevichNodes": (8.0, 6.0),
+    "CSRMNodes": (0.6, 2.0),
+    "SRM0Nodes": (2.0, 3.0),
+}
 
 
 def cases() -> list[object]:
@@ -97,14 +103,12 @@ def spelled_out(options: Options, shape: tuple[int, ...]) -> Options:
     }
 
 
-def drive(name: str, shape: tuple[int, ...], dt: float) -> Tensor:
+def drive(name: str, shape: tuple[int, ...]) -> Tensor:
     """Random drives on a grid of 1/4, so that thresholds are met exactly now and then."""
     if name == "Input":
         return (torch.rand(STEPS, *shape) < 0.2).float()
     mean, spread = MEAN_AND_SPREAD.get(name, (1.5, 3.0))
-    x = ((torch.randn(STEPS, *shape) * spread + mean) * 4).round() / 4
-    # At short steps the few sums of one refractory period must still reach the threshold.
-    return x * 2 if dt < 0.5 and name == "SRM0Nodes" else x
+    return ((torch.randn(STEPS, *shape) * spread + mean) * 4).round() / 4
 
 
 def pair(name: str, options: Options, shape: tuple[int, ...], batch: int, dt: float) -> tuple[Nodes, Oracle]:
@@ -140,7 +144,7 @@ def windows_of(x: Tensor, length: int) -> Tensor:
 
 
 def run_beside(ours: Nodes, oracle: Oracle, x: Tensor, watch: Callable[[Tensor, dict[str, Tensor]], None]) -> None:
-    """Step both through ``x``, and stop at the first bit that differs."""
+    """Step both through ``x``, and fail at the first bit that differs."""
     noise = torch.rand(len(x), oracle.layer.batch_size, *ours.shape)
     noise[noise < 0.05] = 0.0  # where the probability of a spike is 0, not even this may fire
     state = ours.initial_state(oracle.layer.batch_size)
@@ -160,7 +164,7 @@ def test_every_state_is_bit_equal_to_bindsnets(
     torch.manual_seed(seed)
     shape = (math.prod(shape),) if name in FLAT else shape
     ours, oracle = pair(name, options, shape, batch, dt)
-    x = drive(name, (batch, *shape), dt)
+    x = drive(name, (batch, *shape))
     if name == "CSRMNodes":
         x = windows_of(x, 12)
     fired, clipped, crowded = [], [], []
@@ -179,3 +183,57 @@ def test_every_state_is_bit_equal_to_bindsnets(
     assert not crowded or any(crowded), "no two neurons ever competed for the one spike"
     if not ours.learning and "theta" in ours.state_dict():
         assert torch.equal(ours.theta, oracle.layer.theta)
+
+
+def test_boosted_lif_steps_without_a_drive_as_bindsnets_does() -> None:
+    torch.manual_seed(0)
+    ours, oracle = pair("BoostedLIFNodes", {"traces": True}, (10,), 2, 1.0)
+    x = drive("BoostedLIFNodes", (2, 10)) * 2
+    state, fired = ours.initial_state(2), 0
+    for step in range(STEPS):
+        given = None if step % 3 == 1 else x[step]
+        s, state = ours(given, state)
+        assert torch.equal(s, oracle.step(given))
+        assert all(torch.equal(value, oracle.state(name)) for name, value in state.items())
+        fired += int(s.sum())
+    assert fired > 50
+
+
+def test_izhikevich_at_start_reports_bindsnets_spikes_one_step_later() -> None:
+    torch.manual_seed(1)
+    late, oracle = pair("IzhikevichNodes", {"excitatory": 0.8, "traces": True}, (12,), 2, 1.0)
+    late = neurons.IzhikevichNodes(12, traces=True)  # spike_at="start" is the default
+    for parameter in ("a", "b", "c", "d", "S"):
+        getattr(late, parameter).copy_(getattr(oracle.layer, parameter))
+    state, x = late.initial_state(2), drive("IzhikevichNodes", (2, 12))
+    before, trace, fired = torch.zeros(2, 12, dtype=torch.bool), torch.zeros(2, 12), 0
+    for step in range(STEPS):
+        s, state = late(x[step], state)
+        assert torch.equal(s, before)
+        assert torch.equal(state["trace"], trace)
+        before, trace = oracle.step(x[step]), oracle.state("trace").clone()
+        assert torch.equal(state["v"], oracle.state("v"))
+        assert torch.equal(state["u"], oracle.state("u"))
+        fired += int(s.sum())
+    assert fired > 50
+
+
+def test_a_trace_that_is_not_additive_is_set_to_one_where_bindsnets_is_set_to_its_scale() -> None:
+    torch.manual_seed(2)
+    ours, oracle = pair("LIFNodes", {"traces": True, "trace_scale": 0.5}, (10,), 2, 1.0)
+    state, x = ours.initial_state(2), drive("LIFNodes", (2, 10))
+    for step in range(STEPS):
+        s, state = ours(x[step], state)
+        assert torch.equal(s, oracle.step(x[step]))
+        assert (state["trace"][s] == 1).all()
+        assert torch.equal(0.5 * state["trace"], oracle.state("trace"))  # a power of two, so the ratio keeps exact
+    assert state["trace"].any()
+
+
+@pytest.mark.parametrize("tau", [0.7, 1.0, 3.0, 25.0])
+@pytest.mark.parametrize("kernel", ["AlphaKernel", "AlphaKernelSLAYER", "LaplacianKernel", "ExponentialKernel"])
+def test_the_sampled_kernels_are_bindsnets(kernel: str, tau: float) -> None:
+    options: Options = {"responseKernel": kernel, "tau": tau, "reset_const": 35.0}
+    ours, oracle = neurons.CSRMNodes(3, **options), Oracle("CSRMNodes", (3,), 1, 1.0, options)
+    assert torch.equal(ours.resKernel, oracle.layer.resKernel)
+    assert torch.equal(ours.refKernel, oracle.layer.refKernel)
