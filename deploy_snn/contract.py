@@ -36,6 +36,7 @@ class Role(StrEnum):
     NOISE = "noise"
     STATE = "state"
     SPIKES = "spikes"
+    RECORD = "record"
 
 
 class Axis(Record):
@@ -134,7 +135,7 @@ class Contract(Record):
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        return self._with(Role.SPIKES)
+        return self._with(Role.SPIKES, Role.RECORD)
 
     @property
     def couples_batch(self) -> bool:

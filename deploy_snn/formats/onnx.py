@@ -85,9 +85,15 @@ def _output_names(captured: ExportedProgram) -> list[str]:
 
 
 def _minimise(model: ir.Model) -> None:
+    for node in list(model.graph):
+        # A recorded state leaves twice, under two names, which only an Identity can do; all others go.
+        if node.op_type == "Identity" and not node.outputs[0].is_graph_output():
+            source = node.inputs[0]
+            assert source is not None
+            node.outputs[0].replace_all_uses_with(source)
+            model.graph.remove(node, safe=True)
     fold_constants(model, input_size_limit=FOLD_LIMIT, output_size_limit=FOLD_LIMIT)
     Sequential(
-        common.IdentityEliminationPass(),
         common.CommonSubexpressionEliminationPass(),
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         common.RemoveUnusedNodesPass(),

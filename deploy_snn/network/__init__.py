@@ -1,0 +1,26 @@
+"""Networks: named layers and connections between them, as one program with the same contract as a single neuron."""
+
+from deploy_snn.network.connection import Connection, Dense, Lateral, MeanField, OneToOne
+from deploy_snn.network.convolution import Conv1d, Conv2d, Conv3d
+from deploy_snn.network.gathered import LocalConnection1d, LocalConnection2d, LocalConnection3d, Sparse
+from deploy_snn.network.network import Network
+from deploy_snn.network.pooling import MaxPool1d, MaxPool2d, MaxPool3d
+
+__all__ = [
+    "Connection",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "Dense",
+    "Lateral",
+    "LocalConnection1d",
+    "LocalConnection2d",
+    "LocalConnection3d",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
+    "MeanField",
+    "Network",
+    "OneToOne",
+    "Sparse",
+]

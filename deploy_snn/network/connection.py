@@ -1,0 +1,201 @@
+"""What every connection is, and the simple ones: dense, one to one, lateral, mean field."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from deploy_snn.contract import TensorSpec
+from deploy_snn.errors import InvalidInput
+
+
+class Connection(nn.Module, ABC):
+    """Turns the spikes of a source, ``z`` ``[B, *source]`` of 0.0 and 1.0, into a drive for a target, ``[B, *target]``.
+
+    ``rounding`` names the sum whose last bits a runtime may choose, where there is one. A connection with a memory
+    (``STATES``) reads it from the network's state and writes the next one.
+    """
+
+    STATES: ClassVar[tuple[TensorSpec, ...]] = ()
+    rounding: ClassVar[str] = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = ""
+        self.source = ""
+        self.target = ""
+        self.source_shape: tuple[int, ...] = (1,)
+        self.target_shape: tuple[int, ...] = (1,)
+        self.n_source = self.n_target = 1
+
+    def attach(self, source: str, source_shape: tuple[int, ...], target: str, target_shape: tuple[int, ...]) -> None:
+        """Take a place in a network. Raises InvalidInput if the shapes do not fit, with those that would."""
+        if self.name:
+            raise InvalidInput(f"this {type(self).__name__} connects {self.name} already: make another one")
+        self.name = f"{source}_to_{target}"
+        self.source, self.target = source, target
+        self.source_shape, self.target_shape = source_shape, target_shape
+        self.n_source, self.n_target = math.prod(source_shape), math.prod(target_shape)
+        problem = self.misfit()
+        if problem:
+            self.name = ""
+            raise InvalidInput(
+                f"{type(self).__name__} from '{source}' {list(source_shape)} to '{target}' {list(target_shape)}: {problem}"
+            )
+
+    @abstractmethod
+    def misfit(self) -> str:
+        """What is wrong with the shapes this connection has been given, or nothing."""
+
+    @abstractmethod
+    def transmit(self, z: Tensor) -> Tensor:
+        """The drive that spikes make, ``[B, *source]`` to ``[B, *target]``."""
+
+    def forward(self, z: Tensor, state: dict[str, Tensor], after: dict[str, Tensor]) -> Tensor:
+        """The drive; a connection with a memory also puts its next state into ``after``."""
+        return self.transmit(z)
+
+    def resting_state(self) -> dict[str, Tensor]:
+        """The memory before the first step, without a batch axis."""
+        state: dict[str, Tensor] = {}
+        return state
+
+    def exact_sums(self) -> Tensor | None:
+        """For each target neuron, the largest absolute sum its weights can make; None where nothing is summed."""
+        return None
+
+    def flat(self, z: Tensor) -> Tensor:
+        """``[B, *source]`` as ``[B, N]``."""
+        return z if len(self.source_shape) == 1 else z.reshape([-1, self.n_source])
+
+    def shaped(self, drive: Tensor) -> Tensor:
+        """``[B, M]`` as ``[B, *target]``."""
+        return drive if len(self.target_shape) == 1 else drive.reshape([-1] + list(self.target_shape))
+
+
+def weights(name: str, value: Tensor | float | Sequence[float]) -> Tensor:
+    """Weights as a float32 tensor of their own. Raises InvalidInput for anything but finite numbers."""
+    try:
+        tensor = torch.as_tensor(value).detach().to(torch.float32, copy=True)
+    except (TypeError, ValueError, RuntimeError):
+        raise InvalidInput(f"{name}: expected numbers or a tensor, and not {type(value).__name__}") from None
+    if not tensor.isfinite().all():
+        raise InvalidInput(f"{name} holds NaN or an infinity")
+    return tensor
+
+
+class Dense(Connection):
+    """All to all: ``drive = z @ w + b``.
+
+    Args:
+        w: weights ``[N, M]``, source by target, in mV.
+        b: bias ``[M]``, in mV, or None.
+    """
+
+    rounding: ClassVar[str] = "a dense connection's sum"
+
+    w: Tensor
+    b: Tensor | None
+
+    def __init__(self, w: Tensor, b: Tensor | None = None) -> None:
+        super().__init__()
+        self.register_buffer("w", weights("w", w))
+        self.register_buffer("b", None if b is None else weights("b", b))
+
+    def misfit(self) -> str:
+        n, m = math.prod(self.source_shape), math.prod(self.target_shape)
+        if list(self.w.shape) != [n, m]:
+            return f"w is {list(self.w.shape)}, expected [{n}, {m}]"
+        if self.b is not None and list(self.b.shape) != [m]:
+            return f"b is {list(self.b.shape)}, expected [{m}]"
+        return ""
+
+    def transmit(self, z: Tensor) -> Tensor:
+        drive = self.flat(z) @ self.w
+        b = self.b
+        if b is not None:
+            drive = drive + b
+        return self.shaped(drive)
+
+    def exact_sums(self) -> Tensor | None:
+        bias = torch.zeros(()) if self.b is None else self.b.abs()
+        return self.w.abs().sum(0) + bias
+
+
+class OneToOne(Connection):
+    """Each neuron to its counterpart: ``drive = w * z``. A diagonal, without the matrix.
+
+    Args:
+        w: a weight, or weights that broadcast to the target's shape, in mV.
+    """
+
+    w: Tensor
+
+    def __init__(self, w: Tensor | float) -> None:
+        super().__init__()
+        self.register_buffer("w", weights("w", w))
+
+    def misfit(self) -> str:
+        if self.source_shape != self.target_shape:
+            return "one to one needs equal shapes"
+        try:
+            self.w.expand(self.target_shape)
+        except RuntimeError:
+            return f"w is {list(self.w.shape)}, expected one number or {list(self.target_shape)}"
+        return ""
+
+    def transmit(self, z: Tensor) -> Tensor:
+        return z * self.w
+
+
+class Lateral(Connection):
+    """The same weight to all but oneself: ``drive = w * (sum(z) - z)``. O(N), where the matrix is O(N * N).
+
+    The sum of spikes is a whole number, and so exact. Source and target have the same shape.
+
+    Args:
+        w: the weight, in mV.
+    """
+
+    w: Tensor
+
+    def __init__(self, w: float) -> None:
+        super().__init__()
+        self.register_buffer("w", weights("w", w))
+
+    def misfit(self) -> str:
+        if self.source_shape != self.target_shape:
+            return "lateral connections need equal shapes"
+        return "" if self.w.dim() == 0 else f"w is {list(self.w.shape)}, expected one number"
+
+    def transmit(self, z: Tensor) -> Tensor:
+        return self.w * (z.sum([axis + 1 for axis in range(len(self.source_shape))], keepdim=True) - z)
+
+
+class MeanField(Connection):
+    """Every target sees the mean of the source: ``drive = mean(z) * w``, each batch row its own mean.
+
+    Args:
+        w: a weight, or weights that broadcast to the target's shape, in mV.
+    """
+
+    w: Tensor
+
+    def __init__(self, w: Tensor | float) -> None:
+        super().__init__()
+        self.register_buffer("w", weights("w", w))
+
+    def misfit(self) -> str:
+        try:
+            self.w.expand(self.target_shape)
+        except RuntimeError:
+            return f"w is {list(self.w.shape)}, expected one number or {list(self.target_shape)}"
+        return ""
+
+    def transmit(self, z: Tensor) -> Tensor:
+        # The whole number of spikes over the whole number of neurons: one rounding, the same in every runtime.
+        mean = self.flat(z).sum(1) / float(self.n_source)
+        return mean.reshape([-1] + [1] * len(self.target_shape)) * self.w.expand(self.target_shape)

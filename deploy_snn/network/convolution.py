@@ -1,0 +1,90 @@
+"""Convolutions, in one to three dimensions."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from deploy_snn.errors import InvalidInput
+from deploy_snn.network.connection import Connection, weights
+
+Sizes = int | Sequence[int]
+
+
+def per_axis(name: str, value: Sizes, axes: int) -> list[int]:
+    """One number, or one for each axis. Raises InvalidInput for another count."""
+    sizes = [value] * axes if isinstance(value, int) else [int(size) for size in value]
+    if len(sizes) != axes:
+        raise InvalidInput(f"{name}={value}: expected one number or {axes}")
+    return sizes
+
+
+class Conv(Connection):
+    """What the convolutions share: ``drive = conv(z, w) + b``; see torch.nn.functional.conv2d.
+
+    Args:
+        w: filters ``[C_out, C_in, *kernel]``, in mV. b: bias ``[C_out]``, in mV, or None.
+        stride, padding, dilation: one number, or one for each axis.
+    """
+
+    rounding: ClassVar[str] = "a convolution's sum"
+    axes: ClassVar[int]
+
+    w: Tensor
+    b: Tensor | None
+
+    def __init__(
+        self, w: Tensor, b: Tensor | None = None, *, stride: Sizes = 1, padding: Sizes = 0, dilation: Sizes = 1
+    ) -> None:
+        super().__init__()
+        self.register_buffer("w", weights("w", w))
+        self.register_buffer("b", None if b is None else weights("b", b))
+        self.stride = per_axis("stride", stride, self.axes)
+        self.padding = per_axis("padding", padding, self.axes)
+        self.dilation = per_axis("dilation", dilation, self.axes)
+
+    def misfit(self) -> str:
+        if self.w.dim() != self.axes + 2:
+            return f"w is {list(self.w.shape)}, expected [C_out, C_in] and {self.axes} kernel sizes"
+        if len(self.source_shape) != self.axes + 1:
+            return f"the source needs a shape of channels and {self.axes} sizes"
+        if self.source_shape[0] != self.w.shape[1]:
+            return f"the source has {self.source_shape[0]} channels, and w {list(self.w.shape)} takes {self.w.shape[1]}"
+        try:
+            made = list(self.transmit(torch.zeros(1, *self.source_shape)).shape[1:])
+        except RuntimeError as error:
+            return str(error).partition("\n")[0]
+        return "" if made == list(self.target_shape) else f"the convolution gives {made}"
+
+    def exact_sums(self) -> Tensor | None:
+        bias = torch.zeros(()) if self.b is None else self.b.abs()
+        return self.w.abs().flatten(1).sum(1) + bias
+
+
+class Conv1d(Conv):
+    """A convolution over ``[C, L]``. Arguments: those of :class:`Conv`."""
+
+    axes: ClassVar[int] = 1
+
+    def transmit(self, z: Tensor) -> Tensor:
+        return functional.conv1d(z, self.w, self.b, self.stride, self.padding, self.dilation)
+
+
+class Conv2d(Conv):
+    """A convolution over ``[C, H, W]``. Arguments: those of :class:`Conv`."""
+
+    axes: ClassVar[int] = 2
+
+    def transmit(self, z: Tensor) -> Tensor:
+        return functional.conv2d(z, self.w, self.b, self.stride, self.padding, self.dilation)
+
+
+class Conv3d(Conv):
+    """A convolution over ``[C, D, H, W]``. Arguments: those of :class:`Conv`."""
+
+    axes: ClassVar[int] = 3
+
+    def transmit(self, z: Tensor) -> Tensor:
+        return functional.conv3d(z, self.w, self.b, self.stride, self.padding, self.dilation)

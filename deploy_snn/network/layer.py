@@ -1,0 +1,90 @@
+"""A neuron's place in a network: its tensors under qualified names, its window of past drives, its previous spikes."""
+
+import torch
+from torch import Tensor, nn
+
+from deploy_snn.contract import BATCH, NEURONS, WINDOW, Role, TensorSpec
+from deploy_snn.neurons import Input, Nodes
+
+PREVIOUS = TensorSpec(name="previous", role=Role.STATE, initial="0")
+"""A layer's spikes of the step before, as the 0.0 and 1.0 that connections weigh."""
+
+PAST_DRIVES = TensorSpec(name="past_drives", role=Role.STATE, axes=(BATCH, WINDOW, NEURONS), initial="0", unit="mV")
+"""The drives of the last steps, newest last, for a neuron that sees a window of them."""
+
+
+class Layer(nn.Module):
+    """A neuron whose state ``v`` is the network's ``exc.v``."""
+
+    own: list[str]
+
+    def __init__(self, name: str, neuron: Nodes, *, external: bool) -> None:
+        super().__init__()
+        self.name = name
+        self.neuron = neuron
+        self.external = external
+        self.shape = neuron.shape
+        self.is_source = False
+        self.remembers = False  # whether a connection reads its spikes of the step before
+        self.is_input = isinstance(neuron, Input)
+        window = neuron.sized(neuron.DRIVE).window_axis
+        self.window = 0 if window is None else neuron.sized(neuron.DRIVE).axes[window].size or 0
+        self.stochastic = neuron.stochastic
+        self.own = [spec.name for spec in neuron.contract.states]
+
+    def tensors(self) -> list[TensorSpec]:
+        """The records of all its tensors but the spikes, under qualified names."""
+        specs = [spec for spec in self.neuron.contract.tensors if spec.role in (Role.NOISE, Role.STATE)]
+        if self.external:
+            specs.append(TensorSpec(name="x", role=Role.DRIVE, unit="mV").over(self.shape))
+        if self.window > 1:
+            specs.append(PAST_DRIVES.over(self.shape, self.window - 1))
+        if self.remembers:
+            specs.append(PREVIOUS.over(self.shape))
+        return [self.qualified(spec) for spec in specs]
+
+    def qualified(self, spec: TensorSpec) -> TensorSpec:
+        return spec.model_copy(update={"name": f"{self.name}.{spec.name}"})
+
+    def spikes(self) -> TensorSpec:
+        return TensorSpec(name=f"{self.name}.s", role=Role.SPIKES, dtype="bool").over(self.shape)
+
+    @torch.jit.export
+    def initial_state(self, batch: int) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = {}
+        for name, value in self.neuron.initial_state(batch).items():
+            state[self.name + "." + name] = value
+        device = self.neuron.dt.device
+        if self.window > 1:
+            past = torch.zeros([batch, self.window - 1] + list(self.shape), dtype=torch.float32, device=device)
+            state[self.name + ".past_drives"] = past
+        if self.remembers:
+            state[self.name + ".previous"] = torch.zeros([batch] + list(self.shape), dtype=torch.float32, device=device)
+        return state
+
+    def forward(
+        self, x: Tensor | None, inputs: dict[str, Tensor], state: dict[str, Tensor], after: dict[str, Tensor]
+    ) -> Tensor:
+        """Step the neuron on the drive that its connections made, if any, and the external one. Gives its spikes."""
+        if self.external:
+            given = inputs[self.name + ".x"]
+            x = given if x is None else x + given
+        if self.window > 1:
+            assert x is not None
+            window = torch.cat([state[self.name + ".past_drives"], x.unsqueeze(1)], 1)
+            after[self.name + ".past_drives"] = window.narrow(1, 1, self.window - 1)
+            x = window
+        elif self.window == 1:
+            assert x is not None
+            x = x.unsqueeze(1)
+        own: dict[str, Tensor] = {}
+        for name in self.own:
+            own[name] = state[self.name + "." + name]
+        noise: Tensor | None = None
+        if self.stochastic:
+            noise = inputs[self.name + ".noise"]
+        spikes, own_after = self.neuron(x, own, noise)
+        s: Tensor = spikes
+        for name, value in own_after.items():
+            after[self.name + "." + name] = value
+        return s

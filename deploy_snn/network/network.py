@@ -1,0 +1,192 @@
+"""A network: named layers, and connections between them, as one program."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from deploy_snn.contract import Contract, Role, TensorSpec
+from deploy_snn.errors import InvalidInput
+from deploy_snn.network.connection import Connection
+from deploy_snn.network.layer import Layer
+from deploy_snn.neurons import Input, Nodes
+from deploy_snn.program import Program
+
+RECORD = "record."
+
+
+class Network(Program):
+    """Layers of neurons, and connections that turn the spikes of one into the drive of another.
+
+    In each step, as in BindsNET, every connection reads its source's spikes of the *previous* step; a layer's drives are
+    summed in the order in which its connections were added, then the external input is added; then the layers step in
+    order. With ``one_step`` spikes go all the way in one step: a connection reads its source's spikes of this step, if
+    that layer comes earlier, and of the previous one if not.
+
+    Inputs are ``NAME.x`` ``[B, *shape]`` of the layers that take one, and ``NAME.noise``; outputs are ``NAME.s``, the
+    spikes of all layers but ``Input`` ones; a source has its previous spikes as state ``NAME.previous``.
+
+    Args:
+        one_step: feed forward within the step.
+        record: more outputs: a layer's ``"X.s"``, or a state such as ``"exc.v"``, which comes out as ``record.exc.v``.
+    """
+
+    record: list[str]
+    if TYPE_CHECKING:
+        layers: dict[str, Layer]
+        connections: list[Connection]
+
+    def __init__(self, *, one_step: bool = False, record: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.one_step = one_step
+        self.layers = nn.ModuleDict()  # type: ignore[assignment]
+        self.connections = nn.ModuleList()  # type: ignore[assignment]
+        self.record = list(record)
+
+    def add_layer(self, neuron: Nodes, name: str, *, external: bool = False) -> None:
+        """Add a layer; layers step in this order.
+
+        ``external`` layers take an input ``NAME.x``; ``Input`` layers always do. Raises InvalidInput for a name that is
+        taken or is no identifier, and for a dt unlike the other layers'.
+        """
+        if not name.isidentifier():
+            raise InvalidInput(f"add_layer(..., {name!r}): a name is letters, digits and underscores")
+        if name in self.layers:
+            raise InvalidInput(f"add_layer(..., {name!r}): there is a layer of this name already")
+        others = {float(layer.neuron.dt) for layer in self.layers.values()} - {float(neuron.dt)}
+        if others:
+            raise InvalidInput(
+                f"add_layer(..., {name!r}): its dt is {float(neuron.dt)}, and that of the others {others.pop()}"
+            )
+        self.layers[name] = Layer(name, neuron, external=external or isinstance(neuron, Input))
+
+    def add_connection(self, connection: Connection, source: str, target: str) -> None:
+        """Connect two layers. Raises InvalidInput for a missing layer, a second connection, or shapes that misfit."""
+        line = f"add_connection(..., {source!r}, {target!r})"
+        for end in (source, target):
+            if end not in self.layers:
+                raise InvalidInput(f"{line}: there is no layer {end!r}; there is {', '.join(self.layers) or 'none yet'}")
+        if any((made.source, made.target) == (source, target) for made in self.connections):
+            raise InvalidInput(f"{line}: these two are connected already; add the weights up in one connection")
+        if isinstance(self.layers[target].neuron, Input):
+            raise InvalidInput(f"{line}: {target!r} is an Input layer, which takes nothing but its own input")
+        connection.attach(source, self.layers[source].shape, target, self.layers[target].shape)
+        order = list(self.layers)
+        self.layers[source].is_source = True
+        self.layers[source].remembers |= not self.one_step or order.index(target) <= order.index(source)
+        self.connections.append(connection)
+
+    def finish(self) -> "Network":
+        """Check the network as a whole, as ``contract`` does, and give it back. Raises InvalidInput for what is missing."""
+        _ = self.contract
+        return self
+
+    @property
+    def contract(self) -> Contract:
+        layers = list(self.layers.values())
+        if not layers:
+            raise InvalidInput("an empty network: add_layer(...) first")
+        fed = {made.target for made in self.connections}
+        for layer in layers:
+            if not (layer.external or layer.name in fed or layer.neuron.steps_without_input):
+                raise InvalidInput(
+                    f"layer {layer.name!r} has no input: add_connection(..., target={layer.name!r}), "
+                    f"or add_layer(..., {layer.name!r}, external=True)"
+                )
+        tensors = [spec for layer in layers for spec in layer.tensors()] + self._memories()
+        spikes = {f"{layer.name}.s": layer.spikes() for layer in layers}
+        states = {spec.name: spec for spec in tensors if spec.role is Role.STATE}
+        shown = [spec for layer, spec in zip(layers, spikes.values(), strict=True) if not layer.is_input]
+        for name in self.record:
+            if name in states:
+                shown.append(states[name].model_copy(update={"name": RECORD + name, "role": Role.RECORD}))
+            elif name not in spikes:
+                raise InvalidInput(f"record={name!r}: there is {', '.join([*spikes, *states])}")
+            elif spikes[name] not in shown:
+                shown.append(spikes[name])
+        rounding = [layer.name + ": " + what for layer in layers for what in layer.neuron.ROUNDING]
+        rounding += [made.name + ": " + made.rounding for made in self.connections if made.rounding]
+        return Contract(
+            dt=float(layers[0].neuron.dt),
+            tensors=(*tensors, *shown),
+            rounding=tuple(rounding),
+        )
+
+    @torch.jit.export
+    def initial_state(self, batch: int) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = {}
+        for layer in self.layers.values():
+            state.update(layer.initial_state(batch))
+        for made in self.connections:
+            for name, value in made.resting_state().items():
+                state[made.name + "." + name] = value.expand([batch] + list(value.shape)).clone()
+        return state
+
+    def forward(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        after: dict[str, Tensor] = {}
+        outputs: dict[str, Tensor] = {}
+        spiked: dict[str, Tensor] = {}
+        drives: dict[str, Tensor] = {}
+        for name, layer in self.layers.items():
+            if layer.remembers:
+                spiked[name] = state[name + ".previous"]
+        if not self.one_step:
+            for made in self.connections:
+                drive = made(spiked[made.source], state, after)
+                drives[made.target] = drives[made.target] + drive if made.target in drives else drive
+        for name, layer in self.layers.items():
+            if self.one_step:
+                for made in self.connections:
+                    if made.target == name:
+                        drive = made(spiked[made.source], state, after)
+                        drives[name] = drives[name] + drive if name in drives else drive
+            x: Tensor | None = None
+            if name in drives:
+                x = drives[name]
+            s = layer(x, inputs, state, after)
+            if layer.is_source:
+                z = s.to(torch.float32)
+                if layer.remembers:
+                    after[name + ".previous"] = z
+                if self.one_step:
+                    spiked[name] = z
+            if not layer.is_input or name + ".s" in self.record:
+                outputs[name + ".s"] = s
+        for name in self.record:
+            if name in after:
+                outputs["record." + name] = after[name].clone()
+        return outputs, after
+
+    def crossing(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+        seen: dict[str, tuple[Tensor, Tensor]] = {}
+        with ExitStack() as hooks:
+            for layer in self.layers.values():
+                hooks.enter_context(_Watch(layer, seen))
+            self(inputs, state)
+        return seen
+
+    def _memories(self) -> list[TensorSpec]:
+        """The states of connections that have a memory."""
+        return [
+            spec.over(made.source_shape).model_copy(update={"name": f"{made.name}.{spec.name}"})
+            for made in self.connections
+            for spec in made.STATES
+        ]
+
+
+class _Watch(AbstractContextManager[None]):
+    """Note what the comparison of a layer sees while the network steps."""
+
+    def __init__(self, layer: Layer, seen: dict[str, tuple[Tensor, Tensor]]) -> None:
+        def note(neuron: nn.Module, given: tuple[Tensor, dict[str, Tensor], Tensor | None]) -> None:
+            assert isinstance(neuron, Nodes)
+            x, state, noise = given
+            drive = torch.zeros_like(state["v"]) if x is None else x
+            seen[f"{layer.name}.s"] = neuron.crossing(drive, state, noise)
+
+        self._hook = layer.neuron.register_forward_pre_hook(note)
+
+    def __exit__(self, *_: object) -> None:
+        self._hook.remove()

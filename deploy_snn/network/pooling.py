@@ -1,0 +1,105 @@
+"""Max pooling of spikes, in one to three dimensions: the source with the highest recent rate is the one that is heard."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from deploy_snn.contract import Role, TensorSpec
+from deploy_snn.errors import InvalidInput
+from deploy_snn.network.connection import Connection
+from deploy_snn.network.convolution import Sizes, per_axis
+
+RATES = TensorSpec(name="rates", role=Role.STATE, initial="0")
+
+
+class MaxPool(Connection):
+    """What the poolings share. In each field, the spike of the source with the largest rate passes.
+
+    ``rates = rates - decay * rates + z`` comes first; of equal rates the first wins (Rueckauer et al. 2017,
+    doi:10.3389/fnins.2017.00682). State: ``rates`` ``[B, *source]``, zeros.
+
+    Args:
+        kernel_size, stride, padding, dilation: one number, or one for each axis; the stride is the kernel's size unless
+            given.
+        decay: the fraction of its rate that a source loses each step.
+    """
+
+    STATES: ClassVar[tuple[TensorSpec, ...]] = (RATES,)
+    axes: ClassVar[int]
+
+    decay: Tensor
+
+    def __init__(
+        self,
+        kernel_size: Sizes,
+        stride: Sizes | None = None,
+        padding: Sizes = 0,
+        dilation: Sizes = 1,
+        decay: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.kernel_size = per_axis("kernel_size", kernel_size, self.axes)
+        self.stride = self.kernel_size if stride is None else per_axis("stride", stride, self.axes)
+        self.padding = per_axis("padding", padding, self.axes)
+        self.dilation = per_axis("dilation", dilation, self.axes)
+        if not 0 <= decay <= 1:
+            raise InvalidInput(f"decay={decay}: expected a fraction between 0 and 1")
+        self.register_buffer("decay", torch.tensor(decay, dtype=torch.float32))
+
+    def misfit(self) -> str:
+        if len(self.source_shape) != self.axes + 1:
+            return f"the source needs a shape of channels and {self.axes} sizes"
+        try:
+            made = list(self.winners(torch.zeros(1, *self.source_shape)).shape[1:])
+        except RuntimeError as error:
+            return str(error).partition("\n")[0]
+        return "" if made == list(self.target_shape) else f"the pooling gives {made}"
+
+    def resting_state(self) -> dict[str, Tensor]:
+        return {"rates": torch.zeros(self.source_shape, dtype=torch.float32, device=self.decay.device)}
+
+    def transmit(self, z: Tensor) -> Tensor:
+        raise RuntimeError("pooling needs its rates: it is stepped with a state")
+
+    def forward(self, z: Tensor, state: dict[str, Tensor], after: dict[str, Tensor]) -> Tensor:
+        rates = state[self.name + ".rates"]
+        rates = rates - self.decay * rates + z
+        after[self.name + ".rates"] = rates
+        # Shapes in numbers, and -1 for the batch, keep the graph free of shape arithmetic.
+        channels = self.source_shape[0]
+        winners = self.winners(rates).reshape([-1, channels, self.n_target // channels])
+        heard = z.reshape([-1, channels, self.n_source // channels]).gather(2, winners)
+        return heard.reshape([-1] + list(self.target_shape))
+
+    def winners(self, rates: Tensor) -> Tensor:
+        """For each field the flat index, within its channel, of the source with the largest rate."""
+        raise NotImplementedError
+
+
+class MaxPool1d(MaxPool):
+    """Pooling over ``[C, L]``. Arguments: those of :class:`MaxPool`."""
+
+    axes: ClassVar[int] = 1
+
+    def winners(self, rates: Tensor) -> Tensor:
+        return functional.max_pool1d_with_indices(rates, self.kernel_size, self.stride, self.padding, self.dilation)[1]
+
+
+class MaxPool2d(MaxPool):
+    """Pooling over ``[C, H, W]``. Arguments: those of :class:`MaxPool`."""
+
+    axes: ClassVar[int] = 2
+
+    def winners(self, rates: Tensor) -> Tensor:
+        return functional.max_pool2d_with_indices(rates, self.kernel_size, self.stride, self.padding, self.dilation)[1]
+
+
+class MaxPool3d(MaxPool):
+    """Pooling over ``[C, D, H, W]``. Arguments: those of :class:`MaxPool`."""
+
+    axes: ClassVar[int] = 3
+
+    def winners(self, rates: Tensor) -> Tensor:
+        return functional.max_pool3d_with_indices(rates, self.kernel_size, self.stride, self.padding, self.dilation)[1]
