@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch._higher_order_ops.scan import scan
 
 from deploy_snn.contract import Contract
 
@@ -33,6 +34,16 @@ class Program(nn.Module, ABC):
     @abstractmethod
     def crossing(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """For each spike output, the numbers that its comparison sees in this step: ``(value, threshold)``."""
+
+    def over_time(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """What ``rollout`` gives, as one graph for torch.export to capture: the step in a Scan. Gradients must be off."""
+
+        def body(carried: dict[str, Tensor], now: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+            outputs, after = self(now, carried)
+            return {name: after[name] for name in carried}, outputs  # scan pairs states by their place
+
+        last, outputs = scan(body, state, inputs)
+        return outputs, last
 
     @torch.jit.export
     def rollout(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

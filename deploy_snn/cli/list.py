@@ -14,7 +14,7 @@ def list_all() -> None:
     abouts = {name: (cls.__doc__ or "").partition("\n")[0].replace("``", "") for name, cls in NEURONS.items()}
     neurons = ((name, cls.__name__, abouts[name]) for name, cls in NEURONS.items())
     out.print(table("Neurons", ["name", "class", "about"], neurons))
-    formats = ((name, format_.file, format_.about) for name, format_ in FORMATS.items())
+    formats = ((name, file.file, file.about) for name, files in FORMATS.items() for file in files)
     out.print(table("Formats", ["name", "file", "about"], formats))
     reasons = {name: runtime.unavailable() for name, runtime in RUNTIMES.items()}
     runtimes = ((name, "no: " + reason if reason else "yes", RUNTIMES[name].about) for name, reason in reasons.items())

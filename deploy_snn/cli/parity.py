@@ -16,6 +16,15 @@ from deploy_snn.errors import InvalidInput
 if TYPE_CHECKING:
     from deploy_snn.formats import Bundle
     from deploy_snn.parity import ModelReport
+    from deploy_snn.parity.report import Mode
+
+MODE_SETS: "dict[str, tuple[Mode, ...]]" = {
+    "locked": ("locked",),
+    "free": ("free",),
+    "both": ("locked", "free"),
+    "sequence": ("sequence",),
+    "all": ("locked", "free", "sequence"),
+}
 
 
 def parity(
@@ -26,9 +35,12 @@ def parity(
     *,
     runtime: RuntimeNames = None,
     mode: Annotated[
-        Literal["locked", "free", "both"],
-        typer.Option("--mode", help="locked: the reference's state at each step; free: each keeps its own."),
-    ] = "both",
+        Literal["locked", "free", "both", "sequence", "all"],
+        typer.Option(
+            "--mode",
+            help="locked: given the reference's state at each step; free: each keeps its own; sequence: many steps a call.",
+        ),
+    ] = "all",
     stimulus: Annotated[
         str, typer.Option("--stimulus", help="poisson, constant, ramp, digits, threshold, golden, or an .npz file.")
     ] = "poisson",
@@ -69,7 +81,7 @@ def parity(
                 bundle = _exported(model, model_options(model, n, shape, dt, sets), seed, stack)
             plan = Plan(
                 runtimes=asked or usable_runtimes(bundle),
-                modes=("locked", "free") if mode == "both" else (mode,),
+                modes=MODE_SETS[mode],
                 stimulus=stimulus,
                 steps=steps,
                 batch=batch,

@@ -126,7 +126,8 @@ def write_bundle(
     try:
         options = options or WriteOptions()
         for name in formats:
-            FORMATS[name].write(program, partial / FORMATS[name].file, options)
+            for file in FORMATS[name]:
+                file.write(program, partial / file.file, options)
         write_tensors(partial / INITIAL_STATE, to_numpy(program.initial_state(1)))
         write_tensors(partial / PARAMETERS, to_numpy(program.state_dict()))
         trace.write(partial / GOLDEN)

@@ -4,8 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy_snn.formats.onnx import DEFAULT_OPSET, write_onnx
-from deploy_snn.formats.pt2 import write_pt2
+from deploy_snn.formats import onnx, pt2
 from deploy_snn.formats.torchscript import write_torchscript
 from deploy_snn.program import Program
 
@@ -14,7 +13,7 @@ from deploy_snn.program import Program
 class WriteOptions:
     """What a user may ask of the files."""
 
-    opset: int = DEFAULT_OPSET
+    opset: int = onnx.DEFAULT_OPSET
     ir_version: int | None = None
 
 
@@ -27,16 +26,29 @@ class Format:
     write: Callable[[Program, Path, WriteOptions], None]
 
 
-FORMATS: dict[str, Format] = {
-    "onnx": Format(
-        "step.onnx",
-        "ONNX graph of one step, batch dynamic",
-        lambda program, path, options: write_onnx(program, path, options.opset, options.ir_version),
+FORMATS: dict[str, tuple[Format, ...]] = {
+    "onnx": (
+        Format(
+            "step.onnx",
+            "ONNX graph of one step, batch dynamic",
+            lambda program, path, options: onnx.write_step(program, path, options.opset, options.ir_version),
+        ),
+        Format(
+            "sequence.onnx",
+            "ONNX graph of a run, time and batch dynamic",
+            lambda program, path, options: onnx.write_sequence(program, path, options.opset, options.ir_version),
+        ),
     ),
-    "torchscript": Format(
-        "model.pt",
-        "TorchScript with forward, initial_state and rollout",
-        lambda program, path, _: write_torchscript(program, path),
+    "torchscript": (
+        Format(
+            "model.pt",
+            "TorchScript with forward, initial_state and rollout",
+            lambda program, path, _: write_torchscript(program, path),
+        ),
     ),
-    "pt2": Format("model.pt2", "torch.export program of one step", lambda program, path, _: write_pt2(program, path)),
+    "pt2": (
+        Format("model.pt2", "torch.export program of one step", lambda program, path, _: pt2.write_step(program, path)),
+        Format("sequence.pt2", "torch.export program of a run", lambda program, path, _: pt2.write_sequence(program, path)),
+    ),
 }
+"""A format may need more than one file: one for a step, one for a whole run."""

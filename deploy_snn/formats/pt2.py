@@ -1,38 +1,70 @@
-"""torch.export: the program as an ExportedProgram, saved as ``.pt2``, and the starting point of the ONNX export."""
+"""torch.export: one step or a whole run as an ExportedProgram, saved as ``.pt2``, and where the ONNX export starts."""
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from deploy_snn.contract import BATCH, CONTRACT_FILE, TensorSpec
+from deploy_snn.contract import BATCH, CONTRACT_FILE, TIME, TensorSpec
 from deploy_snn.program import Program
 
 
-def capture(program: Program) -> ExportedProgram:
+class Sequence(nn.Module):
+    """``outputs, last_state = sequence(inputs, state)``, with a leading time axis on inputs and outputs."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__()
+        self.program = program
+
+    def forward(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        return self.program.over_time(inputs, state)
+
+
+def capture_step(program: Program) -> ExportedProgram:
     """Capture one step, with a batch of any size: ``outputs, next_state = captured.module()(inputs, state)``."""
     contract = program.contract
-    batch = Dim("batch", min=1)
+    return _capture(program, contract.inputs, contract.states)
 
-    def example(spec: TensorSpec) -> torch.Tensor:
-        return torch.zeros(spec.shape(batch=2), dtype=getattr(torch, spec.dtype))
+
+def capture_sequence(program: Program) -> ExportedProgram:
+    """Capture a run over a sequence of any length: inputs and outputs have a leading time axis."""
+    contract = program.contract
+    return _capture(Sequence(program), [spec.in_time() for spec in contract.inputs], contract.states)
+
+
+def _capture(module: nn.Module, inputs: Iterable[TensorSpec], states: Iterable[TensorSpec]) -> ExportedProgram:
+    open_axes = {BATCH: Dim("batch", min=1), TIME: Dim("time", min=1)}
+
+    def example(spec: TensorSpec) -> Tensor:
+        return torch.zeros(spec.shape(batch=2, time=3), dtype=getattr(torch, spec.dtype))
 
     def dynamic(spec: TensorSpec) -> dict[int, Dim]:
-        return {i: batch for i, axis in enumerate(spec.axes) if axis == BATCH}
+        return {place: open_axes[axis] for place, axis in enumerate(spec.axes) if axis in open_axes}
 
-    roles = (contract.inputs, contract.states)
+    roles = (tuple(inputs), tuple(states))
     with torch.no_grad(), warnings.catch_warnings():
         # torch.export copies its own tree specs, and warns itself for it.
         warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category=FutureWarning)
         return torch.export.export(
-            program.eval(),
+            module.eval(),
             tuple({spec.name: example(spec) for spec in specs} for specs in roles),
             dynamic_shapes=tuple({spec.name: dynamic(spec) for spec in specs} for specs in roles),
             strict=False,
         )
 
 
-def write_pt2(program: Program, path: Path) -> None:
-    """Write ``model.pt2``. The contract travels inside, as an extra file."""
-    torch.export.save(capture(program), path, extra_files={CONTRACT_FILE: program.contract.model_dump_json()})
+def write_step(program: Program, path: Path) -> None:
+    """Write ``model.pt2``, one step. The contract travels inside, as an extra file."""
+    _write(capture_step(program), program, path)
+
+
+def write_sequence(program: Program, path: Path) -> None:
+    """Write ``sequence.pt2``, a whole run. The contract travels inside, as an extra file."""
+    _write(capture_sequence(program), program, path)
+
+
+def _write(captured: ExportedProgram, program: Program, path: Path) -> None:
+    torch.export.save(captured, path, extra_files={CONTRACT_FILE: program.contract.model_dump_json()})

@@ -58,6 +58,11 @@ class Connection(nn.Module, ABC):
         """The drive; a connection with a memory also puts its next state into ``after``."""
         return self.transmit(z)
 
+    def over_time(self, z: Tensor) -> Tensor:
+        """The drive of every step of a sequence at once: ``[T, B, *source]`` to ``[T, B, *target]``."""
+        steps = z.shape[0]
+        return self.transmit(z.flatten(0, 1)).reshape([steps, -1, *self.target_shape])
+
     def resting_state(self) -> dict[str, Tensor]:
         """The memory before the first step, without a batch axis."""
         state: dict[str, Tensor] = {}
@@ -119,6 +124,11 @@ class Dense(Connection):
         if b is not None:
             drive = drive + b
         return self.shaped(drive)
+
+    def over_time(self, z: Tensor) -> Tensor:
+        if len(self.source_shape) == len(self.target_shape) == 1:
+            return self.transmit(z)  # a product has nothing against one more leading axis
+        return super().over_time(z)
 
     def exact_sums(self) -> Tensor | None:
         bias = torch.zeros(()) if self.b is None else self.b.abs()

@@ -65,14 +65,11 @@ class Layer(nn.Module):
     def forward(
         self, x: Tensor | None, inputs: dict[str, Tensor], state: dict[str, Tensor], after: dict[str, Tensor]
     ) -> Tensor:
-        """Step the neuron on the drive that its connections made, if any, and the external one. Gives its spikes."""
-        if self.external:
-            given = inputs[self.name + ".x"]
-            x = given if x is None else x + given
+        """Step the neuron on its drive, or on none, and put its next state into ``after``. Gives its spikes."""
         if self.window > 1:
             assert x is not None
             window = torch.cat([state[self.name + ".past_drives"], x.unsqueeze(1)], 1)
-            after[self.name + ".past_drives"] = window.narrow(1, 1, self.window - 1)
+            after[self.name + ".past_drives"] = window.narrow(1, 1, self.window - 1).contiguous()
             x = window
         elif self.window == 1:
             assert x is not None

@@ -11,6 +11,8 @@ from deploy_snn.contract import Contract, Role, TensorSpec
 from deploy_snn.errors import InvalidInput
 from deploy_snn.network.connection import Connection
 from deploy_snn.network.layer import Layer
+from deploy_snn.network.over_time import Rollout
+from deploy_snn.network.plan import Component, components
 from deploy_snn.neurons import Input, Nodes
 from deploy_snn.program import Program
 
@@ -124,7 +126,9 @@ class Network(Program):
                 state[made.name + "." + name] = value.expand([batch] + list(value.shape)).clone()
         return state
 
-    def forward(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def forward(  # noqa: C901, PLR0912  (TorchScript unrolls loops over modules, and takes no module as an argument)
+        self, inputs: dict[str, Tensor], state: dict[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         after: dict[str, Tensor] = {}
         outputs: dict[str, Tensor] = {}
         spiked: dict[str, Tensor] = {}
@@ -145,6 +149,9 @@ class Network(Program):
             x: Tensor | None = None
             if name in drives:
                 x = drives[name]
+            if layer.external:
+                given = inputs[name + ".x"]
+                x = given if x is None else x + given
             s = layer(x, inputs, state, after)
             if layer.is_source:
                 z = s.to(torch.float32)
@@ -158,6 +165,21 @@ class Network(Program):
             if name in after:
                 outputs["record." + name] = after[name].clone()
         return outputs, after
+
+    def over_time(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        rollout = Rollout(self, inputs, state)
+        for component in self.plan():
+            rollout.run(component)
+        return rollout.outputs, rollout.last
+
+    def plan(self) -> list[Component]:
+        """The components that run one after the other over a whole sequence."""
+        still = [name for name, layer in self.layers.items() if not layer.own and not layer.window]
+        return components(list(self.layers), self.connections, still)
+
+    def shows(self, name: str) -> bool:
+        """Whether a layer's spikes are among the outputs."""
+        return not self.layers[name].is_input or f"{name}.s" in self.record
 
     def crossing(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         seen: dict[str, tuple[Tensor, Tensor]] = {}

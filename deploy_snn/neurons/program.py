@@ -33,5 +33,10 @@ class NeuronProgram(Program):
     def initial_state(self, batch: int) -> dict[str, Tensor]:
         return self.neuron.initial_state(batch)
 
+    def over_time(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        if not state:  # nothing goes from step to step: all of them at once
+            return self.forward(inputs, state)
+        return super().over_time(inputs, state)
+
     def crossing(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         return {"s": self.neuron.crossing(inputs["x"], state, self.noise(inputs))}

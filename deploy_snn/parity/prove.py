@@ -18,6 +18,7 @@ from deploy_snn.source import rebuild
 from deploy_snn.trace import Trace, record
 
 GOLDEN = "golden"
+MODES: tuple[Mode, ...] = ("locked", "free", "sequence")
 STIMULI = (*PATTERNS, "threshold", GOLDEN)
 
 
@@ -26,7 +27,7 @@ class Plan:
     """What to compare, and how strictly."""
 
     runtimes: Sequence[str]
-    modes: Sequence[Mode] = ("locked", "free")
+    modes: Sequence[Mode] = MODES
     stimulus: str = "poisson"
     steps: int = 1000
     batch: int = 1
@@ -71,7 +72,7 @@ def prove(bundle: Bundle, plan: Plan, progress: Progress = lambda _: None) -> Mo
         bundle.check_contract(program.contract, "the model it was exported from")
         stimulus = make_stimulus(plan.stimulus, Request(program, plan.steps, plan.batch, plan.seed))
         trace, remarks, reference = reference_run(program, stimulus), stimulus.remarks, "eager torch"
-    lockstep = Lockstep(trace, program, plan.tolerance, fail_fast=plan.fail_fast)
+    lockstep = Lockstep(trace, program, plan.tolerance, fail_fast=plan.fail_fast, seed=plan.seed)
 
     def runs() -> Iterator[RunReport]:
         for name, runtime in runtimes.items():

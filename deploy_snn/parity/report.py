@@ -4,7 +4,7 @@ from typing import Literal
 
 from deploy_snn.contract import Record
 
-Mode = Literal["locked", "free"]
+Mode = Literal["locked", "free", "sequence"]
 
 
 class Tolerance(Record):

@@ -1,7 +1,7 @@
 """ONNX Runtime on CPU and CUDA: state stays in OrtValues between steps, bound to the session in ping-pong pairs."""
 
 import ctypes
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ import onnxruntime as ort
 from deploy_snn.contract import TensorSpec
 from deploy_snn.errors import InvalidInput, Unavailable
 from deploy_snn.formats import Bundle
-from deploy_snn.runtimes.onnx_file import STEP, load_step
+from deploy_snn.runtimes.onnx_file import SEQUENCE, STEP, load_onnx
 from deploy_snn.runtimes.runtime import Runtime
 from deploy_snn.tensors import Array, Arrays
 
@@ -19,9 +19,9 @@ Providers = list[str | tuple[str, dict[str, str]]]
 
 
 class OnnxRuntimeCpu(Runtime):
-    """Runs ``step.onnx`` on one core: a step is too small a thing to share between several."""
+    """Runs ``step.onnx`` and ``sequence.onnx`` on one core: a step is too small a thing to share between several."""
 
-    file: ClassVar[str] = STEP
+    files: ClassVar[tuple[str, ...]] = (STEP, SEQUENCE)
     about: ClassVar[str] = "ONNX Runtime, CPU provider"
     device: ClassVar[str] = "cpu"
     providers: ClassVar[Providers] = ["CPUExecutionProvider"]
@@ -30,19 +30,29 @@ class OnnxRuntimeCpu(Runtime):
         reason = self.unavailable()
         if reason:
             raise Unavailable(reason)
+        self.bundle = bundle
         self.contract = bundle.contract
-        load_step(bundle)  # for its errors, which say more than the session's
+        self._session = self._open(STEP)
+        self._batch = 0
+
+    def _open(self, name: str) -> Any:
+        """A session. Raises InvalidInput for a file that does not load, Unavailable for a provider that was not taken."""
+        load_onnx(self.bundle, name)  # for its errors, which say more than the session's
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4  # what goes wrong is raised
         try:
-            self._session = ort.InferenceSession(bundle.file(STEP), options, providers=self.providers)
+            session = ort.InferenceSession(self.bundle.file(name), options, providers=self.providers)
         except Exception as error:  # noqa: BLE001  (its exceptions share no base class)
-            raise InvalidInput(f"{bundle.file(STEP)} does not load in ONNX Runtime: {error}") from None
+            raise InvalidInput(f"{self.bundle.file(name)} does not load in ONNX Runtime: {error}") from None
         wanted = self.providers[0] if isinstance(self.providers[0], str) else self.providers[0][0]
-        if self._session.get_providers()[0] != wanted:
-            raise Unavailable(f"ONNX Runtime did not take {wanted} and fell back to {self._session.get_providers()}")
-        self._batch = 0
+        if session.get_providers()[0] != wanted:
+            raise Unavailable(f"ONNX Runtime did not take {wanted} and fell back to {session.get_providers()}")
+        return session
+
+    @cached_property
+    def _sequence(self) -> Any:
+        return self._open(SEQUENCE)
 
     def start(self, state: Arrays) -> None:
         batch = self._batch_of(state)
@@ -88,6 +98,26 @@ class OnnxRuntimeCpu(Runtime):
         self._phase = 1 - self._phase
         return {name: value.numpy().copy() for name, value in self._outputs.items()}
 
+    def run(self, inputs: Arrays) -> Arrays:
+        array = next(iter(inputs.values()))
+        if array.shape[1] != self._batch:
+            self._rebatch(array[0])
+        before, after = self._states[self._phase], self._states[1 - self._phase]
+        binding = self._sequence.io_binding()
+        for name, sequence in inputs.items():
+            value = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(sequence), self.device, 0)
+            binding.bind_ortvalue_input(name, value)
+        for name, value in before.items():
+            binding.bind_ortvalue_input(name, value)
+        for spec in self.contract.outputs:
+            binding.bind_output(spec.name, "cpu")
+        for spec in self.contract.states:
+            binding.bind_ortvalue_output(spec.next_name, after[spec.name])
+        self._sequence.run_with_iobinding(binding)
+        self._phase = 1 - self._phase
+        names = [spec.name for spec in self.contract.outputs]
+        return {name: value.numpy() for name, value in zip(names, binding.get_outputs(), strict=False)}
+
     def _rebatch(self, array: Array) -> None:
         """Follow the inputs to another batch size, which a program without a state of its own has nothing against."""
         if any(spec.batch_axis is not None for spec in self.contract.states):
@@ -99,7 +129,7 @@ class OnnxRuntimeCpu(Runtime):
 
 
 class OnnxRuntimeCuda(OnnxRuntimeCpu):
-    """Runs ``step.onnx`` on a CUDA device; the state never leaves it between steps."""
+    """Runs on a CUDA device; the state never leaves it between steps."""
 
     about: ClassVar[str] = "ONNX Runtime, CUDA provider (no TF32)"
     device: ClassVar[str] = "cuda"

@@ -28,9 +28,9 @@ def find_runtime(name: str) -> type[Runtime]:
 
 
 def usable_runtimes(bundle: Bundle) -> list[str]:
-    """The runtimes that can run here and whose file the bundle holds, but for eager, the reference itself."""
+    """The runtimes that can run here and whose files the bundle holds, but for eager, the reference itself."""
     return [
         name
         for name, runtime in RUNTIMES.items()
-        if runtime is not Eager and runtime.file in bundle.manifest.files and not runtime.unavailable()
+        if runtime is not Eager and set(runtime.files) <= bundle.manifest.files.keys() and not runtime.unavailable()
     ]

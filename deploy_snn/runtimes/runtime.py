@@ -9,14 +9,14 @@ from deploy_snn.tensors import Arrays
 
 
 class Runtime(ABC):
-    """One stream of a bundle's program: ``start`` from a state, ``step`` with inputs, read the ``state`` back.
+    """One stream of a bundle's program: ``start`` from a state, ``step`` or ``run`` with inputs, read the ``state`` back.
 
     A runtime keeps the state between steps in its own memory (a device's, an OrtValue's) and copies it out only when
     asked. The arrays that it gives are the caller's to keep.
     """
 
-    file: ClassVar[str]
-    """The file of the bundle that this runtime runs; empty where it builds the program from its source."""
+    files: ClassVar[tuple[str, ...]]
+    """The files of the bundle that this runtime runs: for a step, and for a sequence. None where it runs the source."""
 
     about: ClassVar[str]
     """One line for people."""
@@ -43,6 +43,10 @@ class Runtime(ABC):
     @abstractmethod
     def state(self) -> Arrays:
         """The state after the last step."""
+
+    @abstractmethod
+    def run(self, inputs: Arrays) -> Arrays:
+        """Take all steps of a sequence in one call, and give the outputs: inputs and outputs have a leading time axis."""
 
     def check(self, inputs: Arrays, state: Arrays) -> None:
         """Hold one step's inputs and a state against the contract. Raises InvalidInput."""

@@ -3,7 +3,8 @@
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from functools import cached_property
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,34 +13,45 @@ from deploy_snn.contract import CONTRACT_FILE, Contract
 from deploy_snn.errors import InvalidInput
 from deploy_snn.formats import Bundle
 from deploy_snn.formats.torchscript import torchscript_on_purpose
+from deploy_snn.program import Program
 from deploy_snn.runtimes.runtime import Runtime
 from deploy_snn.source import rebuild
 from deploy_snn.tensors import Arrays
 from deploy_snn.trace import to_numpy, to_torch
 
-Step = Callable[[dict[str, Tensor], dict[str, Tensor]], tuple[dict[str, Tensor], dict[str, Tensor]]]
+Function = Callable[[dict[str, Tensor], dict[str, Tensor]], tuple[dict[str, Tensor], dict[str, Tensor]]]
 
 
 class TorchRuntime(Runtime):
-    """A function ``outputs, next_state = step(inputs, state)`` over torch tensors."""
+    """Functions ``outputs, next_state = function(inputs, state)`` over torch tensors: a step, and a whole run."""
 
     def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
         self.contract = bundle.contract
-        self._step = self.load(bundle)
         self._state: dict[str, Tensor] = {}
 
+    @cached_property
     @abstractmethod
-    def load(self, bundle: Bundle) -> Step:
-        """The step, from the bundle's file."""
+    def step_function(self) -> Function:
+        """One step."""
+
+    @cached_property
+    @abstractmethod
+    def run_function(self) -> Function:
+        """A whole run."""
 
     def start(self, state: Arrays) -> None:
         self._state = to_torch(state)
 
     def step(self, inputs: Arrays) -> Arrays:
+        return self._call(self.step_function, inputs)
+
+    def run(self, inputs: Arrays) -> Arrays:
+        return self._call(self.run_function, inputs)
+
+    def _call(self, function: Function, inputs: Arrays) -> Arrays:
         with torch.inference_mode():
-            outputs, self._state = self._step(
-                {name: torch.from_numpy(array) for name, array in inputs.items()}, self._state
-            )
+            outputs, self._state = function({name: torch.from_numpy(array) for name, array in inputs.items()}, self._state)
         return to_numpy(outputs)
 
     def state(self) -> Arrays:
@@ -49,49 +61,77 @@ class TorchRuntime(Runtime):
 class Eager(TorchRuntime):
     """The program itself: the reference of every comparison."""
 
-    file: ClassVar[str] = ""
+    files: ClassVar[tuple[str, ...]] = ()
     about: ClassVar[str] = "the torch modules themselves, built again from their source"
 
-    def load(self, bundle: Bundle) -> Step:
-        program = rebuild(bundle.manifest.source, bundle.parameters())
-        bundle.check_contract(program.contract, "manifest.json (source)")
+    @cached_property
+    def program(self) -> Program:
+        program = rebuild(self.bundle.manifest.source, self.bundle.parameters())
+        self.bundle.check_contract(program.contract, "the model it was exported from")
         return program
+
+    @cached_property
+    def step_function(self) -> Function:
+        return self.program
+
+    @cached_property
+    def run_function(self) -> Function:
+        return self.program.rollout
 
 
 class TorchScript(TorchRuntime):
     """A loaded script module."""
 
-    file: ClassVar[str] = "model.pt"
+    files: ClassVar[tuple[str, ...]] = ("model.pt", "model.pt")
     about: ClassVar[str] = "TorchScript in libtorch's interpreter"
 
-    def load(self, bundle: Bundle) -> Step:
-        path, inside = bundle.file(self.file), {CONTRACT_FILE: ""}
+    @cached_property
+    def script(self) -> Any:
+        path, inside = self.bundle.file(self.files[0]), {CONTRACT_FILE: ""}
         try:
             with torchscript_on_purpose():
-                script: Step = torch.jit.load(path, _extra_files=inside)  # type: ignore[no-untyped-call]
+                script = torch.jit.load(path, _extra_files=inside)  # type: ignore[no-untyped-call]
         except (RuntimeError, ValueError) as error:
             raise InvalidInput(f"{path} is no TorchScript file: {_first_line(error)}") from None
-        bundle.check_contract(Contract.parse(inside[CONTRACT_FILE], str(path)), self.file)
+        self.bundle.check_contract(Contract.parse(inside[CONTRACT_FILE], str(path)), path.name)
         return script
+
+    @cached_property
+    def step_function(self) -> Function:
+        function: Function = self.script
+        return function
+
+    @cached_property
+    def run_function(self) -> Function:
+        function: Function = self.script.rollout
+        return function
 
 
 class ExportedProgram(TorchRuntime):
-    """A loaded torch.export program."""
+    """Loaded torch.export programs."""
 
-    file: ClassVar[str] = "model.pt2"
+    files: ClassVar[tuple[str, ...]] = ("model.pt2", "sequence.pt2")
     about: ClassVar[str] = "torch.export program, run by torch"
 
-    def load(self, bundle: Bundle) -> Step:
-        path, inside = bundle.file(self.file), {CONTRACT_FILE: ""}
+    @cached_property
+    def step_function(self) -> Function:
+        return self._load(self.files[0])
+
+    @cached_property
+    def run_function(self) -> Function:
+        return self._load(self.files[1])
+
+    def _load(self, name: str) -> Function:
+        path, inside = self.bundle.file(name), {CONTRACT_FILE: ""}
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category=FutureWarning)
                 program = torch.export.load(path, extra_files=inside)
         except Exception as error:  # noqa: BLE001  (it raises what its parts raise: zip, schema, pickle errors)
             raise InvalidInput(f"{path} is no torch.export program: {_first_line(error)}") from None
-        bundle.check_contract(Contract.parse(inside[CONTRACT_FILE], str(path)), self.file)
-        step: Step = program.module()
-        return step
+        self.bundle.check_contract(Contract.parse(inside[CONTRACT_FILE], str(path)), name)
+        function: Function = program.module()
+        return function
 
 
 def _first_line(error: Exception) -> str:

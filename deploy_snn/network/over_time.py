@@ -1,0 +1,166 @@
+"""A network over a whole sequence, after its plan: what torch.export captures for its sequence files."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch._higher_order_ops.scan import scan
+
+from deploy_snn.network.connection import Connection
+from deploy_snn.network.plan import Component
+
+if TYPE_CHECKING:
+    from deploy_snn.network.network import Network
+
+Tensors = dict[str, Tensor]
+DRIVE = "drive."
+HEARD = "heard."
+PREVIOUS = ".previous"
+
+
+class Rollout:
+    """One run of a network: the sequences it was given, and those its components have made so far."""
+
+    def __init__(self, network: "Network", inputs: Tensors, state: Tensors) -> None:
+        self.network = network
+        self.inputs = inputs
+        self.state = state
+        self.connections = {made.name: made for made in network.connections}
+        self.order = list(network.layers)
+        self.last: Tensors = {}
+        self.outputs: Tensors = {}
+        self.spiked: Tensors = {}
+        """By layer, spikes as 0.0 and 1.0, ``[T, B, *shape]``."""
+
+    def run(self, component: Component) -> None:
+        """Run a component whose sources have all run."""
+        recordings = self._at_once(component) if component.stateless else self._scanned(component)
+        for name in component.layers:
+            layer, spikes = self.network.layers[name], recordings.pop(f"{name}.s")
+            if layer.is_source:
+                self.spiked[name] = spikes.to(torch.float32)
+            if layer.remembers:
+                self.last[name + PREVIOUS] = self.spiked[name][-1]
+            if self.network.shows(name):
+                self.outputs[f"{name}.s"] = spikes
+        self.outputs |= {f"record.{name}": values for name, values in recordings.items()}
+        for name in component.layers:
+            if name + PREVIOUS in self.network.record:
+                self.outputs[f"record.{name}{PREVIOUS}"] = self.spiked[name].clone()
+
+    def _heard(self, made: Connection) -> Tensor:
+        """What a connection reads at each step: its source's spikes of the step before, or of this one."""
+        spiked = self.spiked[made.source]
+        if self.network.one_step and self.order.index(made.source) < self.order.index(made.target):
+            return spiked
+        return torch.cat([self.state[made.source + PREVIOUS].unsqueeze(0), spiked])[:-1]
+
+    def _terms(self, component: Component, name: str) -> tuple[list[Connection], Tensors]:
+        """A layer's drive, in its order of addition: what must be added inside the Scan, and sequences for it.
+
+        What stands before the first inner connection, or all if there is none, is one sequence already added up.
+        """
+        incoming = [self.connections[made] for made in component.incoming if self.connections[made].target == name]
+        sequences: Tensors = {}
+        first = next((i for i, made in enumerate(incoming) if made.name in component.inner), len(incoming))
+        total: Tensor | None = None
+        for made in incoming[:first]:
+            drive = made.over_time(self._heard(made))
+            total = drive if total is None else total + drive
+        inside = incoming[first:]
+        if self.network.layers[name].external and not inside:
+            given = self.inputs[f"{name}.x"]
+            total = given if total is None else total + given
+        elif self.network.layers[name].external:
+            sequences[f"{name}.x"] = self.inputs[f"{name}.x"]
+        if total is not None:
+            sequences[DRIVE + name] = total
+        for made in inside:
+            if made.name not in component.inner:
+                sequences[DRIVE + made.name] = made.over_time(self._heard(made))
+            elif made.source not in component.layers:
+                sequences[HEARD + made.name] = self._heard(made)
+        return inside, sequences
+
+    def _at_once(self, component: Component) -> Tensors:
+        (name,) = component.layers
+        _, sequences = self._terms(component, name)
+        after: Tensors = {}
+        layer = self.network.layers[name]
+        return {f"{name}.s": layer(sequences.get(DRIVE + name), self.inputs, self.state, after)}
+
+    def _scanned(self, component: Component) -> Tensors:
+        inside: dict[str, list[Connection]] = {}
+        sequences: Tensors = {}
+        for name in component.layers:
+            inside[name], own = self._terms(component, name)
+            sequences |= own
+            if self.network.layers[name].stochastic:
+                sequences[f"{name}.noise"] = self.inputs[f"{name}.noise"]
+        inner = [self.connections[name] for name in component.incoming if name in component.inner]
+        if not sequences:  # a Scan needs a sequence, to know how long it is
+            sequences["length"] = next(iter(self.inputs.values())).flatten(1)[:, :1]
+        last, recordings = scan(Loop(self.network, component, inside, inner), self._carried(component, inner), sequences)
+        self.last |= {name: value for name, value in last.items() if not name.endswith(PREVIOUS)}
+        return dict(recordings)
+
+    def _carried(self, component: Component, inner: list[Connection]) -> Tensors:
+        """The states that go from step to step inside the Scan."""
+        prefixes = tuple(f"{name}." for name in (*component.layers, *(made.name for made in inner)))
+        looped = {made.source + PREVIOUS for made in inner if made.source in component.layers}
+        return {
+            name: value
+            for name, value in self.state.items()
+            if name in looped or (name.startswith(prefixes) and not name.endswith(PREVIOUS))
+        }
+
+
+class Loop:
+    """One step of a component inside its Scan: ``next_state, outputs = loop(state, now)``.
+
+    Args:
+        network: the network. component: the part of it that steps.
+        inside: for each layer, the connections whose drives are added in here, one after the other.
+        inner: the connections that are computed in here.
+    """
+
+    def __init__(
+        self, network: "Network", component: Component, inside: dict[str, list[Connection]], inner: list[Connection]
+    ) -> None:
+        self.network = network
+        self.component = component
+        self.inside = inside
+        self.inner = inner
+        self.sources = {made.source for made in inner} & set(component.layers)
+
+    def __call__(self, state: Tensors, now: Tensors) -> tuple[Tensors, Tensors]:
+        after: Tensors = {}
+        spikes: Tensors = {}
+        spiked = {name: state[name + PREVIOUS] for name in self.sources if name + PREVIOUS in state}
+        drives: dict[str, Tensor | None] = {}
+        if not self.network.one_step:
+            drives = {name: self._drive(name, now, state, after, spiked) for name in self.component.layers}
+        for name in self.component.layers:
+            x = drives[name] if name in drives else self._drive(name, now, state, after, spiked)
+            spikes[f"{name}.s"] = s = self.network.layers[name](x, now, state, after)
+            if name in self.sources:
+                after[name + PREVIOUS] = z = s.to(torch.float32)
+                if self.network.one_step:
+                    spiked[name] = z
+        recorded = {
+            name: after[name].clone() for name in self.network.record if name in after and not name.endswith(PREVIOUS)
+        }
+        return {name: after[name] for name in state}, spikes | recorded
+
+    def _drive(self, name: str, now: Tensors, state: Tensors, after: Tensors, spiked: Tensors) -> Tensor | None:
+        """The sum of a layer's drives, in the order in which its connections were added; the external one last."""
+        total = now.get(DRIVE + name)
+        for made in self.inside[name]:
+            if made.name in self.component.inner:
+                term = made(now[HEARD + made.name] if HEARD + made.name in now else spiked[made.source], state, after)
+            else:
+                term = now[DRIVE + made.name]
+            total = term if total is None else total + term
+        if f"{name}.x" in now:
+            total = now[f"{name}.x"] if total is None else total + now[f"{name}.x"]
+        return total

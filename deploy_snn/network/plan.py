@@ -1,0 +1,58 @@
+"""How a network runs over a whole sequence: component after component, each over all steps.
+
+Layers that no loop joins need not step together. The strongly connected components of the layer graph run one after the
+other, each over the whole sequence: inside a component in a Scan, between components as one large product over all steps.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import networkx as nx
+
+from deploy_snn.network.connection import Connection
+
+
+@dataclass(frozen=True)
+class Component:
+    """Layers that run together, in the network's order, and the connections into them, in the network's order.
+
+    ``inner`` connections step inside the component's Scan: those that are part of a loop, and those with a memory.
+    ``stateless`` components need no Scan at all.
+    """
+
+    layers: tuple[str, ...]
+    incoming: tuple[str, ...]
+    inner: frozenset[str]
+    stateless: bool
+
+    def __str__(self) -> str:
+        how = "at once, over all steps" if self.stateless else "a Scan over the steps"
+        hoisted = [name for name in self.incoming if name not in self.inner]
+        text = f"{' + '.join(self.layers)}: {how}"
+        text += f"; one product over all steps: {', '.join(hoisted)}" if hoisted else ""
+        return text + (f"; step by step: {', '.join(n for n in self.incoming if n in self.inner)}" if self.inner else "")
+
+
+def components(layers: Sequence[str], connections: Iterable[Connection], stateless: Iterable[str]) -> list[Component]:
+    """The components of a network in an order in which each comes after all that it reads."""
+    connections, stateless = list(connections), set(stateless)
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    graph.add_nodes_from(layers)
+    graph.add_edges_from((made.source, made.target) for made in connections)
+    condensed = nx.condensation(graph)
+    plan = []
+    for index in nx.lexicographical_topological_sort(
+        condensed, key=lambda i: _first(layers, condensed.nodes[i]["members"])
+    ):
+        members = condensed.nodes[index]["members"]
+        incoming = [made for made in connections if made.target in members]
+        inner = frozenset(made.name for made in incoming if made.source in members or made.STATES)
+        names = tuple(name for name in layers if name in members)
+        plan.append(
+            Component(names, tuple(m.name for m in incoming), inner, stateless=not inner and set(names) <= stateless)
+        )
+    return plan
+
+
+def _first(layers: Sequence[str], members: set[str]) -> int:
+    return min(layers.index(name) for name in members)
