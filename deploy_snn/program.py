@@ -45,6 +45,10 @@ class Program(nn.Module, ABC):
         last, outputs = scan(body, state, inputs)
         return outputs, last
 
+    def plan_in_words(self) -> tuple[str, ...]:
+        """What ``over_time`` runs after what, for people; nothing where there is but one thing to run."""
+        return ()
+
     @torch.jit.export
     def rollout(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Step through a sequence: inputs and outputs have a leading time axis. Gives the outputs and the last state.

@@ -58,7 +58,7 @@ def structure(neuron: Nodes) -> dict[str, Any]:
     """A neuron's options that are no buffers: its shape and switches. Its numbers are saved as parameters."""
     buffers = dict(neuron._buffers)  # noqa: SLF001  (named_buffers() leaves out those that are None)
     options = {name: getattr(neuron, name) for name in keywords(type(neuron)) if name not in buffers and name != "n"}
-    return options | {"dt": float(neuron.dt)}
+    return options | {"dt": neuron.dt_in_ms()}
 
 
 def _construct(cls: type[Nodes], options: dict[str, Any]) -> Nodes:

@@ -26,6 +26,11 @@ class Trace:
     def steps(self) -> int:
         return len(next(iter(self.inputs.values())))
 
+    @property
+    def spikes(self) -> list[Array]:
+        """The spike outputs, without what else was recorded."""
+        return [array for array in self.outputs.values() if array.dtype == np.bool_]
+
     def state_before(self, step: int) -> Arrays:
         """The state that step ``step`` starts from."""
         return self.start if step == 0 else at(self.states, step - 1)

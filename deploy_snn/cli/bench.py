@@ -4,7 +4,7 @@ import statistics
 import time
 from typing import TYPE_CHECKING
 
-from deploy_snn.cli.options import Batch, BundlePath, RuntimeNames, names
+from deploy_snn.cli.options import Batch, BundlePath, RuntimeNames, names, one_thread
 from deploy_snn.cli.table import console, table
 
 if TYPE_CHECKING:
@@ -17,15 +17,13 @@ SECONDS_A_ROUND = 0.2
 
 def bench(bundle: BundlePath, runtime: RuntimeNames = None, batch: Batch = 1) -> None:
     """Measure microseconds a step, inputs and outputs in host memory, state kept by the runtime."""
-    import torch
-
     from deploy_snn.formats import Bundle
     from deploy_snn.parity import Request, make_stimulus
     from deploy_snn.runtimes import find_runtime, usable_runtimes
     from deploy_snn.source import rebuild
     from deploy_snn.trace import at
 
-    torch.set_num_threads(1)
+    one_thread()
     opened = Bundle.open(bundle)
     program = rebuild(opened.manifest.source, opened.parameters())
     stimulus = make_stimulus("poisson", Request(program, 200, batch, 0))

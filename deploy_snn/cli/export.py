@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deploy_snn.cli.options import Dt, N, Seed, Set, Shape, model_options, names
+from deploy_snn.cli.options import Dt, N, Seed, Set, Shape, SnapWeights, model_options, names
 from deploy_snn.cli.table import console, size, table
 from deploy_snn.errors import InvalidInput
 
@@ -36,6 +36,7 @@ def export(
     ] = None,
     steps: Annotated[int, typer.Option("--steps", help="Steps of the golden trace.")] = GOLDEN_STEPS,
     seed: Seed = 0,
+    snap: SnapWeights = None,
 ) -> None:
     """Export a neuron, or a model from a file, as a bundle: every format, manifest, initial state and golden trace."""
     from deploy_snn.formats import WriteOptions
@@ -51,10 +52,15 @@ def export(
         write=options,
         steps=steps,
         seed=seed,
+        snap=snap,
     )
     out = console()
     files = ((name, size(file.bytes), file.sha256[:12]) for name, file in bundle.manifest.files.items())
     out.print(table(str(output or bundle.path), ["file", "size", "SHA-256"], files, right=["size"]))
+    for done in bundle.manifest.snapped:
+        out.print(
+            f"{done.connection}: {done.changed} of {done.weights} weights moved, by {done.largest_change:.3g} at most"
+        )
     out.print("\n".join(f"{spec.role:>6}  {spec}" for spec in bundle.contract.tensors))
 
 
@@ -67,11 +73,13 @@ def export_model(
     write: "WriteOptions | None" = None,
     steps: int = GOLDEN_STEPS,
     seed: int = 0,
+    snap: int | None = None,
 ) -> "Bundle":
     """Build a model, record its golden trace, and write its bundle."""
     import torch
 
     from deploy_snn.formats import FORMATS, GoldenRecord, write_bundle
+    from deploy_snn.network import Network, Snapped, snap_weights
     from deploy_snn.parity import Request, make_stimulus, reference_run
     from deploy_snn.source import load_model
 
@@ -80,6 +88,11 @@ def export_model(
         raise InvalidInput(f"there is no format '{unknown[0]}'; there is {', '.join(FORMATS)}")
     torch.manual_seed(seed)
     name, program, source = load_model(model, options)
+    snapped: tuple[Snapped, ...] = ()
+    if snap is not None:
+        if not isinstance(program, Network):
+            raise InvalidInput(f"--snap-weights: {model} is no network, and has no connections")
+        snapped = snap_weights(program, snap)
     stimulus = make_stimulus("poisson", Request(program, steps, GOLDEN_BATCH, seed))
     golden = GoldenRecord(stimulus=stimulus.name, steps=steps, batch=GOLDEN_BATCH, seed=seed)
     return write_bundle(
@@ -89,4 +102,5 @@ def export_model(
         (reference_run(program, stimulus), golden),
         formats=formats or list(FORMATS),
         options=write,
+        snapped=snapped,
     )

@@ -44,8 +44,12 @@ def _bundle(path: Path, out: "Console") -> None:
     files = ((name, size(file.bytes), file.sha256[:12]) for name, file in manifest.files.items())
     out.print(table("Files, all whole", ["file", "size", "SHA-256"], files, right=["size"]))
     _contract(bundle.contract, out)
-    if "step.onnx" in manifest.files:
-        _onnx(path / "step.onnx", out)
+    for name in manifest.files:
+        if name.endswith(".onnx"):
+            _onnx(path / name, out)
+    if manifest.plan:
+        out.print("Over a sequence, one after the other:")
+        out.print("\n".join(f"  {number}. {component}" for number, component in enumerate(manifest.plan, 1)))
 
 
 def _contract(contract: Contract | None, out: "Console") -> None:
@@ -71,12 +75,16 @@ def _onnx(path: Path, out: "Console") -> Contract | None:
         raise InvalidInput(f"{path} is no valid ONNX file: {str(error).strip().partition(chr(10))[0]}") from None
     graph = model.graph
     opsets = ", ".join(f"{entry.domain or 'ai.onnx'} {entry.version}" for entry in model.opset_import)
+    bodies = [a.g for node in graph.node for a in node.attribute if a.name == "body"]
     counts = Counter(node.op_type for node in graph.node)
     out.print(f"{path.name}: opset {opsets}; IR version {model.ir_version}; {size(path.stat().st_size)}")
     out.print(f"{len(graph.node)} nodes: " + ", ".join(f"{count} {op}" for op, count in counts.most_common()))
+    for body in bodies:
+        inside = Counter(node.op_type for node in body.node)
+        out.print(f"  in a Scan {len(body.node)}: " + ", ".join(f"{count} {op}" for op, count in inside.most_common()))
     out.print(f"{len(graph.initializer)} constants: " + ", ".join(constant.name for constant in graph.initializer))
-    inside = {entry.key: entry.value for entry in model.metadata_props}
-    return Contract.parse(inside[CONTRACT_KEY], str(path)) if CONTRACT_KEY in inside else None
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    return Contract.parse(metadata[CONTRACT_KEY], str(path)) if CONTRACT_KEY in metadata else None
 
 
 def _archive(path: Path, out: "Console") -> Contract | None:

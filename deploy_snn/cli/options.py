@@ -20,6 +20,17 @@ Set = Annotated[
         "--set", metavar="KEY=VALUE", help="Any other keyword: --set thresh=-50 --set traces=true.", show_default=False
     ),
 ]
+SnapWeights = Annotated[
+    int | None,
+    typer.Option(
+        "--snap-weights",
+        metavar="BITS",
+        min=0,
+        max=24,
+        help="Round a network's weights to multiples of 2**-BITS, so that every sum is exact and all runtimes bit-equal.",
+        show_default=False,
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of weights drawn at construction, and of stimuli.")]
 Batch = Annotated[int, typer.Option("--batch", help="Rows of a batch.")]
 RuntimeNames = Annotated[
@@ -43,6 +54,13 @@ def model_options(model: str, n: int | None, shape: str | None, dt: float | None
     if not model.endswith(".py") and not {"n", "shape"} & options.keys():
         options["n"] = DEFAULT_N
     return options
+
+
+def one_thread() -> None:
+    """Keep torch to one core: a step is too small a thing to share between several, and they would wait for each other."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def names(text: str | None) -> list[str] | None:

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from deploy_snn.cli.export import export_model
-from deploy_snn.cli.options import Batch, Dt, N, RuntimeNames, Seed, Set, Shape, model_options, names
+from deploy_snn.cli.options import (
+    Batch,
+    Dt,
+    N,
+    RuntimeNames,
+    Seed,
+    Set,
+    Shape,
+    SnapWeights,
+    model_options,
+    names,
+    one_thread,
+)
 from deploy_snn.cli.parity_table import Progress, print_reports
 from deploy_snn.errors import InvalidInput
 
@@ -53,6 +65,7 @@ def parity(
     shape: Shape = None,
     dt: Dt = None,
     sets: Set = None,
+    snap: SnapWeights = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first mismatch.")] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the whole report there.", show_default=False)
@@ -65,10 +78,11 @@ def parity(
     from deploy_snn.parity import ParityReport, Plan, Tolerance, prove
     from deploy_snn.runtimes import RUNTIMES, find_runtime, usable_runtimes
 
+    one_thread()
     asked = names(runtime)
     for name in asked or []:
         find_runtime(name)  # before any work is done
-    given = {"--n": n, "--shape": shape, "--dt": dt, "--set": sets}
+    given = {"--n": n, "--shape": shape, "--dt": dt, "--set": sets, "--snap-weights": snap}
     reports: list[ModelReport] = []
     with ExitStack() as stack, Progress() as progress:
         for model in models:
@@ -78,7 +92,7 @@ def parity(
                     raise InvalidInput(f"{model} is a bundle, whose model is settled: {', '.join(given)} go with a MODEL")
                 bundle = Bundle.open(Path(model))
             else:
-                bundle = _exported(model, model_options(model, n, shape, dt, sets), seed, stack)
+                bundle = _exported(model, model_options(model, n, shape, dt, sets), seed, snap, stack)
             plan = Plan(
                 runtimes=asked or usable_runtimes(bundle),
                 modes=MODE_SETS[mode],
@@ -124,7 +138,7 @@ def _is_bundle(model: str) -> bool:
     return False
 
 
-def _exported(model: str, options: dict[str, Any], seed: int, stack: ExitStack) -> "Bundle":
+def _exported(model: str, options: dict[str, Any], seed: int, snap: int | None, stack: ExitStack) -> "Bundle":
     """Export a model for this comparison only."""
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="deploy-snn-"))
-    return export_model(model, options, Path(folder) / Path(model).stem, seed=seed)
+    return export_model(model, options, Path(folder) / Path(model).stem, seed=seed, snap=snap)

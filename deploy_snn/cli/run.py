@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from deploy_snn.cli.options import BundlePath
+from deploy_snn.cli.options import BundlePath, one_thread
 
 
 def run(
@@ -22,14 +22,12 @@ def run(
     ] = None,
 ) -> None:
     """Run a bundle on recorded inputs. With --state-in it continues exactly where a --state-out left it."""
-    import numpy as np
-
     from deploy_snn.contract import check_tensors
     from deploy_snn.formats import Bundle
     from deploy_snn.runtimes import find_runtime
     from deploy_snn.tensors import check_finite, check_writable, read_tensors, write_tensors
-    from deploy_snn.trace import at
 
+    one_thread()
     stepper_class = find_runtime(runtime)
     opened = Bundle.open(bundle)
     contract = opened.contract
@@ -45,10 +43,9 @@ def run(
             check_writable(path)
     stepper = stepper_class(opened)
     stepper.start(state)
-    series = [stepper.step(at(sequences, step)) for step in range(sizes["time"])]
-    recorded = {spec.name: np.stack([outputs[spec.name] for outputs in series]) for spec in contract.outputs}
+    recorded = stepper.run(sequences)
     write_tensors(output, recorded)
     if state_out:
         write_tensors(state_out, stepper.state())
-    spikes = sum(int(array.sum()) for array in recorded.values())
+    spikes = sum(int(array.sum()) for array in recorded.values() if array.dtype == bool)
     typer.echo(f"{sizes['time']} steps of a batch of {sizes['batch']} on {runtime}: {spikes} spikes, written to {output}")

@@ -15,6 +15,7 @@ from deploy_snn.contract import Contract, check_tensors
 from deploy_snn.errors import InvalidInput
 from deploy_snn.formats.formats import FORMATS, WriteOptions
 from deploy_snn.formats.manifest import MANIFEST, FileRecord, GoldenRecord, Manifest
+from deploy_snn.network import Snapped
 from deploy_snn.program import Program
 from deploy_snn.source import Source
 from deploy_snn.tensors import Arrays, read_tensors, write_tensors
@@ -107,6 +108,7 @@ def write_bundle(
     *,
     formats: Sequence[str] = tuple(FORMATS),
     options: WriteOptions | None = None,
+    snapped: tuple[Snapped, ...] = (),
 ) -> Bundle:
     """Write a bundle to ``path``, whole or not at all: into a folder beside it, which then takes its place.
 
@@ -139,6 +141,8 @@ def write_bundle(
             files={file.name: _record(file) for file in sorted(partial.iterdir())},
             onnx_opset=options.opset if "onnx" in formats else None,
             onnx_ir_version=options.ir_version if "onnx" in formats else None,
+            snapped=snapped,
+            plan=program.plan_in_words(),
             written_by={name: version(name) for name in ("deploy-snn", "torch", "onnx", "onnxscript")},
         )
         (partial / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")

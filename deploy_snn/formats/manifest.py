@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from deploy_snn.contract import Contract, Record, first_problem
 from deploy_snn.errors import InvalidInput
+from deploy_snn.network import Snapped
 from deploy_snn.source import Source
 
 SCHEMA = 1
@@ -41,6 +42,10 @@ class Manifest(Record):
     files: dict[str, FileRecord]
     onnx_opset: int | None = None
     onnx_ir_version: int | None = None
+    snapped: tuple[Snapped, ...] = ()
+    """What --snap-weights changed, and by how much."""
+    plan: tuple[str, ...] = ()
+    """What runs after what in the sequence files, in words: a network's components."""
     written_by: dict[str, str]
 
     @classmethod

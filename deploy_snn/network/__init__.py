@@ -3,6 +3,7 @@
 from deploy_snn.network.connection import Connection, Dense, Lateral, MeanField, OneToOne
 from deploy_snn.network.convolution import Conv1d, Conv2d, Conv3d
 from deploy_snn.network.gathered import LocalConnection1d, LocalConnection2d, LocalConnection3d, Sparse
+from deploy_snn.network.grid import Snapped, snap_weights
 from deploy_snn.network.network import Network
 from deploy_snn.network.pooling import MaxPool1d, MaxPool2d, MaxPool3d
 
@@ -22,5 +23,7 @@ __all__ = [
     "MeanField",
     "Network",
     "OneToOne",
+    "Snapped",
     "Sparse",
+    "snap_weights",
 ]

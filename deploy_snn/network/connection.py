@@ -15,7 +15,7 @@ from deploy_snn.errors import InvalidInput
 class Connection(nn.Module, ABC):
     """Turns the spikes of a source, ``z`` ``[B, *source]`` of 0.0 and 1.0, into a drive for a target, ``[B, *target]``.
 
-    ``rounding`` names the sum whose last bits a runtime may choose, where there is one. A connection with a memory
+    ``rounding`` names the sum, where there is one, whose last bits a runtime may choose. A connection with a memory
     (``STATES``) reads it from the network's state and writes the next one.
     """
 
@@ -68,7 +68,7 @@ class Connection(nn.Module, ABC):
         state: dict[str, Tensor] = {}
         return state
 
-    def exact_sums(self) -> Tensor | None:
+    def largest_sums(self) -> Tensor | None:
         """For each target neuron, the largest absolute sum its weights can make; None where nothing is summed."""
         return None
 
@@ -130,7 +130,7 @@ class Dense(Connection):
             return self.transmit(z)  # a product has nothing against one more leading axis
         return super().over_time(z)
 
-    def exact_sums(self) -> Tensor | None:
+    def largest_sums(self) -> Tensor | None:
         bias = torch.zeros(()) if self.b is None else self.b.abs()
         return self.w.abs().sum(0) + bias
 

@@ -58,7 +58,7 @@ class Conv(Connection):
             return str(error).partition("\n")[0]
         return "" if made == list(self.target_shape) else f"the convolution gives {made}"
 
-    def exact_sums(self) -> Tensor | None:
+    def largest_sums(self) -> Tensor | None:
         bias = torch.zeros(()) if self.b is None else self.b.abs()
         return self.w.abs().flatten(1).sum(1) + bias
 

@@ -28,7 +28,7 @@ class Gathered(Connection):
         gathered = self.flat(z).index_select(1, self.sources.flatten())
         return self.shaped((gathered.reshape([-1] + list(self.fan_in.shape)) * self.fan_in).sum(2))
 
-    def exact_sums(self) -> Tensor | None:
+    def largest_sums(self) -> Tensor | None:
         return self.fan_in.abs().sum(1)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from deploy_snn.contract import Contract, Role, TensorSpec
 from deploy_snn.errors import InvalidInput
 from deploy_snn.network.connection import Connection
+from deploy_snn.network.grid import is_exact
 from deploy_snn.network.layer import Layer
 from deploy_snn.network.over_time import Rollout
 from deploy_snn.network.plan import Component, components
@@ -109,9 +110,9 @@ class Network(Program):
             elif spikes[name] not in shown:
                 shown.append(spikes[name])
         rounding = [layer.name + ": " + what for layer in layers for what in layer.neuron.ROUNDING]
-        rounding += [made.name + ": " + made.rounding for made in self.connections if made.rounding]
+        rounding += [made.name + ": " + made.rounding for made in self.connections if not is_exact(made)]
         return Contract(
-            dt=float(layers[0].neuron.dt),
+            dt=layers[0].neuron.dt_in_ms(),
             tensors=(*tensors, *shown),
             rounding=tuple(rounding),
         )
@@ -176,6 +177,9 @@ class Network(Program):
         """The components that run one after the other over a whole sequence."""
         still = [name for name, layer in self.layers.items() if not layer.own and not layer.window]
         return components(list(self.layers), self.connections, still)
+
+    def plan_in_words(self) -> tuple[str, ...]:
+        return tuple(map(str, self.plan()))
 
     def shows(self, name: str) -> bool:
         """Whether a layer's spikes are among the outputs."""

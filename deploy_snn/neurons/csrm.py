@@ -137,8 +137,8 @@ class CSRMNodes(MembraneNodes):
 
     def integrate(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         theta = state["theta"] * self.theta_decay if self.learning else self.theta
-        v = state["v"] * self.decay + self.weigh(self.resKernel, x)
-        return v + self.weigh(self.refKernel, state["last_spikes"]), theta
+        entered = self.weigh(self.resKernel, x) + self.weigh(self.refKernel, state["last_spikes"])
+        return state["v"] * self.decay + entered, theta
 
     def step(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         v, theta = self.integrate(x, state)

@@ -14,13 +14,16 @@ from deploy_snn.errors import InvalidInput
 
 Kernel = Callable[[Tensor, Tensor], Tensor]
 
+SLACK = 1e-6
+"""What rounding may add to a time in steps of dt, relative to it: a sample at tau is at tau, and no window gains a step."""
+
 RESPONSE: dict[str, Kernel] = {
     "AlphaKernel": lambda t, tau: (1 / tau**2) * t * torch.exp(-t / tau),
     "AlphaKernelSLAYER": lambda t, tau: (1 / tau) * t * torch.exp(1 - t / tau),
     "LaplacianKernel": lambda t, tau: (1 / (2 * tau)) * torch.exp(-torch.abs(t) / tau),
     "ExponentialKernel": lambda t, tau: (1 / tau) * torch.exp(-t / tau),
-    "RectangularKernel": lambda t, tau: torch.where(t <= tau, 1 / (2 * tau), 0.0),
-    "TriangularKernel": lambda t, tau: torch.where(t <= tau, (1 - t / tau) / tau, 0.0),
+    "RectangularKernel": lambda t, tau: torch.where(t <= tau * (1 + SLACK), 1 / (2 * tau), 0.0),
+    "TriangularKernel": lambda t, tau: torch.clamp(1 - t / tau, min=0.0) / tau,
 }
 
 REFRACTORY: dict[str, Kernel] = {"EtaKernel": lambda t, tau: -torch.exp(-t / tau)}
@@ -37,4 +40,4 @@ def samples(window: float, dt: float) -> int:
     """How many steps of ``dt`` a window of so many ms holds: ``ceil(window / dt)``, but for rounding."""
     if not 0 < window < math.inf:
         raise InvalidInput(f"a window of {window} ms: expected a finite length greater than 0")
-    return math.ceil(round(window / dt, 6))
+    return math.ceil(window / dt * (1 - SLACK))

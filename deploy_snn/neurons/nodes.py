@@ -132,10 +132,14 @@ class Nodes(nn.Module, ABC):
         tensors = [self.DRIVE, *((NOISE,) if self.stochastic else ()), *self.own_states()]
         tensors += [spec for spec, on in ((TRACE, self.traces), (SUMMED, self.sum_input)) if on]
         return Contract(
-            dt=float(self.dt),
+            dt=self.dt_in_ms(),
             tensors=tuple(self.sized(spec) for spec in (*tensors, SPIKES)),
             rounding=self.ROUNDING,
         )
+
+    def dt_in_ms(self) -> float:
+        """The length of a step as people write it: 0.1, where the float32 is 0.10000000149."""
+        return float(f"{float(self.dt):.7g}")
 
     def own_states(self) -> tuple[TensorSpec, ...]:
         """The records of the class's own states; fewer than ``STATES`` where an option freezes one."""
@@ -198,6 +202,8 @@ class Nodes(nn.Module, ABC):
         if x is None:
             if not self.steps_without_input:
                 raise ValueError("x is missing: this class cannot step without a drive; write neuron(x, state)")
+            if not is_scripting() and not torch.compiler.is_compiling():
+                check_tensors(self.contract.states, state, "state")
             x = torch.zeros_like(state["v"])
         if not is_scripting() and not torch.compiler.is_compiling():
             self._check(x, state, noise)

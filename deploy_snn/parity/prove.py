@@ -83,7 +83,6 @@ def prove(bundle: Bundle, plan: Plan, progress: Progress = lambda _: None) -> Mo
                 if plan.fail_fast and not report.equal:
                     return
 
-    spikes = list(trace.outputs.values())
     return ModelReport(
         model=bundle.manifest.name,
         stimulus=plan.stimulus,
@@ -91,8 +90,8 @@ def prove(bundle: Bundle, plan: Plan, progress: Progress = lambda _: None) -> Mo
         batch=next(iter(trace.inputs.values())).shape[1],
         seed=plan.seed,
         reference=reference,
-        spikes=sum(int(s.sum()) for s in spikes),
-        firing_rate=float(np.mean([s.mean() for s in spikes])),
+        spikes=sum(int(s.sum()) for s in trace.spikes),
+        firing_rate=float(np.mean([s.mean() for s in trace.spikes])),
         remarks=remarks,
         tolerance=plan.tolerance,
         runs=tuple(runs()),

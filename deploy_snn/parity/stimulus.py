@@ -110,8 +110,7 @@ def _gain(program: Program, drives: Arrays, noise: Arrays, start: Arrays) -> np.
     rates = []
     for gain in gains:
         inputs = {name: gain * drive[probe] for name, drive in drives.items()} | {k: v[probe] for k, v in noise.items()}
-        spikes = record(program, inputs, start).outputs.values()
-        rates.append(np.mean([np.mean(s) for s in spikes]))
+        rates.append(np.mean([np.mean(s) for s in record(program, inputs, start).spikes]))
     enough = min(RATE, max(rates) / 2)
     return np.float32(gains[next(i for i, rate in enumerate(rates) if rate >= enough)])
 

@@ -1,9 +1,10 @@
-"""BindsNET's own node classes, driven step by step beside ours. None of its code is here: it is loaded from where pip put it."""
+"""BindsNET's own node classes, driven step by step beside ours. None of its code is here: it is loaded where pip put it."""
 
 import importlib.metadata
 import importlib.util
 import math
 import warnings
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +16,7 @@ MEND = f"install the oracle of these tests: pip install --no-deps bindsnet=={VER
 
 
 class TorchWithDraws:
-    """Stands for torch inside BindsNET's module, and hands out the draws that our noise implies. torch itself stays as it is."""
+    """Stands for torch inside BindsNET's module, and hands out the draws that our noise implies. torch itself stays."""
 
     def __init__(self) -> None:
         self.layer: torch.nn.Module | None = None
@@ -40,7 +41,7 @@ class TorchWithDraws:
 
 def bindsnet_nodes() -> ModuleType:
     """BindsNET's ``network/nodes.py`` alone, a fresh module each time: its package import pulls in far more than torch."""
-    package = importlib.util.find_spec("bindsnet")
+    package = PathFinder.find_spec("bindsnet")
     if package is None or not package.submodule_search_locations:
         raise ModuleNotFoundError(f"BindsNET is not installed; {MEND}")
     installed = importlib.metadata.version("bindsnet")

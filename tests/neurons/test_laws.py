@@ -1,0 +1,281 @@
+"""Laws of every class and option: split = whole, batch = singles, reset = fresh, nothing mutated, scripted = eager."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from deploy_snn.formats.torchscript import torchscript_on_purpose
+from deploy_snn.neurons import NEURONS, NeuronProgram, Nodes
+
+STEPS = 10
+WITH_THETA = ("adaptive-lif", "diehl-and-cook", "csrm")
+Tensors = dict[str, Tensor]
+
+
+def one_of(*values: object) -> st.SearchStrategy[object]:
+    return st.sampled_from(values)
+
+
+# "each" stands for a value per neuron, between the two numbers.
+COMMON = {
+    "traces": st.booleans(),
+    "traces_additive": st.booleans(),
+    "tc_trace": one_of(5.0, ("each", 2.0, 30.0)),
+    "trace_scale": one_of(0.3, 1, ("each", 0.5, 2.0)),
+    "sum_input": st.booleans(),
+    "learning": st.booleans(),
+}
+MEMBRANE = COMMON | {"lbound": one_of(None, -68.0, -63.0, ("each", -70.0, -60.0))}
+REFRACTORY = MEMBRANE | {
+    "thresh": one_of(-52, ("each", -58.0, -50.0)),
+    "reset": one_of(-65, ("each", -67.0, -62.0)),
+    "refrac": one_of(0, 1, 3, ("each", 0.0, 4.0)),
+}
+LEAKY = REFRACTORY | {"rest": one_of(-65, ("each", -66.0, -61.0)), "tc_decay": one_of(20, ("each", 3.0, 90.0))}
+THETA = {"theta_plus": one_of(0.5, ("each", 0.1, 2.0)), "tc_theta_decay": one_of(1e7, 30.0)}
+OPTIONS: dict[str, dict[str, st.SearchStrategy[object]]] = {
+    "input": COMMON,
+    "mcculloch-pitts": COMMON | {"thresh": one_of(1, ("each", -1.0, 2.0))},
+    "if": REFRACTORY,
+    "lif": LEAKY,
+    "boosted-lif": COMMON | {"thresh": one_of(13, ("each", 4.0, 14.0)), "refrac": one_of(0, 2), "tc_decay": one_of(20.0)},
+    "current-lif": LEAKY | {"tc_i_decay": one_of(2, ("each", 1.0, 4.0))},
+    "adaptive-lif": LEAKY | THETA,
+    "diehl-and-cook": LEAKY | THETA | {"one_spike": st.booleans()},
+    "izhikevich": MEMBRANE | {"excitatory": one_of(0, 0.6, 1), "thresh": one_of(30.0), "spike_at": one_of("start", "end")},
+    "csrm": COMMON
+    | THETA
+    | {"thresh": one_of(8.0), "rest": one_of(-5.0), "lbound": one_of(None, -6.0), "tau": one_of(1, ("each", 0.5, 3.0))}
+    | {"res_window_size": one_of(1.0, 4.0), "ref_window_size": one_of(1.0, 3.0)},
+    "srm0": LEAKY | {"d_thresh": one_of(5, ("each", 1.0, 6.0)), "eps_0": one_of(1.0, 1.5), "rho_0": one_of(1, 0.4)},
+}
+
+
+@dataclass
+class Scene:
+    """A population, and a sequence for it."""
+
+    name: str
+    shape: tuple[int, ...]
+    dt: float
+    seed: int
+    options: dict[str, object]
+    batch: int
+
+    def neuron(self, shape: tuple[int, ...] | None = None) -> Nodes:
+        """The population; the same, neuron by neuron, for another shape of as many."""
+        shape = shape or self.shape
+        torch.manual_seed(self.seed)
+        each = {
+            key: torch.linspace(*value[1:], math.prod(shape)).reshape(shape) if isinstance(value, tuple) else value
+            for key, value in self.options.items()
+        }
+        neuron = NEURONS[self.name](shape=shape, dt=self.dt, **each)
+        if "theta" in neuron.state_dict():
+            neuron.theta.copy_(torch.rand(math.prod(shape)).reshape(shape))
+        if self.name == "csrm":  # sums are exact on this grid: a batch's may be added in another order than a row's
+            neuron.resKernel.copy_((neuron.resKernel * 256).round() / 256)
+            neuron.refKernel.copy_((neuron.refKernel * 256).round() / 256)
+        return neuron
+
+    def inputs(self) -> Tensors:
+        """A sequence of every input, ``[T, B, ...]``, that makes the class fire."""
+        torch.manual_seed(self.seed + 1)
+        contract = self.neuron().contract
+        shapes = {spec.name: (STEPS, *spec.shape(batch=self.batch)) for spec in contract.inputs}
+        mean, spread = {"mcculloch-pitts": (0.0, 2.0), "izhikevich": (60.0, 30.0)}.get(self.name, (6.0, 6.0))
+        x = ((torch.randn(shapes["x"]) * spread + mean) * 16).round() / 16
+        inputs = {"x": (x > 8).float() if self.name == "input" else x}
+        return inputs | {name: torch.rand(shape) for name, shape in shapes.items() if name != "x"}
+
+
+@st.composite
+def scenes(draw: st.DrawFn, name: str, **fixed: object) -> Scene:
+    return Scene(
+        name=name,
+        shape=draw(st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)),
+        dt=draw(one_of(1.0, 0.5, 0.1)),
+        seed=draw(st.integers(0, 10_000)),
+        options={key: draw(strategy) for key, strategy in OPTIONS[name].items()} | fixed,
+        batch=draw(st.integers(1, 4)),
+    )
+
+
+def hold(law: Callable[..., None], *drawn: st.SearchStrategy[object], examples: int) -> None:
+    """Hold a law over drawn examples, the same ones in each run."""
+    settings(max_examples=examples, deadline=None, derandomize=True)(given(*drawn)(law))()
+
+
+def at(series: Tensors, step: int) -> Tensors:
+    return {name: sequence[step] for name, sequence in series.items()}
+
+
+def part(series: Tensors, start: int, stop: int) -> Tensors:
+    return {name: sequence[start:stop] for name, sequence in series.items()}
+
+
+def assert_same(actual: Tensors, expected: Tensors) -> None:
+    assert actual.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(actual[name], value), name
+
+
+def walk(program: NeuronProgram, inputs: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
+    """The steps one by one: spikes ``[T, B, *shape]`` and the last state."""
+    spikes = []
+    for step in range(len(inputs["x"])):
+        outputs, state = program(at(inputs, step), state)
+        spikes.append(outputs["s"])
+    return {"s": torch.stack(spikes)}, state
+
+
+every_class = pytest.mark.parametrize("name", NEURONS)
+
+
+@every_class
+def test_a_split_sequence_equals_the_whole(name: str) -> None:
+    rates = []
+
+    def law(scene: Scene, cut: int) -> None:
+        program, inputs = NeuronProgram(scene.neuron()), scene.inputs()
+        whole, last = walk(program, inputs, program.initial_state(scene.batch))
+        for run in (walk, NeuronProgram.rollout):
+            first, state = run(program, part(inputs, 0, cut), program.initial_state(scene.batch))
+            second, state = run(program, part(inputs, cut, STEPS), state)
+            assert_same({"s": torch.cat((first["s"], second["s"]))}, whole)
+            assert_same(state, last)
+        outputs, state = program.rollout(inputs, program.initial_state(scene.batch))
+        assert_same(outputs, whole)
+        assert_same(state, last)
+        rates.append(whole["s"].float().mean())
+
+    hold(law, scenes(name), st.integers(1, STEPS - 1), examples=25)
+    assert 0.02 < torch.stack(rates).mean() < 0.8, "sequences in which nothing fires, or all does, show little"
+
+
+@every_class
+def test_a_batch_equals_its_rows_alone(name: str) -> None:
+    def law(scene: Scene) -> None:
+        program, inputs = NeuronProgram(scene.neuron()), scene.inputs()
+        together, last = walk(program, inputs, program.initial_state(scene.batch))
+        for row in range(scene.batch):
+            mine = {name: sequence[:, row : row + 1] for name, sequence in inputs.items()}
+            alone, state = walk(program, mine, program.initial_state(1))
+            assert torch.equal(alone["s"], together["s"][:, row : row + 1])
+            assert_same(state, {name: value[row : row + 1] for name, value in last.items()})
+
+    # Rows that learn share their theta, and so are not alone.
+    hold(law, scenes(name, **({"learning": False} if name in WITH_THETA else {})), examples=50)
+
+
+@pytest.mark.parametrize("name", WITH_THETA)
+def test_theta_grows_by_the_spikes_of_the_whole_batch(name: str) -> None:
+    shared = []
+
+    def law(scene: Scene) -> None:
+        neuron, inputs = scene.neuron(), scene.inputs()
+        state = neuron.initial_state(scene.batch)
+        for step in range(STEPS):
+            now = at(inputs, step)
+            value, threshold = neuron.crossing(now["x"], state, now.get("noise"))
+            crossed = (value >= threshold).float().sum(0)  # with one_spike, also those that then lost the draw
+            expected = state["theta"] * neuron.theta_decay + neuron.theta_plus * crossed
+            _, state = neuron(now["x"], state, now.get("noise"))
+            assert torch.equal(state["theta"], expected)
+            shared.append(crossed.max())
+
+    hold(law, scenes(name, learning=True), examples=25)
+    assert max(shared) > 1
+
+
+@every_class
+def test_the_spikes_are_those_of_the_comparison(name: str) -> None:
+    def law(scene: Scene) -> None:
+        neuron, inputs = scene.neuron(), scene.inputs()
+        state = neuron.initial_state(scene.batch)
+        for step in range(STEPS):
+            now = at(inputs, step)
+            value, threshold = neuron.crossing(now["x"], state, now.get("noise"))
+            assert value.shape == (scene.batch, *scene.shape)
+            crossed = value > threshold if name == "srm0" else value >= threshold
+            s, state = neuron(now["x"], state, now.get("noise"))
+            if name == "diehl-and-cook" and neuron.one_spike:
+                assert not (s & ~crossed).any()
+                assert torch.equal(s.flatten(1).sum(1), crossed.flatten(1).any(1).long())
+            else:
+                assert torch.equal(s, crossed)
+
+    hold(law, scenes(name), examples=25)
+
+
+@every_class
+def test_a_reset_population_is_a_fresh_one(name: str) -> None:
+    def law(scene: Scene) -> None:
+        neuron = scene.neuron()
+        program = NeuronProgram(neuron)
+        used = program.initial_state(scene.batch)
+        _, last = walk(program, scene.inputs(), used)
+        for tensor in [*used.values(), *last.values()]:
+            tensor.fill_(7)  # what a caller does to its state is no affair of the module's
+        assert_same(program.initial_state(scene.batch), NeuronProgram(scene.neuron()).initial_state(scene.batch))
+
+    hold(law, scenes(name), examples=8)
+
+
+@every_class
+def test_a_step_changes_none_of_its_arguments(name: str) -> None:
+    def law(scene: Scene) -> None:
+        neuron, inputs = scene.neuron(), scene.inputs()
+        state = neuron.initial_state(scene.batch)
+        for step in range(STEPS):
+            given = at(inputs, step) | {f"state {key}": value for key, value in state.items()}
+            given |= {f"buffer {key}": value for key, value in neuron.named_buffers()}
+            before, names = {key: value.clone() for key, value in given.items()}, list(state)
+            s, after = neuron(given["x"], state, given.get("noise"))
+            assert_same(given, before)
+            assert list(state) == names
+            memory = {value.untyped_storage().data_ptr() for value in given.values()}
+            assert all(value.untyped_storage().data_ptr() not in memory for value in [s, *after.values()])
+            state = after
+
+    hold(law, scenes(name), examples=25)
+
+
+@every_class
+def test_a_shape_is_only_a_view(name: str) -> None:
+    def law(scene: Scene) -> None:
+        shaped, flat = (NeuronProgram(scene.neuron(shape)) for shape in (scene.shape, (math.prod(scene.shape),)))
+        inputs, folded = scene.inputs(), len(scene.shape)
+        flattened = {key: value.flatten(-folded) for key, value in inputs.items()}
+        outputs, state = walk(shaped, inputs, shaped.initial_state(scene.batch))
+        expected, last = walk(flat, flattened, flat.initial_state(scene.batch))
+        assert_same({key: value.flatten(-folded) for key, value in outputs.items()}, expected)
+        assert_same({key: value.flatten(-folded) for key, value in state.items()}, last)
+
+    hold(law, scenes(name), examples=25)
+
+
+@every_class
+def test_the_scripted_program_is_bit_equal_to_the_eager_one(name: str) -> None:
+    def law(scene: Scene) -> None:
+        program, inputs = NeuronProgram(scene.neuron()), scene.inputs()
+        with torchscript_on_purpose():
+            script = torch.jit.script(program)
+        start = program.initial_state(scene.batch)
+        assert_same(script.initial_state(scene.batch), start)
+        outputs, last = program.rollout(inputs, start)
+        for _ in range(3):  # TorchScript runs other code once it has seen a few calls
+            stepped, state = walk(script, inputs, start)
+            assert_same(stepped, outputs)
+            assert_same(state, last)
+            rolled, state = script.rollout(inputs, start)
+            assert_same(rolled, outputs)
+            assert_same(state, last)
+
+    hold(law, scenes(name), examples=8)
