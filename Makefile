@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: parity test lint bench clean
+.PHONY: parity test lint bench references clean
 
 parity: .venv/toolkit  ## export every neuron and prove it on every runtime of this machine
 	$(BIN)/deploy-snn parity input mcculloch-pitts if lif boosted-lif current-lif adaptive-lif diehl-and-cook izhikevich csrm srm0 \
@@ -18,6 +18,17 @@ lint: .venv/dev
 
 bench: .venv/dev  ## measured comparisons, with the peers beside us in the same run
 	$(BIN)/python benchmarks/neurons.py
+
+references: .venv/toolkit  ## write the reference bundles in export/ anew; a change in them is a change of behaviour
+	for name in input mcculloch-pitts if lif boosted-lif current-lif adaptive-lif diehl-and-cook izhikevich csrm srm0; do \
+		$(BIN)/deploy-snn export $$name --n 8 -o export/$$name || exit; \
+	done
+	$(BIN)/deploy-snn export models/adapting_population.py --n 8 -o export/adapting_population
+	$(BIN)/deploy-snn export models/diehl_cook_2015.py --n 16 --set n_input=64 --snap-weights 14 -o export/diehl_cook_2015
+	$(BIN)/deploy-snn export models/izhikevich_2003.py --n 20 -o export/izhikevich_2003
+	$(BIN)/deploy-snn export models/conv_lif.py --set channels=2 --snap-weights 14 -o export/conv_lif
+	$(BIN)/deploy-snn export models/reservoir_srm0.py --n 30 --set n_input=16 --snap-weights 14 -o export/reservoir_srm0
+	$(BIN)/deploy-snn export models/csrm_window.py --n 8 --set n_input=16 --snap-weights 14 -o export/csrm_window
 
 .venv/toolkit: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

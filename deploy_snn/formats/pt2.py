@@ -7,9 +7,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule
 
 from deploy_snn.contract import BATCH, CONTRACT_FILE, TIME, TensorSpec
 from deploy_snn.program import Program
+
+
+ORIGINS = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node")
+"""What the exporter notes of a node's origin: the paths of this machine, and most of the file."""
 
 
 class Sequence(nn.Module):
@@ -67,4 +72,9 @@ def write_sequence(program: Program, path: Path) -> None:
 
 
 def _write(captured: ExportedProgram, program: Program, path: Path) -> None:
+    for graph in captured.graph_module.modules():
+        if isinstance(graph, GraphModule):
+            for node in graph.graph.nodes:
+                for origin in ORIGINS:
+                    node.meta.pop(origin, None)
     torch.export.save(captured, path, extra_files={CONTRACT_FILE: program.contract.model_dump_json()})

@@ -1,0 +1,35 @@
+"""Today's code loads the reference bundles of export/ and computes what they recorded, to the bit, or says what moved."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy_snn.cli.parity_table import describe
+from deploy_snn.formats import Bundle
+from deploy_snn.parity import Plan, Tolerance, prove
+from deploy_snn.runtimes import usable_runtimes
+
+ROOT = Path(__file__).parent.parent
+NAMES = sorted(path.parent.name for path in (ROOT / "export").glob("*/manifest.json"))
+
+
+def test_every_neuron_and_model_has_its_reference() -> None:
+    from deploy_snn.neurons import NEURONS
+
+    assert set(NAMES) == {*NEURONS, *(path.stem for path in (ROOT / "models").glob("*.py"))}
+
+
+def test_the_references_stay_small() -> None:
+    assert sum(path.stat().st_size for path in (ROOT / "export").rglob("*") if path.is_file()) < 3_000_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_reference_bundle(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)  # where the definitions lie that the manifests name
+    bundle = Bundle.open(Path("export") / name)
+    runtimes = ["eager", *usable_runtimes(bundle)]
+    assert {"torchscript", "pt2", "onnxruntime-cpu", "onnx-reference"} < set(runtimes)
+    report = prove(bundle, Plan(runtimes=runtimes, stimulus="golden", tolerance=Tolerance(atol=0, rtol=0)))
+    assert report.steps == 200
+    assert report.spikes > 0
+    assert report.equal, "\n".join(f"{run.runtime}, {run.mode}: {describe(run)}" for run in report.runs if not run.equal)
