@@ -92,7 +92,7 @@ def export_model(
     if snap is not None:
         if not isinstance(program, Network):
             raise InvalidInput(f"--snap-weights: {model} is no network, and has no connections")
-        snapped = snap_weights(program, snap)
+        snapped = snap_weights(program.connections, snap)
     stimulus = make_stimulus("poisson", Request(program, steps, GOLDEN_BATCH, seed))
     golden = GoldenRecord(stimulus=stimulus.name, steps=steps, batch=GOLDEN_BATCH, seed=seed)
     return write_bundle(

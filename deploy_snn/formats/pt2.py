@@ -12,7 +12,6 @@ from torch.fx import GraphModule
 from deploy_snn.contract import BATCH, CONTRACT_FILE, TIME, TensorSpec
 from deploy_snn.program import Program
 
-
 ORIGINS = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node")
 """What the exporter notes of a node's origin: the paths of this machine, and most of the file."""
 

@@ -4,20 +4,14 @@ A float32 holds every multiple of 2**-bits up to 2**(24 - bits). Where a target'
 rounds, and the order of addition does not matter.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import torch
+from torch import Tensor
 
 from deploy_snn.contract import Record
 from deploy_snn.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from deploy_snn.network.connection import Connection
-    from deploy_snn.network.network import Network
+from deploy_snn.network.connection import Connection
 
 MANTISSA = 24
 FINEST = 24
@@ -47,13 +41,13 @@ def is_exact(made: Connection) -> bool:
     return float(sums.max()) <= 2.0 ** (MANTISSA - bits)
 
 
-def snap_weights(network: Network, bits: int) -> tuple[Snapped, ...]:
-    """Round the weights of every connection that sums to multiples of ``2**-bits``, in place.
+def snap_weights(connections: Iterable[Connection], bits: int) -> tuple[Snapped, ...]:
+    """Round the weights of every one of ``network.connections`` that sums to multiples of ``2**-bits``, in place.
 
     Raises InvalidInput, with the numbers, where the sums of some target would not be exact.
     """
     done = []
-    for made in network.connections:
+    for made in connections:
         if made.largest_sums() is None:
             continue
         change, changed, count = 0.0, 0, 0

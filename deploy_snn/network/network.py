@@ -12,7 +12,7 @@ from deploy_snn.errors import InvalidInput
 from deploy_snn.network.connection import Connection
 from deploy_snn.network.grid import is_exact
 from deploy_snn.network.layer import Layer
-from deploy_snn.network.over_time import Rollout
+from deploy_snn.network.over_time import Rollout, Wiring
 from deploy_snn.network.plan import Component, components
 from deploy_snn.neurons import Input, Nodes
 from deploy_snn.program import Program
@@ -168,7 +168,9 @@ class Network(Program):
         return outputs, after
 
     def over_time(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        rollout = Rollout(self, inputs, state)
+        rollout = Rollout(
+            Wiring(dict(self.layers.items()), list(self.connections), self.one_step, self.record), inputs, state
+        )
         for component in self.plan():
             rollout.run(component)
         return rollout.outputs, rollout.last
@@ -180,10 +182,6 @@ class Network(Program):
 
     def plan_in_words(self) -> tuple[str, ...]:
         return tuple(map(str, self.plan()))
-
-    def shows(self, name: str) -> bool:
-        """Whether a layer's spikes are among the outputs."""
-        return not self.layers[name].is_input or f"{name}.s" in self.record
 
     def crossing(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         seen: dict[str, tuple[Tensor, Tensor]] = {}

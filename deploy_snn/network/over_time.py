@@ -1,16 +1,15 @@
 """A network over a whole sequence, after its plan: what torch.export captures for its sequence files."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch._higher_order_ops.scan import scan
 
 from deploy_snn.network.connection import Connection
+from deploy_snn.network.layer import Layer
 from deploy_snn.network.plan import Component
-
-if TYPE_CHECKING:
-    from deploy_snn.network.network import Network
 
 Tensors = dict[str, Tensor]
 DRIVE = "drive."
@@ -18,10 +17,20 @@ HEARD = "heard."
 PREVIOUS = ".previous"
 
 
+@dataclass(frozen=True)
+class Wiring:
+    """What a network is made of."""
+
+    layers: Mapping[str, Layer]
+    connections: Sequence[Connection]
+    one_step: bool
+    record: Sequence[str]
+
+
 class Rollout:
     """One run of a network: the sequences it was given, and those its components have made so far."""
 
-    def __init__(self, network: "Network", inputs: Tensors, state: Tensors) -> None:
+    def __init__(self, network: Wiring, inputs: Tensors, state: Tensors) -> None:
         self.network = network
         self.inputs = inputs
         self.state = state
@@ -41,7 +50,7 @@ class Rollout:
                 self.spiked[name] = spikes.to(torch.float32)
             if layer.remembers:
                 self.last[name + PREVIOUS] = self.spiked[name][-1]
-            if self.network.shows(name):
+            if not layer.is_input or f"{name}.s" in self.network.record:
                 self.outputs[f"{name}.s"] = spikes
         self.outputs |= {f"record.{name}": values for name, values in recordings.items()}
         for name in component.layers:
@@ -125,7 +134,7 @@ class Loop:
     """
 
     def __init__(
-        self, network: "Network", component: Component, inside: dict[str, list[Connection]], inner: list[Connection]
+        self, network: Wiring, component: Component, inside: dict[str, list[Connection]], inner: list[Connection]
     ) -> None:
         self.network = network
         self.component = component
