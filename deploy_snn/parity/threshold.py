@@ -35,7 +35,7 @@ Ints = NDArray[np.int64]
 
 
 def threshold(request: Request) -> Stimulus:
-    """Build the stimulus, and count in its remarks how often each target was hit. Raises InvalidInput if one never was."""
+    """Build the stimulus, and count in its remarks how often each target was hit. Raises InvalidInput if none reached it."""
     rng, program = request.rng(), request.program
     start = state = _edge_of_refractoriness(program, request.batch, rng)
     quiet = {spec.name: np.zeros(spec.shape(batch=request.batch), np.float32) for spec in request.contract.inputs}
@@ -52,10 +52,8 @@ def threshold(request: Request) -> Stimulus:
         for name, array in inputs.items():
             series[name].append(array)
         state = _step(program, inputs, state)
-    if not all(hits.values()):
-        raise InvalidInput(
-            f"no drive brings this program's potential to its threshold: hits {hits}; use another --stimulus"
-        )
+    if not hits["on"]:
+        raise InvalidInput(f"no drive brings a potential of this program exactly to its threshold: use another --stimulus")
     return Stimulus("threshold", {name: np.stack(arrays) for name, arrays in series.items()}, start, hits)
 
 
@@ -96,7 +94,11 @@ class _Probe:
         self.noise = spec.name.removesuffix("x") + "noise"
         self.spikes = spec.name.removesuffix("x") + "s"
         self.window_axis = spec.window_axis
-        self.memories = [s.name for s in program.contract.states if s.window_axis is not None]
+        self.memories = [
+            s.name
+            for s in program.contract.states
+            if s.window_axis is not None and s.name.startswith(spec.name.removesuffix("x"))
+        ]
         self.late, self.slot = False, 0
         self.slot = self._strongest_slot(quiet, start)
         at_rest, pushed = self._see(quiet, start, np.float32(0)), self._see(quiet, start, np.float32(1))
