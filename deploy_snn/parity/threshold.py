@@ -35,7 +35,7 @@ Ints = NDArray[np.int64]
 
 
 def threshold(request: Request) -> Stimulus:
-    """Build the stimulus, and count in its remarks how often each target was hit. Raises InvalidInput if none reached it."""
+    """Build the stimulus, and count in its remarks how often each target was hit. Raises InvalidInput if "on" never was."""
     rng, program = request.rng(), request.program
     start = state = _edge_of_refractoriness(program, request.batch, rng)
     quiet = {spec.name: np.zeros(spec.shape(batch=request.batch), np.float32) for spec in request.contract.inputs}
@@ -53,7 +53,7 @@ def threshold(request: Request) -> Stimulus:
             series[name].append(array)
         state = _step(program, inputs, state)
     if not hits["on"]:
-        raise InvalidInput(f"no drive brings a potential of this program exactly to its threshold: use another --stimulus")
+        raise InvalidInput("no drive brings a potential of this program exactly to its threshold: use another --stimulus")
     return Stimulus("threshold", {name: np.stack(arrays) for name, arrays in series.items()}, start, hits)
 
 
