@@ -63,6 +63,8 @@ def _graph(name: str, captured: ExportedProgram, contract: Contract, opset: int,
     model = _convert(captured, contract, opset)
     _minimise(model)
     _describe(model, contract, in_time=name == "sequence")
+    for value in list(model.graph.initializers.values()):
+        value.name = (value.name or "").removeprefix("program.")  # by its state_dict name, in both graphs
     model.graph.name = name
     model.producer_name, model.producer_version = "deploy_snn", __version__
     model.metadata_props[CONTRACT_KEY] = contract.model_dump_json()
