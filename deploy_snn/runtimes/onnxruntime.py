@@ -69,16 +69,16 @@ class OnnxRuntimeCpu(Runtime):
         """Give each state two buffers, and bind the session twice: from the first to the second, and back."""
         contract, self._batch, self._phase = self.contract, batch, 0
         self._inputs = {spec.name: self._buffer(spec, batch, self.device) for spec in contract.inputs}
-        # Outputs are read every step: they come straight to the host.
-        self._outputs = {spec.name: self._buffer(spec, batch, "cpu") for spec in contract.outputs}
+        # Outputs are read every step: they come straight to the host, into arrays that the OrtValues share.
+        self._outputs = {spec.name: np.zeros(spec.shape(batch=batch), spec.dtype) for spec in contract.outputs}
         self._states = [{spec.name: self._buffer(spec, batch, self.device) for spec in contract.states} for _ in range(2)]
         self._bindings = []
         for before, after in (self._states, reversed(self._states)):
             binding = self._session.io_binding()
             for name, value in (*self._inputs.items(), *before.items()):
                 binding.bind_ortvalue_input(name, value)
-            for name, value in self._outputs.items():
-                binding.bind_ortvalue_output(name, value)
+            for name, array in self._outputs.items():
+                binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(array))
             for spec in contract.states:
                 binding.bind_ortvalue_output(spec.next_name, after[spec.name])
             self._bindings.append(binding)
@@ -96,7 +96,7 @@ class OnnxRuntimeCpu(Runtime):
             value.update_inplace(array if array.flags.c_contiguous else np.ascontiguousarray(array))
         self._session.run_with_iobinding(self._bindings[self._phase])
         self._phase = 1 - self._phase
-        return {name: value.numpy().copy() for name, value in self._outputs.items()}
+        return {name: array.copy() for name, array in self._outputs.items()}
 
     def run(self, inputs: Arrays) -> Arrays:
         array = next(iter(inputs.values()))
