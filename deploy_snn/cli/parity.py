@@ -77,9 +77,12 @@ def parity(
     from deploy_snn.formats import Bundle
     from deploy_snn.parity import ParityReport, Plan, Tolerance, prove
     from deploy_snn.runtimes import RUNTIMES, find_runtime, usable_runtimes
+    from deploy_snn.tensors import check_writable
 
     one_thread()
     asked = names(runtime)
+    if json_file:
+        check_writable(json_file)
     for name in asked or []:
         find_runtime(name)  # before any work is done
     given = {"--n": n, "--shape": shape, "--dt": dt, "--set": sets, "--snap-weights": snap}
@@ -112,10 +115,7 @@ def parity(
     }
     report = ParityReport(equal=all(report.equal for report in reports), versions=versions, models=tuple(reports))
     if json_file:
-        try:
-            json_file.write_text(report.model_dump_json(indent=2) + "\n")
-        except OSError as error:
-            raise InvalidInput(f"--json {json_file} cannot be written: {error.strerror}") from None
+        json_file.write_text(report.model_dump_json(indent=2) + "\n")
     print_reports(reports)
     absent = {name: cls.unavailable() for name, cls in RUNTIMES.items()} if asked is None else {}
     for name, reason in absent.items():

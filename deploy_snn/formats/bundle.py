@@ -118,6 +118,9 @@ def write_bundle(
     path = path.absolute()
     if path.exists() and not (path / MANIFEST).is_file() and (not path.is_dir() or any(path.iterdir())):
         raise InvalidInput(f"{path} exists and is no bundle: give another place with -o")
+    above = next(folder for folder in path.parents if folder.exists())
+    if not above.is_dir():
+        raise InvalidInput(f"{path} cannot be written: {above} is no folder")
     trace, golden_record = golden
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

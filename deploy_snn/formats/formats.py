@@ -11,10 +11,13 @@ from deploy_snn.program import Program
 
 @dataclass(frozen=True)
 class WriteOptions:
-    """What a user may ask of the files."""
+    """What a user may ask of the files. Raises InvalidInput for versions that cannot be written."""
 
     opset: int = onnx.DEFAULT_OPSET
     ir_version: int | None = None
+
+    def __post_init__(self) -> None:
+        onnx.check_versions(self.opset, self.ir_version)
 
 
 @dataclass(frozen=True)

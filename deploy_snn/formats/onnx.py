@@ -41,17 +41,18 @@ def write_sequence(program: Program, path: Path, opset: int = DEFAULT_OPSET, ir_
 
 def step_graph(program: Program, opset: int = DEFAULT_OPSET, ir_version: int | None = None) -> onnx.ModelProto:
     """One step as a checked ONNX model. The contract travels in its metadata."""
-    _check_versions(opset, ir_version)
+    check_versions(opset, ir_version)
     return _graph("step", capture_step(program), program.contract, opset, ir_version)
 
 
 def sequence_graph(program: Program, opset: int = DEFAULT_OPSET, ir_version: int | None = None) -> onnx.ModelProto:
     """A run over a sequence of any length as a checked ONNX model: what needs a state in Scans, and the rest outside."""
-    _check_versions(opset, ir_version)
+    check_versions(opset, ir_version)
     return _graph("sequence", capture_sequence(program), program.contract, opset, ir_version)
 
 
-def _check_versions(opset: int, ir_version: int | None) -> None:
+def check_versions(opset: int, ir_version: int | None) -> None:
+    """Raise InvalidInput for an opset or an IR version that cannot be written."""
     if opset not in OPSETS:
         raise InvalidInput(f"opset {opset} cannot be written; --opset takes {OPSETS[0]} to {OPSETS[-1]}")
     if ir_version is not None and ir_version not in IR_VERSIONS:
