@@ -1,6 +1,7 @@
 """TorchScript: the program as a script module with ``forward``, ``initial_state`` and ``rollout``, for C++ hosts."""
 
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,3 +25,13 @@ def write_torchscript(program: Program, path: Path) -> None:
     with torchscript_on_purpose():
         script = torch.jit.script(program.eval())
         torch.jit.save(script, path, _extra_files={CONTRACT_FILE: program.contract.model_dump_json()})
+    _forget_origins(path)
+
+
+def _forget_origins(path: Path) -> None:
+    """Leave out the debug entries: the source text again, with the paths of this machine. No loader needs them."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {entry: archive.read(entry) for entry in archive.infolist() if not entry.filename.endswith(".debug_pkl")}
+    with zipfile.ZipFile(path, "w") as archive:
+        for entry, data in entries.items():
+            archive.writestr(zipfile.ZipInfo(entry.filename), data)  # stored, as torch does, and with no date

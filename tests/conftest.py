@@ -1,0 +1,52 @@
+"""What all tests share: one thread, bundles that are exported once, and the command line in this process."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from deploy_snn.cli.export import export_model
+from deploy_snn.formats import Bundle
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """Steps are too small to share between cores, and two cores that wait for each other are slow."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
+    """``exported("lif", n=6, traces=True)``: the bundle of a model, written once for all tests. Change only copies."""
+    made: dict[str, Bundle] = {}
+
+    def export(model: str, **options: Any) -> Bundle:
+        key = f"{model} {sorted(options.items())}"
+        if key not in made:
+            folder = tmp_path_factory.mktemp("bundle")
+            snap = options.pop("snap", None)
+            made[key] = export_model(model, options or {"n": 6}, folder / Path(model).stem, steps=200, snap=snap)
+        return made[key]
+
+    return export
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """``command("export", "lif")``: run the command line as ``main`` does. Gives its exit status, stdout and stderr."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        from deploy_snn.cli.main import main
+
+        monkeypatch.setattr("sys.argv", ["deploy-snn", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        shown = capsys.readouterr()
+        return int(stopped.value.code or 0), shown.out, shown.err
+
+    return call
