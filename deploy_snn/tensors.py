@@ -29,7 +29,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
 def read_tensors(path: Path) -> Arrays:
     """Read every array of a file. Raises InvalidInput if it is missing, damaged, or holds Python objects."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise InvalidInput(f"{path} holds one bare array; expected an .npz file with named arrays")
             return {name: archive[name] for name in archive.files}

@@ -24,7 +24,8 @@ class Progress:
 
     def __init__(self) -> None:
         columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
+        screen = Console(stderr=True)
+        self._bar = Bar(*columns, console=screen, transient=True, disable=not screen.is_terminal)
         self._task = self._bar.add_task("", total=None)
 
     def __enter__(self) -> Self:

@@ -1,0 +1,171 @@
+"""The commands with real files, across processes, and with every kind of bad input."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from deploy_snn.formats import Bundle
+
+Command = Callable[..., tuple[int, str, str]]
+Exported = Callable[..., Bundle]
+
+
+def save(path: Path, **arrays: np.ndarray) -> Path:
+    np.savez(path, **arrays)
+    return path
+
+
+def load(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as archive:
+        return dict(archive)
+
+
+@pytest.mark.parametrize("name", ["current-lif", "diehl-and-cook"])
+def test_a_run_continues_in_another_process_and_runtime(name: str, exported: Exported, tmp_path: Path) -> None:
+    """Forty steps, or fifteen and then the rest, from a state file: the same bits."""
+    rng = np.random.default_rng(0)
+    bundle = exported(name, n=6)
+    inputs = {
+        spec.name: (rng.random((40, *spec.shape(batch=2))) * (1 if spec.role == "noise" else 25)).astype(np.float32)
+        for spec in bundle.contract.inputs
+    }
+    save(tmp_path / "all.npz", **inputs)
+    save(tmp_path / "a.npz", **{key: value[:15] for key, value in inputs.items()})
+    save(tmp_path / "b.npz", **{key: value[15:] for key, value in inputs.items()})
+
+    def run(*arguments: str) -> None:
+        command = [
+            sys.executable,
+            "-c",
+            "from deploy_snn.cli.main import main; main()",
+            "run",
+            str(bundle.path),
+            *arguments,
+        ]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+
+    run("--input", "all.npz", "--output", "whole.npz", "--state-out", "end.npz")
+    run("--input", "a.npz", "--output", "first.npz", "--state-out", "state.npz", "--runtime", "torchscript")
+    run(
+        "--input",
+        "b.npz",
+        "--output",
+        "second.npz",
+        "--state-in",
+        "state.npz",
+        "--state-out",
+        "end2.npz",
+        "--runtime",
+        "pt2",
+    )
+    whole, first, second = (load(tmp_path / f"{part}.npz")["s"] for part in ("whole", "first", "second"))
+    assert_array_equal(whole, np.concatenate([first, second]))
+    assert whole.any()
+    end, end2 = load(tmp_path / "end.npz"), load(tmp_path / "end2.npz")
+    for key in end:
+        assert_array_equal(end[key], end2[key])
+
+
+GOOD = {"x": np.zeros((5, 1, 6), np.float32)}
+BAD_INPUTS = [
+    ({"x": np.full((5, 1, 6), np.nan, np.float32)}, "'x' holds nan at [0, 0, 0]"),
+    ({"x": np.full((5, 1, 6), -np.inf, np.float32)}, "'x' holds -inf at"),
+    ({"x": np.zeros((5, 1, 6))}, "convert it to float32"),
+    ({"x": np.zeros((5, 1, 7), np.float32)}, "is 7 and not 6"),
+    ({"x": np.zeros((5, 6), np.float32)}, "2 axes and not 3"),
+    ({"x": np.zeros((5, 0, 6), np.float32)}, "'batch' is empty"),
+    ({"x": np.zeros((0, 1, 6), np.float32)}, "'time' is empty"),
+    ({**GOOD, "y": np.zeros(3, np.float32)}, "'y' is unknown"),
+    ({}, "'x' is missing"),
+]
+
+
+@pytest.mark.parametrize(("arrays", "told"), BAD_INPUTS)
+def test_bad_inputs_to_run(arrays: dict, told: str, exported: Exported, command: Command, tmp_path: Path) -> None:
+    save(tmp_path / "in.npz", **arrays)
+    refused(
+        command, told, "run", exported("lif", n=6).path, "--input", tmp_path / "in.npz", "--output", tmp_path / "out.npz"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["in.npz"]
+
+
+def refused(command: Command, told: str, *arguments: object) -> None:
+    status, _, error = command(*arguments)
+    assert status == 2
+    assert error.startswith("deploy-snn: ")
+    assert error.count("\n") == 1
+    assert told in error
+
+
+def test_bad_files_to_run(exported: Exported, command: Command, tmp_path: Path) -> None:
+    bundle, good = exported("lif", n=6).path, save(tmp_path / "good.npz", **GOOD)
+    out = ("--output", tmp_path / "out.npz")
+    refused(command, "does not exist", "run", bundle, "--input", tmp_path / "none.npz", *out)
+    (tmp_path / "cut.npz").write_bytes(good.read_bytes()[:100])
+    refused(command, "cannot be read as .npz", "run", bundle, "--input", tmp_path / "cut.npz", *out)
+    objects = save(tmp_path / "objects.npz", x=np.array([{}], dtype=object))
+    refused(command, "Object arrays cannot be loaded", "run", bundle, "--input", objects, *out)
+    np.save(tmp_path / "bare.npy", GOOD["x"])
+    refused(command, "one bare array", "run", bundle, "--input", tmp_path / "bare.npy", *out)
+    refused(command, "there is no folder", "run", bundle, "--input", good, "--output", tmp_path / "no" / "out.npz")
+    refused(command, "is a folder", "run", bundle, "--input", good, "--output", tmp_path)
+    state = save(tmp_path / "state.npz", v=np.zeros((2, 6), np.float32), refrac_count=np.zeros((2, 6), np.float32))
+    refused(command, "state 'v'", "run", bundle, "--input", good, *out, "--state-in", state)
+    sick = save(tmp_path / "sick.npz", v=np.full((1, 6), np.nan, np.float32), refrac_count=np.zeros((1, 6), np.float32))
+    refused(command, "state 'v' holds nan", "run", bundle, "--input", good, *out, "--state-in", sick)
+    refused(command, "no runtime 'x'", "run", bundle, "--input", good, *out, "--runtime", "x")
+    refused(command, "is no bundle", "run", tmp_path, "--input", good, *out)
+    noisy = exported("diehl-and-cook", n=6).path
+    refused(command, "'noise' is missing", "run", noisy, "--input", good, *out)
+    assert not (tmp_path / "out.npz").exists()
+
+
+def test_mistakes_with_parity(exported: Exported, command: Command, tmp_path: Path) -> None:
+    bundle = exported("lif", n=6).path
+    refused(command, "go with a MODEL", "parity", bundle, "--n", 5)
+    refused(command, "there is no stimulus 'noise'", "parity", bundle, "--stimulus", "noise")
+    refused(command, "at least one", "parity", bundle, "--steps", 0)
+    refused(command, "at least one", "parity", bundle, "--batch", 0)
+    refused(command, "there is no folder", "parity", bundle, "--json", tmp_path / "no" / "report.json")
+    refused(command, "is no bundle", "parity", tmp_path / "nothing")
+    assert command("parity")[0] == 2
+    assert command("parity", bundle, "--mode", "loose")[0] == 2
+
+
+def test_list(command: Command) -> None:
+    status, shown, _ = command("list")
+    assert status == 0
+    for word in ("diehl-and-cook", "DiehlAndCookNodes", "sequence.onnx", "onnx-reference", "threshold", "usable here"):
+        assert word in shown
+
+
+def test_inspect(exported: Exported, command: Command, tmp_path: Path) -> None:
+    bundle = exported("lif", n=6)
+    status, shown, _ = command("inspect", bundle.path)
+    assert status == 0
+    assert "10 nodes: 3 Where, 2 Sub, 2 Add, 1 Greater, 1 Mul, 1 GreaterOrEqual" in shown
+    assert "in a Scan 10:" in shown
+    for name in ("step.onnx", "sequence.onnx", "model.pt", "model.pt2"):
+        status, shown, _ = command("inspect", bundle.path / name)
+        assert status == 0
+        assert "refrac_count   float32   batch, 6   0         ms" in shown
+    (tmp_path / "bad.onnx").write_bytes((bundle.path / "step.onnx").read_bytes()[:200])
+    (tmp_path / "bad.pt").write_bytes(b"not a zip")
+    (tmp_path / "notes.txt").write_text("hello")
+    refused(command, "no valid ONNX file", "inspect", tmp_path / "bad.onnx")
+    refused(command, "no zip archive", "inspect", tmp_path / "bad.pt")
+    refused(command, "is no bundle, and no .onnx", "inspect", tmp_path / "notes.txt")
+    refused(command, "does not exist", "inspect", tmp_path / "nothing")
+
+
+def test_bench(exported: Exported, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy_snn.cli.bench.SECONDS_A_ROUND", 0.01)
+    status, shown, _ = command("bench", exported("lif", n=6).path, "--batch", 2)
+    assert status == 0
+    for runtime in ("eager", "torchscript", "pt2", "onnxruntime-cpu", "onnx-reference"):
+        assert f" {runtime} " in shown

@@ -1,0 +1,128 @@
+"""What MODEL may be on the command line, and what its options do."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deploy_snn.formats import Bundle
+from deploy_snn.source import load_model, rebuild
+from deploy_snn.trace import to_numpy
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.mark.parametrize("word", ["lif", "LIF", "LIFNodes", "lifnodes"])
+def test_a_neuron_by_any_of_its_names(word: str) -> None:
+    assert load_model(word, {"n": 3})[0] == "lif"
+
+
+@pytest.mark.parametrize("word", ["current-lif", "current_lif", "CurrentLIFNodes"])
+def test_names_of_two_words(word: str) -> None:
+    assert load_model(word, {"n": 3})[0] == "current-lif"
+
+
+def test_options(tmp_path: Path, command: Command) -> None:
+    options = ("--shape", "2,3", "--dt", 0.5, "--set", "thresh=-50", "--set", "traces=true", "--set", "lbound=None")
+    each = ("--set", "refrac=[1, 2, 3]")
+    assert command("export", "lif", *options, *each, "--format", "onnx", "-o", tmp_path / "b")[0] == 0
+    bundle = Bundle.open(tmp_path / "b")
+    assert bundle.contract.dt == 0.5
+    assert bundle.contract.inputs[0].shape(batch=1) == (1, 2, 3)
+    assert [spec.name for spec in bundle.contract.states] == ["v", "refrac_count", "trace"]
+    parameters = bundle.parameters()
+    assert parameters["neuron.thresh"] == -50
+    assert parameters["neuron.refrac"].tolist() == [1, 2, 3]
+    program = rebuild(bundle.manifest.source, parameters)
+    assert program.contract == bundle.contract
+    assert {name: array.tolist() for name, array in to_numpy(program.state_dict()).items()} == {
+        name: array.tolist() for name, array in parameters.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["lfi"], "there is no neuron 'lfi'; there is input, mcculloch-pitts, if, lif"),
+        (["lif", "--set", "tresh=1"], "LIFNodes has no option tresh; it has .*thresh"),
+        (["lif", "--set", "thresh"], "expected KEY=VALUE"),
+        (["lif", "--set", "thresh=high"], r"thresh=high\): expected a number"),
+        (["lif", "--n", "3", "--shape", "2,2"], "disagree"),
+        (["lif", "--shape", "two"], "such as --shape 8,8"),
+        (["lif", "--dt", "0"], "must be greater than 0"),
+        (["lif", "--format", "tflite"], "there is no format 'tflite'; there is onnx, torchscript, pt2"),
+        (["lif", "--format", ","], "an empty list"),
+        (["lif", "--steps", "0"], "at least one"),
+        (["lif", "--opset", "3"], "--opset takes 18 to 25"),
+        (["lif", "--snap-weights", "8"], "no network"),
+        (["missing.py"], "missing.py does not exist"),
+        (["csrm", "--set", "responseKernel=Alpha"], "there is no kernel 'Alpha'; there is AlphaKernel"),
+        (["izhikevich", "--set", "spike_at=middle"], "expected 'start' or 'end'"),
+    ],
+)
+def test_mistakes(arguments: list[str], told: str, tmp_path: Path, command: Command) -> None:
+    status, _, error = command("export", *arguments, "-o", tmp_path / "b")
+    assert status == 2
+    assert error.startswith("deploy-snn: ")
+    assert error.count("\n") == 1
+    assert re.search(told, error)
+    assert list(tmp_path.iterdir()) == []
+
+
+DEFINITIONS = {
+    "good": "from deploy_snn.neurons import IFNodes\ndef build(n=4, thresh=-52.0):\n return IFNodes(n, thresh=thresh)\n",
+    "no_build": "x = 1\n",
+    "raises": "def build():\n    raise RuntimeError('no weights')\n",
+    "returns": "def build():\n    return 3\n",
+    "broken": "def build(:\n",
+}
+
+
+@pytest.fixture
+def definitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, text in DEFINITIONS.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_definition(definitions: Path, command: Command) -> None:
+    assert command("export", "good.py", "--n", 5, "--set", "thresh=-40")[0] == 0
+    bundle = Bundle.open(definitions / "export" / "good")
+    assert bundle.parameters()["neuron.thresh"] == -40
+    assert command("parity", "export/good", "--steps", 20, "--runtime", "onnxruntime-cpu")[0] == 0
+
+
+def test_a_definition_that_is_gone_or_changed(definitions: Path, command: Command) -> None:
+    """The golden trace needs no definition; a new stimulus does."""
+    command("export", "good.py")
+    check = ("parity", "export/good", "--runtime", "torchscript,onnxruntime-cpu", "--steps", 20)
+    (definitions / "good.py").write_text(DEFINITIONS["good"] + "# changed\n")
+    status, _, told = command(*check)
+    assert status == 2
+    assert "good.py has changed since the export" in told
+    (definitions / "good.py").unlink()
+    status, _, told = command(*check)
+    assert status == 2
+    assert "good.py is not here: compare with --stimulus golden" in told
+    status, shown, _ = command(*check, "--stimulus", "golden")
+    assert status == 0
+    assert "Against the golden trace" in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("no_build", [], "defines no build()"),
+        ("raises", [], "build() failed: RuntimeError: no weights"),
+        ("returns", [], "build() returned a int"),
+        ("broken", [], "cannot be run: SyntaxError"),
+        ("good", ["--set", "tresh=1"], "does not take these options"),
+    ],
+)
+def test_definitions_that_do_not_work(name: str, options: list, told: str, definitions: Path, command: Command) -> None:
+    status, _, error = command("export", f"{name}.py", *options)
+    assert status == 2
+    assert told in error
+    assert not (definitions / "export").exists()

@@ -1,0 +1,113 @@
+"""The comparison finds a planted difference, and says where it is and what kind it is."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deploy_snn.formats import Bundle
+from deploy_snn.parity import Lockstep, ParityReport, Request, Tolerance, make_stimulus, reference_run
+from deploy_snn.runtimes import Eager
+from deploy_snn.tensors import Arrays
+from deploy_snn.trace import at, record, to_torch
+
+Exported = Callable[..., Bundle]
+
+
+class Planted(Eager):
+    """Eager torch that flips one spike, or moves one potential, at one step."""
+
+    step_of_fault, tensor, place, by = 7, "s", (1, 3), 0.0
+    taken = 0
+
+    def step(self, inputs: Arrays) -> Arrays:
+        outputs = super().step(inputs)
+        if self.taken == self.step_of_fault and self.tensor == "s":
+            outputs["s"] = outputs["s"].copy()
+            outputs["s"][self.place] ^= True
+        self.taken += 1
+        return outputs
+
+    def run(self, inputs: Arrays) -> Arrays:
+        steps = [self.step({name: array[i] for name, array in inputs.items()}) for i in range(len(inputs["x"]))]
+        return {"s": np.stack([outputs["s"] for outputs in steps])}
+
+    def state(self) -> Arrays:
+        state = {name: array.copy() for name, array in super().state().items()}
+        if self.taken == self.step_of_fault + 1 and self.tensor != "s":
+            state[self.tensor][self.place] += np.float32(self.by)
+        return state
+
+
+def lockstep(bundle: Bundle, **options: object) -> Lockstep:
+    program = Eager(bundle).program
+    stimulus = make_stimulus("poisson", Request(program, 30, 2, 0))
+    return Lockstep(reference_run(program, stimulus), program, Tolerance(), **options)
+
+
+@pytest.mark.parametrize("mode", ["locked", "free", "sequence"])
+def test_a_flipped_spike_is_found(exported: Exported, mode: str) -> None:
+    compared = lockstep(exported("lif", n=6))
+    report = compared.run("planted", Planted(exported("lif", n=6)), mode, lambda _: None)
+    found = report.divergence
+    assert (report.equal, found.step, found.tensor, found.batch_row, found.neuron) == (False, 7, "s", 1, (3,))
+    assert found.expected is not found.actual
+    assert report.tensors[0].differing == 1
+    assert found.verdict.endswith("a bug")
+    inputs, before = compared.trace.inputs["x"][7], compared.trace.state_before(7)
+    decay = np.float32(np.exp(np.float32(-0.01)))
+    drive = 0 if before["refrac_count"][1, 3] > 0 else inputs[1, 3]
+    assert found.value == pytest.approx(decay * (before["v"][1, 3] + 65) - 65 + drive)
+    assert found.threshold == -52
+
+
+def test_a_moved_potential_is_found(exported: Exported) -> None:
+    runtime = Planted(exported("lif", n=6))
+    runtime.tensor, runtime.by = "v", 0.25
+    found = lockstep(exported("lif", n=6)).run("planted", runtime, "free", lambda _: None).divergence
+    assert (found.step, found.tensor, found.batch_row, found.neuron) == (7, "next.v", 1, (3,))
+    assert found.actual - found.expected == 0.25
+    assert found.ulp_from_threshold is None
+
+
+def test_a_flip_within_rounding_is_told_from_a_bug(exported: Exported) -> None:
+    """Noise a hair beside SRM0's probability: its exponentials are the runtime's own, and may fall on either side."""
+    bundle = exported("srm0", n=6)
+    for distance, verdict in ((1e-7, "within the rounding of the two exponentials"), (1e-3, "a bug")):
+        compared = lockstep(bundle)
+        trace, program = compared.trace, compared.program
+        p, _ = program.crossing(to_torch(at(trace.inputs, 7)), to_torch(trace.state_before(7)))["s"]
+        trace.inputs["noise"][7, 1, 3] = p[1, 3].item() + distance
+        again = Lockstep(record(program, trace.inputs, trace.start), program, Tolerance())
+        found = again.run("planted", Planted(bundle), "locked", lambda _: None).divergence
+        assert (found.step, found.neuron) == (7, (3,))
+        assert verdict in found.verdict
+
+
+def test_fail_fast_stops(exported: Exported) -> None:
+    report = lockstep(exported("lif", n=6), fail_fast=True).run("p", Planted(exported("lif", n=6)), "free", lambda _: None)
+    assert report.steps == 8
+
+
+def test_progress_counts_every_step(exported: Exported) -> None:
+    for mode in ("locked", "free", "sequence"):
+        counted: list[int] = []
+        lockstep(exported("lif", n=6)).run("eager", Eager(exported("lif", n=6)), mode, counted.append)
+        assert sum(counted) == 30
+
+
+def test_the_report_is_read_back(exported: Exported, command: Callable, tmp_path: Path) -> None:
+    written = tmp_path / "report.json"
+    path = exported("diehl-and-cook", n=6).path
+    assert command("parity", path, "--steps", 20, "--json", written, "--stimulus", "ramp")[0] == 0
+    report = ParityReport.model_validate_json(written.read_text())
+    assert report.equal
+    (model,) = report.models
+    assert (model.steps, model.batch, model.stimulus, model.reference) == (20, 1, "ramp", "eager torch")
+    assert {run.runtime for run in model.runs} >= {"torchscript", "pt2", "onnxruntime-cpu", "onnx-reference"}
+    assert {run.mode for run in model.runs} == {"locked", "free", "sequence"}
+    assert {tensor.tensor for run in model.runs for tensor in run.tensors} == {
+        "s", "next.v", "next.theta", "next.refrac_count"
+    }  # fmt: skip
+    assert all(tensor.max_ulp == 0 for run in model.runs for tensor in run.tensors if tensor.dtype == "float32")

@@ -1,0 +1,52 @@
+"""Distances in ulp, and what counts as a difference."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deploy_snn.contract import Role, TensorSpec
+from deploy_snn.parity import Tolerance
+from deploy_snn.parity.compare import compare_tensor, differs
+from deploy_snn.parity.ulp import from_ordinal, ordinal, ulps
+
+floats = st.floats(width=32, allow_nan=False)
+
+
+def f32(*values: float) -> np.ndarray:
+    return np.array(values, np.float32)
+
+
+@given(floats)
+def test_neighbours_are_one_ulp_apart(value: float) -> None:
+    here = f32(value)
+    above = np.nextafter(here, np.float32(np.inf))
+    if value != np.inf:
+        assert ulps(above, here) == 1
+        assert ulps(here, above) == -1
+    assert from_ordinal(ordinal(here)) == here
+
+
+@given(floats, floats)
+def test_ordinals_are_in_order(a: float, b: float) -> None:
+    assert (a < b) == (ordinal(f32(a)) < ordinal(f32(b))).item()
+    assert (a == b) == (ulps(f32(a), f32(b)) == 0).item()
+
+
+def test_what_differs() -> None:
+    tolerance = Tolerance(atol=1e-5, rtol=1e-5)
+    expected = f32(0, 0, 100, 100, np.nan, np.inf, np.inf, 1, -np.inf)
+    actual = f32(0.9e-5, 1.1e-5, 100.0009, 100.0012, np.nan, np.inf, -np.inf, np.nan, 3)
+    wanted = [False, True, False, True, False, False, True, True, True]
+    assert differs(expected, actual, tolerance).tolist() == wanted
+    assert differs(np.array([True, False]), np.array([True, True]), tolerance).tolist() == [False, True]
+
+
+def test_a_report_on_a_tensor() -> None:
+    spec = TensorSpec(name="v", role=Role.STATE)
+    expected, actual = (
+        f32(1, 2, -4, 0).reshape(2, 2),
+        f32(1, np.nextafter(np.float32(2), np.float32(3)), -4.5, 0).reshape(2, 2),
+    )
+    report = compare_tensor(spec, "next.v", expected, actual, Tolerance())
+    assert (report.steps, report.compared, report.differing, report.max_abs, report.max_rel) == (2, 4, 1, 0.5, 0.125)
+    assert report.max_ulp == 2**20

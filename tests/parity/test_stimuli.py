@@ -1,0 +1,85 @@
+"""Stimuli are what they are called, fit the contract, and make neurons fire."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from deploy_snn.contract import check_tensors
+from deploy_snn.errors import InvalidInput
+from deploy_snn.neurons import NEURONS, NeuronProgram
+from deploy_snn.parity import Request, make_stimulus, reference_run
+from deploy_snn.parity.digits import load_images, resize
+from deploy_snn.parity.stimulus import PATTERNS
+
+
+@pytest.mark.parametrize("kind", PATTERNS)
+@pytest.mark.parametrize("name", NEURONS)
+def test_a_pattern_fits_and_makes_neurons_fire(kind: str, name: str) -> None:
+    program = NeuronProgram(NEURONS[name](shape=(4, 4)))
+    stimulus, again = (make_stimulus(kind, Request(program, 60, 3, 5)) for _ in range(2))
+    check_tensors((spec.in_time() for spec in program.contract.inputs), stimulus.inputs, "input", {"time": 60, "batch": 3})
+    assert all((stimulus.inputs[key] == again.inputs[key]).all() for key in stimulus.inputs)
+    if "noise" in stimulus.inputs:
+        assert (stimulus.inputs["noise"].min(), stimulus.inputs["noise"].max()) >= (0, 0.9)
+        assert stimulus.inputs["noise"].max() < 1
+    fired = np.mean(reference_run(program, stimulus).outputs["s"])
+    assert fired > 0.001
+    assert fired < 0.6 or name == "input"  # which hands on a constant as it is
+
+
+def test_a_seed_is_a_stimulus() -> None:
+    program = NeuronProgram(NEURONS["lif"](n=8))
+    a, b = (make_stimulus("poisson", Request(program, 50, 1, seed)).inputs["x"] for seed in (1, 2))
+    assert (a != b).any()
+
+
+def test_a_window_slides() -> None:
+    program = NeuronProgram(NEURONS["csrm"](n=8, res_window_size=5))
+    x = make_stimulus("poisson", Request(program, 40, 2, 0)).inputs["x"]  # [T, B, W, N]
+    assert x.shape == (40, 2, 5, 8)
+    assert_array_equal(x[1:, :, :-1], x[:-1, :, 1:])
+    assert (x[0, :, :-1] == 0).all()
+    assert x[:, :, -1].any()
+
+
+def test_digits_are_the_digits() -> None:
+    images = load_images()
+    assert_array_equal(resize(images, (64,)), images.reshape(-1, 64))
+    assert_array_equal(resize(images, (1, 8, 8))[:, 0], images)
+    assert_array_equal(resize(images, (16, 16))[:, ::2, ::2], images)
+    program = NeuronProgram(NEURONS["input"](n=64))
+    shown = make_stimulus("digits", Request(program, 100, 1, 0)).inputs["x"][:, 0] > 0
+    rates = shown.mean(axis=0)
+    nearest = np.abs(images.reshape(-1, 64) / 2 - rates).mean(axis=1)  # a pixel spikes in half of the steps at most
+    assert nearest.min() < 0.03
+    assert (rates[images[nearest.argmin()].ravel() == 0] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "told"),
+    [
+        ({"x": np.full((5, 1, 8), np.nan, np.float32)}, "holds nan at"),
+        ({"x": np.full((5, 1, 8), np.inf, np.float32)}, "holds inf at"),
+        ({"x": np.zeros((5, 1, 9), np.float32)}, "is 9 and not 8"),
+        ({"x": np.zeros((5, 8), np.float32)}, "2 axes and not 3"),
+        ({"x": np.zeros((5, 1, 8))}, "convert it to float32"),
+        ({"x": np.zeros((0, 1, 8), np.float32)}, "'time' is empty"),
+        ({"y": np.zeros((5, 1, 8), np.float32)}, "'x' is missing"),
+    ],
+)
+def test_a_file_that_does_not_fit(arrays: dict, told: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "drive.npz", **arrays)
+    program = NeuronProgram(NEURONS["lif"](n=8))
+    with pytest.raises(InvalidInput, match=told):
+        make_stimulus(str(tmp_path / "drive.npz"), Request(program, 5, 1, 0))
+
+
+def test_a_file_drives_a_comparison(tmp_path: Path, exported: Callable, command: Callable) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "drive.npz", x=(30 * rng.random((20, 3, 6))).astype(np.float32))
+    status, shown, _ = command("parity", exported("lif", n=6).path, "--stimulus", tmp_path / "drive.npz")
+    assert status == 0
+    assert "batch 3" in shown

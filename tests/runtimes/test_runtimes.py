@@ -1,0 +1,98 @@
+"""Every runtime steps, runs and keeps its state like every other."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from deploy_snn.errors import InvalidInput, Unavailable
+from deploy_snn.formats import Bundle
+from deploy_snn.neurons import NEURONS
+from deploy_snn.runtimes import RUNTIMES, Eager, Runtime, find_runtime
+from deploy_snn.tensors import Arrays
+from deploy_snn.trace import at, record
+
+HERE = [name for name, runtime in RUNTIMES.items() if not runtime.unavailable()]
+Exported = Callable[..., Bundle]
+
+
+def draw(bundle: Bundle, steps: int, batch: int) -> Arrays:
+    rng = np.random.default_rng(steps * batch)
+    return {
+        spec.name: rng.random((steps, *spec.shape(batch=batch)), np.float32) * (1 if spec.role == "noise" else 25)
+        for spec in bundle.contract.inputs
+    }
+
+
+def agree(runtime: Runtime, expected: Arrays) -> None:
+    state = runtime.state()
+    assert state.keys() == expected.keys()
+    for name in expected:
+        assert_array_equal(state[name], expected[name])
+
+
+@pytest.mark.parametrize("runtime", HERE)
+@pytest.mark.parametrize("neuron", NEURONS)
+def test_steps_and_runs(runtime: str, neuron: str, exported: Exported) -> None:
+    """Steps, then a run, then steps again, at one batch and then at another, are what eager torch does."""
+    bundle = exported(neuron, n=6)
+    program, opened = Eager(bundle).program, find_runtime(runtime)(bundle)
+    for batch in (1, 3):
+        inputs, start = draw(bundle, 30, batch), bundle.initial_state(batch)
+        trace = record(program, inputs, start)
+        opened.start(start)
+        kept = [opened.step(at(inputs, step))["s"] for step in range(10)]
+        agree(opened, at(trace.states, 9))
+        kept += list(opened.run({name: array[10:20] for name, array in inputs.items()})["s"])
+        agree(opened, at(trace.states, 19))
+        kept += [opened.step(at(inputs, step))["s"] for step in range(20, 30)]
+        state = opened.state()
+        opened.start(start)
+        opened.step(at(inputs, 0))
+        # What a runtime gave is the caller's: later steps have not written into it.
+        assert_array_equal(np.stack(kept), trace.outputs["s"])
+        for name, value in state.items():
+            assert_array_equal(value, trace.states[name][-1])
+
+
+@pytest.mark.parametrize("runtime", HERE)
+def test_a_state_is_data(runtime: str, exported: Exported) -> None:
+    """The arrays that a runtime starts from stay as they are."""
+    bundle = exported("current-lif", n=6)
+    inputs, start = draw(bundle, 5, 2), bundle.initial_state(2)
+    before = {name: array.copy() for name, array in start.items()}
+    opened = find_runtime(runtime)(bundle)
+    opened.start(start)
+    opened.run(inputs)
+    opened.step(at(inputs, 0))
+    for name, array in before.items():
+        assert_array_equal(start[name], array)
+
+
+def test_inputs_of_another_batch_than_the_state(exported: Exported) -> None:
+    bundle = exported("lif", n=6)
+    opened = find_runtime("onnxruntime-cpu")(bundle)
+    opened.start(bundle.initial_state(2))
+    with pytest.raises(InvalidInput, match="batch of 3, and the state one of 2"):
+        opened.step(at(draw(bundle, 1, 3), 0))
+    with pytest.raises(InvalidInput, match="batch of 3, and the state one of 2"):
+        opened.run(draw(bundle, 2, 3))
+
+
+def test_names() -> None:
+    with pytest.raises(InvalidInput, match="there is no runtime 'tensorrt'; there is eager, torchscript"):
+        find_runtime("tensorrt")
+
+
+def test_a_provider_that_is_missing_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, exported: Exported, command: Callable
+) -> None:
+    monkeypatch.setattr(RUNTIMES["onnxruntime-cuda"], "unavailable", classmethod(lambda _: "libcuda.so.1: no such file"))
+    with pytest.raises(Unavailable, match=r"libcuda\.so\.1"):
+        find_runtime("onnxruntime-cuda")
+    status, _, told = command("parity", exported("lif", n=6).path, "--runtime", "onnxruntime-cuda")
+    assert (status, told) == (3, "deploy-snn: onnxruntime-cuda cannot run here: libcuda.so.1: no such file\n")
+    status, shown, _ = command("parity", exported("lif", n=6).path, "--steps", 5)
+    assert status == 0
+    assert "not compared: onnxruntime-cuda: libcuda.so.1: no such file" in shown
