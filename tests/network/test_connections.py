@@ -1,0 +1,164 @@
+"""Each connection against its definition, in loops or in double precision, and over time against step by step."""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn.functional import conv1d, conv2d, conv3d
+
+from deploy_snn.errors import InvalidInput
+from deploy_snn.network import (
+    Connection,
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    Dense,
+    Lateral,
+    LocalConnection1d,
+    LocalConnection2d,
+    LocalConnection3d,
+    MaxPool1d,
+    MaxPool2d,
+    MaxPool3d,
+    MeanField,
+    OneToOne,
+    Sparse,
+    snap_weights,
+)
+from deploy_snn.network.grid import is_exact
+
+torch.manual_seed(0)
+W46, B6, W3 = torch.rand(4, 6), torch.rand(6), torch.randn(3)
+CONV1, CONV2, CONV3 = torch.randn(3, 2, 2), torch.randn(3, 2, 3, 2), torch.randn(2, 1, 2, 2, 2)
+LOCAL1, LOCAL2, LOCAL3 = torch.randn(2, 9, 2), torch.randn(2, 12, 6), torch.randn(1, 8, 8)
+SPARSE = (torch.rand(4, 6) < 0.4) * torch.randn(4, 6)
+
+
+def local(z: Tensor, w: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+    """``out[f, place] = sum over channels and kernel of z * w``, place by place."""
+    sizes = [(n - k) // s + 1 for n, k, s in zip(z.shape[2:], kernel, stride, strict=True)]
+    places = list(itertools.product(*map(range, sizes)))
+    out = torch.zeros(len(z), w.shape[1], dtype=torch.float64)
+    for index in range(w.shape[1]):
+        place = places[index % len(places)]
+        field = z[
+            (slice(None), slice(None), *(slice(p * s, p * s + k) for p, s, k in zip(place, stride, kernel, strict=True)))
+        ]
+        out[:, index] = (field.flatten(2) * w[:, index]).sum((1, 2))
+    return out.reshape(len(z), -1, *sizes)
+
+
+SUMS = [
+    (Dense(W46, B6), (2, 2), (6,), lambda z: z.flatten(1) @ W46.double() + B6),
+    (Dense(W46), (4,), (3, 2), lambda z: (z @ W46.double()).reshape(-1, 3, 2)),
+    (Sparse(SPARSE), (4,), (6,), lambda z: z @ SPARSE.double()),
+    (Sparse(SPARSE.to_sparse()), (4,), (2, 3), lambda z: (z @ SPARSE.double()).reshape(-1, 2, 3)),
+    (OneToOne(W3), (3,), (3,), lambda z: z * W3),
+    (Lateral(-2.5), (2, 3), (2, 3), lambda z: torch.stack([-2.5 * (row.sum() - row) for row in z])),
+    (MeanField(W3), (2, 2), (3,), lambda z: z.flatten(1).mean(1)[:, None] * W3),
+    (MeanField(2.0), (5,), (2, 2), lambda z: (2 * z.mean(1))[:, None, None].expand(-1, 2, 2)),
+    (Conv1d(CONV1, W3, stride=2, padding=1, dilation=2), (2, 7), (3, 4),
+     lambda z: conv1d(z, CONV1.double(), W3.double(), 2, 1, 2)),
+    (Conv2d(CONV2, stride=(1, 2), padding=1), (2, 5, 4), (3, 5, 3), lambda z: conv2d(z, CONV2.double(), None, (1, 2), 1)),
+    (Conv3d(CONV3), (1, 3, 3, 3), (2, 2, 2, 2), lambda z: conv3d(z, CONV3.double())),
+    (LocalConnection1d(LOCAL1, 2, 2), (2, 6), (3, 3), lambda z: local(z, LOCAL1, (2,), (2,))),
+    (LocalConnection2d(LOCAL2, (3, 2), (1, 2)), (2, 4, 6), (2, 2, 3), lambda z: local(z, LOCAL2, (3, 2), (1, 2))),
+    (LocalConnection3d(LOCAL3, 2), (1, 2, 3, 3), (2, 1, 2, 2), lambda z: local(z, LOCAL3, (2, 2, 2), (1, 1, 1))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("made", "source", "target", "definition"), SUMS, ids=lambda v: type(v).__name__)
+def test_sums(made: Connection, source: tuple, target: tuple, definition: object) -> None:
+    made.attach("a", source, "b", target)
+    z = (torch.rand(5, 4, *source) < 0.5).float()
+    for step in z:
+        drive = made(step, {}, {})
+        assert drive.shape == (4, *target)
+        torch.testing.assert_close(drive.double(), definition(step.double()).double(), rtol=1e-5, atol=1e-5)
+    together = made.over_time(z)
+    assert together.shape == (5, 4, *target)
+    torch.testing.assert_close(together, torch.stack([made(step, {}, {}) for step in z]), rtol=1e-5, atol=1e-5)
+
+
+POOLS = [
+    (MaxPool1d(2, decay=0.25), (2, 6), (2, 3), (2,), (2,), 0),
+    (MaxPool2d(2, decay=0.1), (2, 4, 4), (2, 2, 2), (2, 2), (2, 2), 0),
+    (MaxPool2d((3, 2), stride=1, padding=1), (1, 4, 3), (1, 4, 4), (3, 2), (1, 1), 1),
+    (MaxPool3d(2, decay=0.5), (1, 2, 4, 2), (1, 1, 2, 1), (2, 2, 2), (2, 2, 2), 0),
+]
+
+
+@pytest.mark.parametrize(("made", "source", "target", "kernel", "stride", "padding"), POOLS)
+def test_pooling(made: Connection, source: tuple, target: tuple, kernel: tuple, stride: tuple, padding: int) -> None:  # noqa: PLR0917
+    """In each field the spike of the source with the highest rate; of equal rates, the first in row-major order."""
+    made.attach("a", source, "b", target)
+    state = {"a_to_b.rates": torch.zeros(3, *source)}
+    rates = torch.zeros(3, *source, dtype=torch.float64)
+    for _ in range(12):
+        z = (torch.rand(3, *source) < 0.4).float()
+        after: dict[str, Tensor] = {}
+        drive = made(z, state, after)
+        rates = rates - made.decay.double() * rates + z
+        torch.testing.assert_close(after["a_to_b.rates"].double(), rates, rtol=1e-5, atol=1e-6)
+        for row, channel in itertools.product(range(3), range(source[0])):
+            for place in itertools.product(*map(range, target[1:])):
+                spans = [range(p * s - padding, p * s - padding + k) for p, s, k in zip(place, stride, kernel, strict=True)]
+                field = [
+                    i for i in itertools.product(*spans) if all(0 <= j < n for j, n in zip(i, source[1:], strict=True))
+                ]
+                best = max(field, key=lambda i: after["a_to_b.rates"][(row, channel, *i)].item())  # the first of equals
+                assert drive[(row, channel, *place)] == z[(row, channel, *best)]
+        state = after
+
+
+def exact_sums_of(made: Connection) -> Tensor:
+    return made.largest_sums()
+
+
+@settings(deadline=None, derandomize=True, max_examples=30)
+@given(st.integers(0, 2**32 - 1), st.integers(4, 14), st.integers(2, 60))
+def test_on_the_grid_every_order_gives_the_same_sum(seed: int, bits: int, n: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    made = Dense(3 * torch.randn(n, 5, generator=generator), torch.randn(5, generator=generator))
+    made.attach("a", (n,), "b", (5,))
+    before = made.w.clone()
+    (snapped,) = snap_weights([made], bits)
+    assert is_exact(made)
+    assert float((made.w - before).abs().max()) <= snapped.largest_change <= 2.0**-bits
+    assert snapped.weights == (n + 1) * 5
+    assert torch.equal(made.w, torch.round(before.double() * 2**bits).div(2**bits).float())
+    z = (torch.rand(n, generator=generator) < 0.5).float()
+    sums = set()
+    for _ in range(6):
+        order = torch.randperm(n, generator=generator)
+        total = made.b[0].clone()
+        for i in order:
+            total = total + z[i] * made.w[i, 0]
+        sums.add(total.item())
+    assert len(sums) == 1
+    assert snap_weights([made], bits)[0].changed == 0
+
+
+def test_what_the_grid_cannot_promise_is_refused() -> None:
+    made = Dense(torch.full((100, 3), 1.7))
+    made.attach("a", (100,), "b", (3,))
+    with pytest.raises(
+        InvalidInput, match=r"the weights of a_to_b sum to 170 for one target, and .* up to 16: take 16 bits or fewer"
+    ):
+        snap_weights([made], 20)
+    fits = Dense(torch.full((100, 3), 1.7))
+    fits.attach("a", (100,), "b", (3,))
+    snap_weights([fits], 16)
+    assert is_exact(fits)
+    assert not is_exact(made)
+
+
+def test_weights_off_the_grid_are_not_exact() -> None:
+    made = Dense(torch.rand(10, 3))
+    made.attach("a", (10,), "b", (3,))
+    assert not is_exact(made)
+    assert is_exact(OneToOne(torch.rand(3)))
+    assert exact_sums_of(OneToOne(1.0)) is None

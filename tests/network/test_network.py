@@ -1,0 +1,147 @@
+"""The laws of a program hold for networks; names are qualified; mistakes name the line to mend."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from deploy_snn import neurons
+from deploy_snn.errors import InvalidInput
+from deploy_snn.network import Conv2d, Dense, Lateral, LocalConnection2d, MaxPool2d, MeanField, Network, OneToOne, Sparse
+
+LIF, Input = neurons.LIFNodes, neurons.Input
+
+
+def small(**options: object) -> Network:
+    torch.manual_seed(0)
+    network = Network(**options)
+    network.add_layer(Input(n=6), "X")
+    network.add_layer(neurons.DiehlAndCookNodes(n=4, learning=False), "exc", external=True)
+    network.add_layer(LIF(n=4), "inh")
+    network.add_connection(Dense(8 * torch.rand(6, 4)), "X", "exc")
+    network.add_connection(OneToOne(14.0), "exc", "inh")
+    network.add_connection(Lateral(-3.0), "inh", "exc")
+    return network
+
+
+def test_names() -> None:
+    contract = small(record=["X.s", "exc.v"]).contract
+    assert [str(spec) for spec in contract.inputs] == [
+        "X.x float32 [batch, 6]", "exc.noise float32 [batch, 4]", "exc.x float32 [batch, 4]"
+    ]  # fmt: skip
+    assert [spec.name for spec in contract.states] == [
+        "X.previous", "exc.v", "exc.refrac_count", "exc.previous", "inh.v", "inh.refrac_count", "inh.previous"
+    ]  # fmt: skip
+    assert [spec.name for spec in contract.outputs] == ["exc.s", "inh.s", "X.s", "record.exc.v"]
+    assert contract.rounding == ("X_to_exc: a dense connection's sum",)
+    through = small(one_step=True).contract
+    assert [spec.name for spec in through.states if spec.name.endswith("previous")] == ["inh.previous"]
+
+
+@pytest.mark.parametrize("one_step", [False, True])
+def test_laws(one_step: bool) -> None:
+    network = small(one_step=one_step)
+    inputs = {spec.name: torch.rand(40, *spec.shape(batch=3)) for spec in network.contract.inputs}
+    inputs["X.x"] = (inputs["X.x"] < 0.3).float()
+    kept = {name: values.clone() for name, values in inputs.items()}
+    start = network.initial_state(3)
+    kept_start = {name: values.clone() for name, values in start.items()}
+    buffers = {name: value.clone() for name, value in network.named_buffers()}
+    whole, last = network.rollout(inputs, start)
+    assert whole["exc.s"].any()
+    assert whole["inh.s"].any()
+    assert all(torch.equal(inputs[name], kept[name]) for name in kept), "inputs are as they were"
+    assert all(torch.equal(start[name], kept_start[name]) for name in start), "and the state"
+    assert all(torch.equal(value, buffers[name]) for name, value in network.named_buffers()), "and the network"
+    first, between = network.rollout({name: values[:13] for name, values in inputs.items()}, start)
+    second, end = network.rollout({name: values[13:] for name, values in inputs.items()}, between)
+    assert all(torch.equal(torch.cat([first[name], second[name]]), whole[name]) for name in whole), "split = whole"
+    assert all(torch.equal(end[name], last[name]) for name in last)
+    for row in range(3):
+        single, _ = network.rollout(
+            {name: values[:, row : row + 1] for name, values in inputs.items()}, network.initial_state(1)
+        )
+        assert all(torch.equal(single[name][:, 0], whole[name][:, row]) for name in whole), "batch = singles"
+
+
+def test_a_crossing_tells_of_every_layer() -> None:
+    network = small()
+    state = network.initial_state(2)
+    crossed = 0
+    for _ in range(40):
+        inputs = {spec.name: torch.rand(spec.shape(batch=2)) for spec in network.contract.inputs}
+        seen = network.crossing(inputs, state)
+        outputs, state = network(inputs, state)
+        value, threshold = seen["inh.s"]
+        assert torch.equal(value >= threshold, outputs["inh.s"])
+        value, threshold = seen["exc.s"]
+        assert torch.equal((value >= threshold).any(1), outputs["exc.s"].any(1))  # one of those that crossed survives
+        crossed += int(outputs["inh.s"].sum())
+    assert crossed
+    assert not network.layers["exc"].neuron._forward_pre_hooks, "nothing stays behind"
+
+
+def built(*steps: Callable[[Network], object]) -> Callable[[], object]:
+    def build() -> object:
+        network = Network()
+        network.add_layer(Input(n=6), "X")
+        network.add_layer(LIF(n=4), "exc")
+        network.add_layer(LIF(shape=(2, 3, 3)), "map")
+        for step in steps:
+            step(network)
+        return network.finish()
+
+    return build
+
+
+def connect(connection: object, source: str = "X", target: str = "exc") -> Callable[[Network], object]:
+    return lambda network: network.add_connection(connection, source, target)
+
+
+USED = Dense(torch.ones(6, 4))
+MISTAKES = [
+    (
+        built(),
+        r"layer 'exc' has no input: add_connection\(\.\.\., target='exc'\), or add_layer\(\.\.\., 'exc', external=True\)",
+    ),
+    (
+        built(connect(Dense(torch.ones(6, 4)), "Y")),
+        r"add_connection\(\.\.\., 'Y', 'exc'\): there is no layer 'Y'; there is X, exc",
+    ),
+    (built(connect(Dense(torch.ones(6, 5)))), r"Dense from 'X' \[6\] to 'exc' \[4\]: w is \[6, 5\], expected \[6, 4\]"),
+    (built(connect(Dense(torch.ones(6, 4), torch.ones(3)))), r"b is \[3\], expected \[4\]"),
+    (built(connect(OneToOne(1.0))), "one to one needs equal shapes"),
+    (built(connect(Lateral(1.0))), "need equal shapes"),
+    (built(connect(MeanField(torch.ones(3)))), r"w is \[3\], expected one number or \[4\]"),
+    (built(connect(Sparse(torch.ones(4, 6)))), r"w is \[4, 6\], expected \[6, 4\]"),
+    (built(connect(Conv2d(torch.ones(2, 1, 3, 3)), "X", "map")), "the source needs a shape of channels and 2 sizes"),
+    (built(connect(Conv2d(torch.ones(2, 1, 3, 3)), "map", "map")), "has 2 channels, and w .* takes 1"),
+    (built(connect(Conv2d(torch.ones(2, 2, 3, 3)), "map", "map")), r"the convolution gives \[2, 1, 1\]"),
+    (built(connect(MaxPool2d(2), "map", "map")), r"the pooling gives \[2, 1, 1\]"),
+    (built(connect(LocalConnection2d(torch.ones(2, 8, 4), 2, 1), "map", "map")), "must be the number of filters and"),
+    (built(connect(Dense(torch.ones(4, 6)), "exc", "X")), "'X' is an Input layer"),
+    (built(connect(Dense(torch.ones(6, 4))), connect(Dense(torch.ones(6, 4)))), "connected already; add the weights up"),
+    (built(connect(USED), connect(USED, "X", "exc")), "connected already"),
+    (built(lambda n: n.add_layer(LIF(n=3), "exc")), "'exc'\\): there is a layer of this name already"),
+    (built(lambda n: n.add_layer(LIF(n=3), "two words")), "letters, digits and underscores"),
+    (built(lambda n: n.add_layer(LIF(n=3, dt=0.5), "fast")), "its dt is 0.5, and that of the others 1.0"),
+    (lambda: Dense(torch.full((6, 4), torch.nan)), "holds NaN"),
+    (lambda: MaxPool2d(2, decay=1.5), "expected a fraction"),
+    (lambda: Conv2d(torch.ones(1, 1, 3, 3), stride=(1, 2, 3)), "expected one number or 2"),
+    (lambda: Network().finish(), r"an empty network: add_layer\(\.\.\.\) first"),
+    (lambda: small(record=["exc.u"]).finish(), "record='exc.u': there is X.s, exc.s"),
+]
+
+
+@pytest.mark.parametrize(("build", "told"), MISTAKES)
+def test_mistakes(build: Callable[[], object], told: str) -> None:
+    with pytest.raises(InvalidInput, match=told):
+        build()
+
+
+def test_an_empty_sequence() -> None:
+    network = small()
+    with pytest.raises(ValueError, match="an empty sequence"):
+        network.rollout(
+            {spec.name: torch.zeros(0, *spec.shape(batch=1)) for spec in network.contract.inputs}, network.initial_state(1)
+        )

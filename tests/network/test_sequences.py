@@ -1,0 +1,179 @@
+"""A whole sequence in one graph is the step, again and again: for every plan, length, batch and cut."""
+
+import random
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+
+from deploy_snn import neurons
+from deploy_snn.formats.onnx import sequence_graph, step_graph
+from deploy_snn.formats.pt2 import capture_sequence
+from deploy_snn.formats.torchscript import torchscript_on_purpose
+from deploy_snn.network import Conv2d, Dense, Lateral, MaxPool2d, MeanField, Network, OneToOne, Sparse, snap_weights
+from deploy_snn.source import load_model
+from deploy_snn.tensors import Arrays
+from deploy_snn.trace import Trace, record, to_numpy, to_torch
+
+MODELS = Path(__file__).parent.parent.parent / "models"
+
+
+def loops(*, one_step: bool) -> Network:
+    """A loop of three, a loop of one, a skip, a source that comes later, external inputs, traces, a batch-wide theta."""
+    network = Network(one_step=one_step, record=["a.v", "X.s", "c.previous"])
+    network.add_layer(neurons.Input(n=12), "X")
+    network.add_layer(neurons.LIFNodes(n=8, traces=True), "a", external=True)
+    network.add_layer(neurons.CurrentLIFNodes(n=8), "b")
+    network.add_layer(neurons.AdaptiveLIFNodes(n=8), "c")
+    network.add_layer(neurons.DiehlAndCookNodes(n=5, sum_input=True), "out", external=True)
+    network.add_connection(OneToOne(6.0), "c", "a")  # the inner one first: what is added after it keeps its place
+    network.add_connection(Dense(4 * torch.rand(12, 8)), "X", "a")
+    network.add_connection(Dense(3 * torch.rand(8, 8)), "a", "b")
+    network.add_connection(Dense(5 * torch.rand(8, 8), torch.rand(8)), "b", "c")
+    network.add_connection(Lateral(-0.5), "c", "c")
+    network.add_connection(Dense(4 * torch.rand(8, 5)), "c", "out")
+    network.add_connection(Sparse((torch.rand(12, 5) < 0.4) * 8.0), "X", "out")
+    return network
+
+
+def memories(*, one_step: bool) -> Network:
+    """Pooling in and out of a loop, a window of 20 steps, of 2 and of 1, a mean, a noise, layers that have no state."""
+    network = Network(one_step=one_step)
+    network.add_layer(neurons.Input(shape=(2, 4, 4)), "X")
+    network.add_layer(neurons.McCullochPitts(shape=(2, 4, 4), thresh=1.5), "gate")
+    network.add_layer(neurons.IFNodes(shape=(2, 2, 2), thresh=-64.0, refrac=0), "pool")
+    network.add_layer(neurons.LIFNodes(shape=(2, 4, 4)), "loop", external=True)
+    network.add_layer(neurons.CSRMNodes(n=4, learning=False), "long")
+    network.add_layer(neurons.CSRMNodes(n=4, res_window_size=2, ref_window_size=2), "short")
+    network.add_layer(neurons.CSRMNodes(n=4, res_window_size=1, ref_window_size=1), "now")
+    network.add_layer(neurons.SRM0Nodes(n=3), "out")
+    network.add_connection(Conv2d(torch.rand(2, 2, 3, 3), padding=1), "X", "gate")
+    network.add_connection(MaxPool2d(2, decay=0.25), "gate", "pool")
+    network.add_connection(MaxPool2d(1, decay=0.5), "loop", "loop")
+    for target in ("long", "short", "now"):
+        network.add_connection(Dense(4 * torch.rand(8, 4)), "pool", target)
+        network.add_connection(MeanField(torch.rand(3) * 20), target, "out")
+    return network
+
+
+def alone(*, one_step: bool) -> Network:
+    """Nothing from outside but what a layer without an input needs to know the time by."""
+    network = Network(one_step=one_step)
+    network.add_layer(neurons.Input(n=3), "X")
+    network.add_layer(neurons.BoostedLIFNodes(n=4), "quiet")
+    network.add_layer(neurons.LIFNodes(n=4, rest=-50.0), "busy", external=False)
+    network.add_connection(OneToOne(14.0), "busy", "quiet")
+    network.add_connection(OneToOne(1.0), "quiet", "busy")
+    return network
+
+
+def from_file(name: str, **options: object) -> Callable[..., Network]:
+    def build(*, one_step: bool) -> Network:
+        _, network, _ = load_model(str(MODELS / f"{name}.py"), options)
+        network.one_step = one_step
+        return network
+
+    return build
+
+
+CASES = [(build, one_step) for build in (loops, memories, alone) for one_step in (False, True)] + [
+    (from_file("diehl_cook_2015", n=10, n_input=30), False),
+    (from_file("izhikevich_2003", n=12), False),
+    (from_file("conv_lif", channels=2), False),
+    (from_file("reservoir_srm0", n=20, n_input=10), False),
+    (from_file("csrm_window", n=5, n_input=10), False),
+]
+
+
+def drive(network: Network, steps: int, batch: int) -> Trace:
+    rng = np.random.default_rng(steps + batch)
+    inputs: Arrays = {}
+    for spec in network.contract.inputs:
+        drawn = rng.random((steps, *spec.shape(batch=batch)), np.float32)
+        inputs[spec.name] = drawn if spec.role == "noise" else np.where(drawn < 0.3, np.float32(9), np.float32(0))
+    return record(network, inputs, to_numpy(network.initial_state(batch)))
+
+
+def agree(outputs: Arrays, last: Arrays, trace: Trace) -> None:
+    for name, values in trace.outputs.items():
+        assert_array_equal(outputs[name], values, err_msg=name)
+    for name, values in trace.states.items():
+        assert_array_equal(last[name], values[-1], err_msg=name)
+
+
+@pytest.mark.parametrize(("build", "one_step"), CASES)
+def test_sequences(build: Callable[..., Network], one_step: bool) -> None:
+    torch.manual_seed(1)
+    random.seed(1)
+    network = build(one_step=one_step)
+    snap_weights(network.connections, 12)
+    model = sequence_graph(network)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_outputs()]
+    captured = capture_sequence(network).module()
+    with torchscript_on_purpose():
+        script = torch.jit.script(network)
+
+    def on_onnxruntime(inputs: Arrays, state: Arrays) -> tuple[Arrays, Arrays]:
+        given = dict(zip(names, session.run(None, inputs | state), strict=True))
+        return given, {name: given[f"next.{name}"] for name in state}
+
+    spikes = 0
+    for steps, batch in ((1, 1), (2, 64), (7, 3), (300, 1)):
+        trace = drive(network, steps, batch)
+        spikes += sum(int(array.sum()) for array in trace.spikes)
+        agree(*on_onnxruntime(trace.inputs, trace.start), trace)
+        if steps < 100:
+            for function in (captured, script.rollout, network.rollout):
+                agree(*map(to_numpy, function(to_torch(trace.inputs), to_torch(trace.start))), trace)
+    assert spikes > 10
+    cuts = sorted({0, 300, *random.sample(range(1, 300), 3)})
+    state, parts = trace.start, []
+    for begin, end in pairwise(cuts):
+        outputs, state = on_onnxruntime({name: array[begin:end] for name, array in trace.inputs.items()}, state)
+        parts.append(outputs)
+    agree({name: np.concatenate([part[name] for part in parts]) for name in trace.outputs}, state, trace)
+
+
+def test_a_thousand_steps() -> None:
+    torch.manual_seed(1)
+    network = from_file("diehl_cook_2015", n=10, n_input=30)(one_step=False)
+    snap_weights(network.connections, 12)
+    session = ort.InferenceSession(sequence_graph(network).SerializeToString(), providers=["CPUExecutionProvider"])
+    trace = drive(network, 1000, 2)
+    given = dict(zip([v.name for v in session.get_outputs()], session.run(None, trace.inputs | trace.start), strict=True))
+    agree(given, {name: given[f"next.{name}"] for name in trace.start}, trace)
+
+
+def test_the_plan() -> None:
+    """What no loop joins runs on its own; what depends on no state of a loop is computed outside it."""
+    torch.manual_seed(1)
+    network = loops(one_step=False)
+    plan = network.plan()
+    assert [component.layers for component in plan] == [("X",), ("a", "b", "c"), ("out",)]
+    assert [component.stateless for component in plan] == [True, False, False]
+    assert plan[1].inner == {"c_to_a", "a_to_b", "b_to_c", "c_to_c"}
+    assert plan[1].incoming == ("c_to_a", "X_to_a", "a_to_b", "b_to_c", "c_to_c")
+    assert plan[2].inner == frozenset()
+    graph = sequence_graph(network).graph
+    scans = [node for node in graph.node if node.op_type == "Scan"]
+    products = [[n.op_type for a in node.attribute if a.name == "body" for n in a.g.node].count("MatMul") for node in scans]
+    assert products == [2, 0]  # a to b and b to c step with their loop
+    assert sum(node.op_type == "MatMul" for node in graph.node) == 2  # X to a, and c to out
+    inside = memories(one_step=False).plan()
+    assert next(c for c in inside if c.layers == ("pool",)).inner == {"gate_to_pool"}, "a memory steps"
+    assert next(c for c in inside if c.layers == ("gate",)).stateless
+
+
+@pytest.mark.parametrize("build", [loops, memories])
+def test_a_step_of_a_network_holds_nothing_needless(build: Callable[..., Network]) -> None:
+    model = step_graph(build(one_step=False))
+    operators = [node.op_type for node in model.graph.node]
+    assert not {"Shape", "Expand", "Constant"} & set(operators)
+    recorded = sum(value.name.startswith("record.") for value in model.graph.output)
+    assert operators.count("Identity") == recorded
