@@ -149,6 +149,10 @@ def test_what_the_grid_cannot_promise_is_refused() -> None:
         InvalidInput, match=r"the weights of a_to_b sum to 170 for one target, and .* up to 16: take 16 bits or fewer"
     ):
         snap_weights([made], 20)
+    barely = Dense(torch.full((33, 1), 0.5))  # 16.5, where 20 bits have room for 16
+    barely.attach("a", (33,), "b", (1,))
+    with pytest.raises(InvalidInput, match="take 19 bits or fewer"):
+        snap_weights([barely], 20)
     fits = Dense(torch.full((100, 3), 1.7))
     fits.attach("a", (100,), "b", (3,))
     snap_weights([fits], 16)

@@ -71,6 +71,28 @@ def test_a_moved_potential_is_found(exported: Exported) -> None:
     assert found.ulp_from_threshold is None
 
 
+class Drifting(Eager):
+    """Eager torch whose own potential moves a little, once, and stays moved."""
+
+    def step(self, inputs: Arrays) -> Arrays:
+        outputs = super().step(inputs)
+        self._steps = getattr(self, "_steps", 0) + 1
+        if self._steps == 8:
+            self._state["v"] = self._state["v"] + 2.0**-8
+        return outputs
+
+
+def test_locked_mends_a_drift_and_free_lets_it_be(exported: Exported) -> None:
+    """Locked, each step starts from the reference's state: one step is wrong. Free, all that follow are."""
+    wrong = {}
+    for mode in ("locked", "free"):
+        report = lockstep(exported("lif", n=6)).run("drifting", Drifting(exported("lif", n=6)), mode, lambda _: None)
+        assert (report.divergence.step, report.divergence.tensor) == (7, "next.v")
+        wrong[mode] = next(tensor.differing for tensor in report.tensors if tensor.tensor == "next.v")
+    assert wrong["locked"] == 2 * 6
+    assert wrong["free"] > 5 * 2 * 6
+
+
 def test_a_flip_within_rounding_is_told_from_a_bug(exported: Exported) -> None:
     """Noise a hair beside SRM0's probability: its exponentials are the runtime's own, and may fall on either side."""
     bundle = exported("srm0", n=6)
