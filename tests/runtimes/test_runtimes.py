@@ -80,6 +80,33 @@ def test_inputs_of_another_batch_than_the_state(exported: Exported) -> None:
         opened.run(draw(bundle, 2, 3))
 
 
+def test_bytes_are_not_taken_for_what_they_are_not(exported: Exported) -> None:
+    """ONNX Runtime copies a float64 array of the right length into a float32 input without a word."""
+    bundle = exported("lif", n=6)
+    opened = find_runtime("onnxruntime-cpu")(bundle)
+    start = bundle.initial_state(2)
+    with pytest.raises(InvalidInput, match="state 'v' is float64"):
+        opened.start(start | {"v": start["v"].astype(np.float64)})
+    opened.start(start)
+    wide = {"x": np.ones((4, 2, 6), np.float64)}
+    with pytest.raises(InvalidInput, match="input 'x' is float64"):
+        opened.step(at(wide, 0))
+    with pytest.raises(InvalidInput, match="input 'x' is float64"):
+        opened.run(wide)
+
+
+def test_a_large_input_is_read_in_place(exported: Exported) -> None:
+    """Over 32 kB an input is not copied; what is no contiguous array is."""
+    bundle = exported("lif", n=6)
+    inputs, start = draw(bundle, 6, 2000), bundle.initial_state(2000)
+    trace = record(Eager(bundle).program, inputs, start)
+    opened = find_runtime("onnxruntime-cpu")(bundle)
+    opened.start(start)
+    for step in range(6):
+        x = inputs["x"][step] if step % 2 else np.asfortranarray(inputs["x"][step])
+        assert_array_equal(opened.step({"x": x})["s"], trace.outputs["s"][step])
+
+
 def test_names() -> None:
     with pytest.raises(InvalidInput, match="there is no runtime 'tensorrt'; there is eager, torchscript"):
         find_runtime("tensorrt")
