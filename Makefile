@@ -18,6 +18,7 @@ lint: .venv/dev
 
 bench: .venv/dev  ## measured comparisons, with the peers beside us in the same run
 	$(BIN)/python benchmarks/neurons.py
+	$(BIN)/python benchmarks/networks.py
 
 references: .venv/toolkit  ## write the reference bundles in export/ anew; a change in them is a change of behaviour
 	for name in input mcculloch-pitts if lif boosted-lif current-lif adaptive-lif diehl-and-cook izhikevich csrm srm0; do \
