@@ -73,9 +73,9 @@ class MaxPool(Connection):
         heard = z.reshape([-1, channels, self.n_source // channels]).gather(2, winners)
         return heard.reshape([-1] + list(self.target_shape))
 
+    @abstractmethod
     def winners(self, rates: Tensor) -> Tensor:
         """For each field the flat index, within its channel, of the source with the largest rate."""
-        raise NotImplementedError
 
 
 class MaxPool1d(MaxPool):
