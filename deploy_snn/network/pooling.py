@@ -1,5 +1,6 @@
 """Max pooling of spikes, in one to three dimensions: the source with the highest recent rate is the one that is heard."""
 
+from abc import abstractmethod
 from typing import ClassVar
 
 import torch
