@@ -69,7 +69,7 @@ class Connection(nn.Module, ABC):
         return state
 
     def largest_sums(self) -> Tensor | None:
-        """For each target neuron, the largest absolute sum its weights can make; None where nothing is summed."""
+        """For each target neuron, the largest absolute sum its weights can make, float64; None where nothing is summed."""
         return None
 
     def flat(self, z: Tensor) -> Tensor:
@@ -131,8 +131,8 @@ class Dense(Connection):
         return super().over_time(z)
 
     def largest_sums(self) -> Tensor | None:
-        bias = torch.zeros(()) if self.b is None else self.b.abs()
-        return self.w.abs().sum(0) + bias
+        bias = torch.zeros(()) if self.b is None else self.b.double().abs()
+        return self.w.double().abs().sum(0) + bias
 
 
 class OneToOne(Connection):

@@ -13,11 +13,11 @@ from deploy_snn.network.connection import Connection, weights
 Sizes = int | Sequence[int]
 
 
-def per_axis(name: str, value: Sizes, axes: int) -> list[int]:
-    """One number, or one for each axis. Raises InvalidInput for another count."""
-    sizes = [value] * axes if isinstance(value, int) else [int(size) for size in value]
-    if len(sizes) != axes:
-        raise InvalidInput(f"{name}={value}: expected one number or {axes}")
+def per_axis(name: str, value: Sizes, axes: int, *, least: int = 1) -> list[int]:
+    """One number, or one for each axis. Raises InvalidInput for another count, and for less than the ``least``."""
+    sizes = list(value) if isinstance(value, Sequence) else [value] * axes
+    if len(sizes) != axes or not all(isinstance(size, int) and size >= least for size in sizes):
+        raise InvalidInput(f"{name}={value!r}: expected one number or {axes}, whole and at least {least}")
     return sizes
 
 
@@ -42,7 +42,7 @@ class Conv(Connection):
         self.register_buffer("w", weights("w", w))
         self.register_buffer("b", None if b is None else weights("b", b))
         self.stride = per_axis("stride", stride, self.axes)
-        self.padding = per_axis("padding", padding, self.axes)
+        self.padding = per_axis("padding", padding, self.axes, least=0)
         self.dilation = per_axis("dilation", dilation, self.axes)
 
     def misfit(self) -> str:
@@ -59,8 +59,8 @@ class Conv(Connection):
         return "" if made == list(self.target_shape) else f"the convolution gives {made}"
 
     def largest_sums(self) -> Tensor | None:
-        bias = torch.zeros(()) if self.b is None else self.b.abs()
-        return self.w.abs().flatten(1).sum(1) + bias
+        bias = torch.zeros(()) if self.b is None else self.b.double().abs()
+        return self.w.double().abs().flatten(1).sum(1) + bias
 
 
 class Conv1d(Conv):

@@ -29,7 +29,7 @@ class Gathered(Connection):
         return self.shaped((gathered.reshape([-1] + list(self.fan_in.shape)) * self.fan_in).sum(2))
 
     def largest_sums(self) -> Tensor | None:
-        return self.fan_in.abs().sum(1)
+        return self.fan_in.double().abs().sum(1)
 
 
 class Sparse(Gathered):
@@ -41,7 +41,7 @@ class Sparse(Gathered):
 
     def __init__(self, w: Tensor) -> None:
         super().__init__()
-        dense = weights("w", w.to_dense())
+        dense = weights("w", w.to_dense() if isinstance(w, Tensor) else w)
         self.size = list(dense.shape)
         if dense.dim() == 2:
             most = int((dense != 0).sum(0).max().clamp(min=1)) if dense.numel() else 1
@@ -87,6 +87,7 @@ class Local(Gathered):
             return f"w is {list(self.weights.shape)}, expected {expected}"
         fields = self._fields(self.source_shape)  # [places, C_in * kernel]
         self.wire(fields.repeat(filters, 1), self.weights.permute(1, 0, 2).flatten(1).contiguous())
+        del self.weights  # the file need not hold them twice
         return ""
 
     def _fields(self, shape: Sequence[int]) -> Tensor:

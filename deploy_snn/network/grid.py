@@ -38,36 +38,59 @@ def is_exact(made: Connection) -> bool:
     bits = FINEST
     while bits > -MANTISSA and all(_on_grid(w, bits - 1) for w in weights):
         bits -= 1
-    return float(sums.max()) <= 2.0 ** (MANTISSA - bits)
+    return float(sums.max()) <= _room(bits)
 
 
 def snap_weights(connections: Iterable[Connection], bits: int) -> tuple[Snapped, ...]:
     """Round the weights of every one of ``network.connections`` that sums to multiples of ``2**-bits``, in place.
 
-    Raises InvalidInput, with the numbers, where the sums of some target would not be exact.
+    Raises InvalidInput, with the numbers, where the sums of some target would not be exact; then no weight has changed.
     """
-    done = []
-    for made in connections:
-        if made.largest_sums() is None:
-            continue
-        change, changed, count = 0.0, 0, 0
-        for w in summed_weights(made):
-            grid = torch.round(w.double() * 2.0**bits) / 2.0**bits
-            change = max(change, float((grid - w).abs().max()))
-            changed += int((grid != w).sum())
-            count += w.numel()
-            w.copy_(grid)
-        sums = made.largest_sums()
-        assert sums is not None
-        most, room = float(sums.max()), 2.0 ** (MANTISSA - bits)
-        if most > room:
-            fits = MANTISSA - max(0, int(torch.tensor(most).log2().ceil()))
-            raise InvalidInput(
-                f"--snap-weights {bits}: the weights of {made.name} sum to {most:g} for one target, and float32 holds "
-                f"multiples of 2**-{bits} exactly up to {room:g}: take {fits} bits or fewer"
-            )
-        done.append(Snapped(connection=made.name, bits=bits, largest_change=change, changed=changed, weights=count))
-    return tuple(done)
+    if not 0 <= bits <= FINEST:
+        raise InvalidInput(f"--snap-weights {bits}: expected 0 to {FINEST} bits")
+    summing = [made for made in connections if made.largest_sums() is not None]
+    before = {made.name: [w.clone() for w in summed_weights(made)] for made in summing}
+    try:
+        return tuple(_snap(made, bits) for made in summing)
+    except InvalidInput:
+        for made in summing:
+            for w, kept in zip(summed_weights(made), before[made.name], strict=True):
+                w.copy_(kept)
+        raise
+
+
+def _snap(made: Connection, bits: int) -> Snapped:
+    given = [w.clone() for w in summed_weights(made)]
+    most = _round(made, given, bits)
+    if most > _room(bits):
+        fits = next((fewer for fewer in range(bits - 1, -1, -1) if _round(made, given, fewer) <= _room(fewer)), None)
+        raise InvalidInput(
+            f"--snap-weights {bits}: the weights of {made.name} sum to {most:g} for one target, and float32 holds "
+            f"multiples of 2**-{bits} exactly up to {_room(bits):g}: "
+            + ("they are too large" if fits is None else f"take {fits} bits or fewer")
+        )
+    changes = [(w - value).abs() for w, value in zip(summed_weights(made), given, strict=True)]
+    return Snapped(
+        connection=made.name,
+        bits=bits,
+        largest_change=max(float(change.max()) for change in changes),
+        changed=sum(int((change > 0).sum()) for change in changes),
+        weights=sum(change.numel() for change in changes),
+    )
+
+
+def _round(made: Connection, given: list[Tensor], bits: int) -> float:
+    """Put the given weights, rounded, into a connection. Gives the largest sum that they can make."""
+    for w, value in zip(summed_weights(made), given, strict=True):
+        w.copy_(torch.round(value.double() * 2.0**bits) / 2.0**bits)
+    sums = made.largest_sums()
+    assert sums is not None
+    return float(sums.max())
+
+
+def _room(bits: int) -> float:
+    """Up to where float32 holds every multiple of 2**-bits."""
+    return 2.0 ** (MANTISSA - bits)
 
 
 def summed_weights(made: Connection) -> list[Tensor]:

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
+from keyword import iskeyword
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.jit import is_scripting  # type: ignore[attr-defined]
 
-from deploy_snn.contract import Contract, Role, TensorSpec
+from deploy_snn.contract import Contract, Role, TensorSpec, check_tensors
 from deploy_snn.errors import InvalidInput
 from deploy_snn.network.connection import Connection
 from deploy_snn.network.grid import is_exact
@@ -46,28 +48,36 @@ class Network(Program):
         self.one_step = one_step
         self.layers = nn.ModuleDict()  # type: ignore[assignment]
         self.connections = nn.ModuleList()  # type: ignore[assignment]
-        self.record = list(record)
+        self.record = list(dict.fromkeys(record))
+        self._checked: object = None
 
     def add_layer(self, neuron: Nodes, name: str, *, external: bool = False) -> None:
         """Add a layer; layers step in this order.
 
         ``external`` layers take an input ``NAME.x``; ``Input`` layers always do. Raises InvalidInput for a name that is
-        taken or is no identifier, and for a dt unlike the other layers'.
+        taken or is no identifier, a neuron that is a layer already, and a dt unlike the other layers'.
         """
-        if not name.isidentifier():
-            raise InvalidInput(f"add_layer(..., {name!r}): a name is letters, digits and underscores")
-        if name in self.layers:
-            raise InvalidInput(f"add_layer(..., {name!r}): there is a layer of this name already")
+        line = f"add_layer(..., {name!r})"
+        if not isinstance(neuron, Nodes):
+            raise InvalidInput(f"{line}: {type(neuron).__name__} is no neuron; there is LIFNodes(n=100) and its like")
+        if not isinstance(name, str) or not name.isidentifier() or iskeyword(name):
+            raise InvalidInput(f"{line}: a name is letters, digits and underscores, and no word of Python's own")
+        self._free(name, line)
+        if hasattr(self.layers, name):
+            raise InvalidInput(f"{line}: torch has this name for something of its own; take another one")
+        for layer in self.layers.values():
+            if layer.neuron is neuron:
+                raise InvalidInput(f"{line}: these neurons are layer {layer.name!r} already: make others")
         others = {float(layer.neuron.dt) for layer in self.layers.values()} - {float(neuron.dt)}
         if others:
-            raise InvalidInput(
-                f"add_layer(..., {name!r}): its dt is {float(neuron.dt)}, and that of the others {others.pop()}"
-            )
+            raise InvalidInput(f"{line}: its dt is {float(neuron.dt)}, and that of the others {others.pop()}")
         self.layers[name] = Layer(name, neuron, external=external or isinstance(neuron, Input))
 
     def add_connection(self, connection: Connection, source: str, target: str) -> None:
         """Connect two layers. Raises InvalidInput for a missing layer, a second connection, or shapes that misfit."""
         line = f"add_connection(..., {source!r}, {target!r})"
+        if not isinstance(connection, Connection):
+            raise InvalidInput(f"{line}: {type(connection).__name__} is no connection; there is Dense(w) and its like")
         for end in (source, target):
             if end not in self.layers:
                 raise InvalidInput(f"{line}: there is no layer {end!r}; there is {', '.join(self.layers) or 'none yet'}")
@@ -75,11 +85,21 @@ class Network(Program):
             raise InvalidInput(f"{line}: these two are connected already; add the weights up in one connection")
         if isinstance(self.layers[target].neuron, Input):
             raise InvalidInput(f"{line}: {target!r} is an Input layer, which takes nothing but its own input")
+        self._free(f"{source}_to_{target}", line)
         connection.attach(source, self.layers[source].shape, target, self.layers[target].shape)
         order = list(self.layers)
         self.layers[source].is_source = True
         self.layers[source].remembers |= not self.one_step or order.index(target) <= order.index(source)
         self.connections.append(connection)
+
+    def _free(self, name: str, line: str) -> None:
+        """Raise InvalidInput if states of this name would be another layer's or connection's as well."""
+        if name in self.layers:
+            raise InvalidInput(f"{line}: there is a layer of this name already: {name!r}")
+        for made in self.connections:
+            if made.name == name:
+                ends = f"from {made.source!r} to {made.target!r}"
+                raise InvalidInput(f"{line}: the connection {ends} is called {name!r} already: rename a layer")
 
     def finish(self) -> "Network":
         """Check the network as a whole, as ``contract`` does, and give it back. Raises InvalidInput for what is missing."""
@@ -99,6 +119,8 @@ class Network(Program):
                     f"or add_layer(..., {layer.name!r}, external=True)"
                 )
         tensors = [spec for layer in layers for spec in layer.tensors()] + self._memories()
+        if not any(spec.role in (Role.DRIVE, Role.NOISE) for spec in tensors):
+            raise InvalidInput("no layer takes an input: add_layer(..., external=True), or an Input layer")
         spikes = {f"{layer.name}.s": layer.spikes() for layer in layers}
         states = {spec.name: spec for spec in tensors if spec.role is Role.STATE}
         shown = [spec for layer, spec in zip(layers, spikes.values(), strict=True) if not layer.is_input]
@@ -130,6 +152,8 @@ class Network(Program):
     def forward(  # noqa: C901, PLR0912  (TorchScript unrolls loops over modules, and takes no module as an argument)
         self, inputs: dict[str, Tensor], state: dict[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        if not is_scripting() and not torch.compiler.is_compiling():
+            self._check(inputs, state)
         after: dict[str, Tensor] = {}
         outputs: dict[str, Tensor] = {}
         spiked: dict[str, Tensor] = {}
@@ -190,6 +214,15 @@ class Network(Program):
                 hooks.enter_context(_Watch(layer, seen))
             self(inputs, state)
         return seen
+
+    @torch.jit.unused
+    def _check(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+        seen = [(name, t.shape, t.dtype) for given in (inputs, state) for name, t in given.items()]
+        if seen == self._checked:  # the step before was given the same shapes
+            return
+        contract = self.contract
+        check_tensors(contract.states, state, "state", check_tensors(contract.inputs, inputs, "input"))
+        self._checked = seen
 
     def _memories(self) -> list[TensorSpec]:
         """The states of connections that have a memory."""

@@ -12,8 +12,8 @@ from deploy_snn.network.layer import Layer
 from deploy_snn.network.plan import Component
 
 Tensors = dict[str, Tensor]
-DRIVE = "drive."
-HEARD = "heard."
+DRIVE = "drive:"  # no name of a layer, which is an identifier, can begin so
+HEARD = "heard:"
 PREVIOUS = ".previous"
 
 

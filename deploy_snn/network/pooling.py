@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from deploy_snn.contract import Role, TensorSpec
 from deploy_snn.errors import InvalidInput
-from deploy_snn.network.connection import Connection
+from deploy_snn.network.connection import Connection, weights
 from deploy_snn.network.convolution import Sizes, per_axis
 
 RATES = TensorSpec(name="rates", role=Role.STATE, initial="0")
@@ -43,11 +43,11 @@ class MaxPool(Connection):
         super().__init__()
         self.kernel_size = per_axis("kernel_size", kernel_size, self.axes)
         self.stride = self.kernel_size if stride is None else per_axis("stride", stride, self.axes)
-        self.padding = per_axis("padding", padding, self.axes)
+        self.padding = per_axis("padding", padding, self.axes, least=0)
         self.dilation = per_axis("dilation", dilation, self.axes)
-        if not 0 <= decay <= 1:
+        self.register_buffer("decay", weights("decay", decay))
+        if self.decay.dim() or not 0 <= self.decay <= 1:
             raise InvalidInput(f"decay={decay}: expected a fraction between 0 and 1")
-        self.register_buffer("decay", torch.tensor(decay, dtype=torch.float32))
 
     def misfit(self) -> str:
         if len(self.source_shape) != self.axes + 1:

@@ -158,6 +158,25 @@ def test_what_the_grid_cannot_promise_is_refused() -> None:
     snap_weights([fits], 16)
     assert is_exact(fits)
     assert not is_exact(made)
+    assert torch.equal(made.w, torch.full((100, 3), 1.7)), "a refusal changes nothing"
+    with pytest.raises(InvalidInput, match="expected 0 to 24 bits"):
+        snap_weights([fits], 25)
+
+
+def test_a_sum_that_passes_the_room_by_one_unit() -> None:
+    # The sum 16 + 2**-20 + 2**-20 rounds to 16 when added up in float32, and then looks as if it had room.
+    made = Dense(torch.tensor([[16.0], [2.0**-20]]), torch.tensor([2.0**-20]))
+    made.attach("a", (2,), "b", (1,))
+    assert not is_exact(made)
+    with pytest.raises(InvalidInput, match="take 19 bits or fewer"):
+        snap_weights([made], 20)
+    # Off by one unit on the fine grid, and on the next: what is offered is what works.
+    coarser = Dense(torch.tensor([[1 - 2.0**-22]] * 16 + [[2.0**-19]]))
+    coarser.attach("a", (17,), "b", (1,))
+    with pytest.raises(InvalidInput, match="take 19 bits or fewer"):
+        snap_weights([coarser], 22)
+    snap_weights([coarser], 19)
+    assert is_exact(coarser)
 
 
 def test_weights_off_the_grid_are_not_exact() -> None:

@@ -125,7 +125,33 @@ MISTAKES = [
     (built(lambda n: n.add_layer(LIF(n=3), "exc")), "'exc'\\): there is a layer of this name already"),
     (built(lambda n: n.add_layer(LIF(n=3), "two words")), "letters, digits and underscores"),
     (built(lambda n: n.add_layer(LIF(n=3, dt=0.5), "fast")), "its dt is 0.5, and that of the others 1.0"),
+    (built(lambda n: n.add_layer(LIF(n=3), "class")), "no word of Python's own"),
+    (built(lambda n: n.add_layer(LIF(n=3), 3)), "a name is letters"),
+    (built(lambda n: n.add_layer(LIF(n=3), "values")), r"add_layer\(\.\.\., 'values'\): torch has this name"),
+    (built(lambda n: n.add_layer(n.layers["exc"].neuron, "twin")), "these neurons are layer 'exc' already"),
+    (built(lambda n: n.add_layer(Network(), "part")), "Network is no neuron"),
+    (built(connect(torch.ones(6, 4))), "Tensor is no connection"),
+    # A connection's states are named after it, and so no other thing may be called the same.
+    (built(connect(Dense(torch.ones(6, 4))), lambda n: n.add_layer(LIF(n=3), "X_to_exc")), "is called 'X_to_exc' already"),
+    (
+        built(lambda n: n.add_layer(LIF(n=4), "X_to_exc"), connect(Dense(torch.ones(6, 4)))),
+        "there is a layer of this name already: 'X_to_exc'",
+    ),
+    (
+        built(
+            lambda n: n.add_layer(LIF(n=4), "exc_to_exc"),
+            connect(OneToOne(1.0), "exc", "exc_to_exc"),
+            connect(OneToOne(1.0), "exc_to_exc", "exc"),
+        ),
+        "the connection from 'exc' to 'exc_to_exc' is called 'exc_to_exc_to_exc'|from 'exc_to_exc' to 'exc'",
+    ),
     (lambda: Dense(torch.full((6, 4), torch.nan)), "holds NaN"),
+    (lambda: Conv2d(torch.ones(1, 1, 3, 3), stride=0), "stride=0: expected one number or 2, whole and at least 1"),
+    (lambda: Conv2d(torch.ones(1, 1, 3, 3), stride=1.5), "stride=1.5: expected"),
+    (lambda: LocalConnection2d(torch.ones(2, 8, 4), 2, stride=0), "stride=0"),
+    (lambda: MaxPool2d("2"), "kernel_size='2'"),
+    (lambda: MaxPool2d(2, padding=-1), "padding=-1: .* at least 0"),
+    (lambda: MaxPool2d(2, decay="2"), "decay"),
     (lambda: MaxPool2d(2, decay=1.5), "expected a fraction"),
     (lambda: Conv2d(torch.ones(1, 1, 3, 3), stride=(1, 2, 3)), "expected one number or 2"),
     (lambda: Network().finish(), r"an empty network: add_layer\(\.\.\.\) first"),
@@ -137,6 +163,31 @@ MISTAKES = [
 def test_mistakes(build: Callable[[], object], told: str) -> None:
     with pytest.raises(InvalidInput, match=told):
         build()
+
+
+def test_a_network_without_any_input() -> None:
+    network = Network()
+    network.add_layer(neurons.BoostedLIFNodes(n=4), "lone")
+    with pytest.raises(InvalidInput, match="no layer takes an input"):
+        network.finish()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda inputs: inputs.pop("X.x"), "input 'X.x' is missing"),
+        (lambda inputs: inputs.update({"Y.x": torch.ones(2, 6)}), "input 'Y.x' is unknown"),
+        (lambda inputs: inputs.update({"exc.x": torch.ones(1, 4)}), "axis 'batch' is 1 and not 2"),  # would broadcast
+        (lambda inputs: inputs.update({"X.x": torch.ones(2, 6, dtype=torch.int64)}), "convert it to float32"),
+    ],
+)
+def test_a_step_given_something_else(change: Callable[[dict[str, torch.Tensor]], object], told: str) -> None:
+    network = small()
+    inputs = {spec.name: torch.ones(spec.shape(batch=2)) for spec in network.contract.inputs}
+    network(inputs, network.initial_state(2))
+    change(inputs)
+    with pytest.raises(InvalidInput, match=told):
+        network(inputs, network.initial_state(2))
 
 
 def test_an_empty_sequence() -> None:

@@ -72,6 +72,18 @@ def alone(*, one_step: bool) -> Network:
     return network
 
 
+def names(*, one_step: bool) -> Network:
+    """Layers that are called what the whole run calls its own sequences, or a word of the contract."""
+    network = Network(one_step=one_step, record=["record.v"])
+    for name in ("drive", "x", "heard", "record", "next", "length"):
+        network.add_layer(neurons.LIFNodes(n=3), name, external=True)
+    network.add_connection(OneToOne(3.0), "drive", "x")
+    network.add_connection(OneToOne(4.0), "x", "drive")
+    network.add_connection(OneToOne(5.0), "heard", "record")
+    network.add_connection(OneToOne(6.0), "record", "next")
+    return network
+
+
 def from_file(name: str, **options: object) -> Callable[..., Network]:
     def build(*, one_step: bool) -> Network:
         _, network, _ = load_model(str(MODELS / f"{name}.py"), options)
@@ -81,7 +93,7 @@ def from_file(name: str, **options: object) -> Callable[..., Network]:
     return build
 
 
-CASES = [(build, one_step) for build in (loops, memories, alone) for one_step in (False, True)] + [
+CASES = [(build, one_step) for build in (loops, memories, alone, names) for one_step in (False, True)] + [
     (from_file("diehl_cook_2015", n=10, n_input=30), False),
     (from_file("izhikevich_2003", n=12), False),
     (from_file("conv_lif", channels=2), False),
