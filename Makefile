@@ -27,7 +27,7 @@ references: .venv/toolkit  ## write the reference bundles in export/ anew; a cha
 	$(BIN)/deploy-snn export models/adapting_population.py --n 8 -o export/adapting_population
 	$(BIN)/deploy-snn export models/diehl_cook_2015.py --n 16 --set n_input=64 --snap-weights 14 -o export/diehl_cook_2015
 	$(BIN)/deploy-snn export models/izhikevich_2003.py --n 20 -o export/izhikevich_2003
-	$(BIN)/deploy-snn export models/conv_lif.py --set channels=2 --snap-weights 14 -o export/conv_lif
+	$(BIN)/deploy-snn export models/conv_lif.py --set size=6 --set channels=2 --snap-weights 14 -o export/conv_lif
 	$(BIN)/deploy-snn export models/reservoir_srm0.py --n 30 --set n_input=16 --snap-weights 14 -o export/reservoir_srm0
 	$(BIN)/deploy-snn export models/csrm_window.py --n 8 --set n_input=16 --snap-weights 14 -o export/csrm_window
 

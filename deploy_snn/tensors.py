@@ -1,45 +1,42 @@
-"""Named arrays in a file: numpy's ``.npz``, read without unpickling anything."""
+"""Named arrays in a file: safetensors, which torch, numpy and C++ read alike, without unpickling anything."""
 
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from deploy_snn.errors import InvalidInput
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
 
+TENSORS = ".safetensors"
+
 
 def write_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
     """Write arrays under their names, whole or not at all. The same arrays give the same bytes."""
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        with partial.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **tensors)
+        # save_file takes an array's memory as it lies, and so would write a transposed one in the wrong order.
+        save_file({name: np.require(array, requirements="C") for name, array in tensors.items()}, partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def read_tensors(path: Path) -> Arrays:
-    """Read every array of a file. Raises InvalidInput if it is missing, damaged, or holds Python objects."""
+    """Read every array of a file. Raises InvalidInput if it is missing or damaged."""
+    if not path.is_file():
+        raise InvalidInput(f"{path} is no file" if path.exists() else f"{path} does not exist")
     try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InvalidInput(f"{path} holds one bare array; expected an .npz file with named arrays")
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise InvalidInput(f"{path} does not exist") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        if isinstance(error, InvalidInput):
-            raise
-        raise InvalidInput(f"{path} cannot be read as .npz: {error}") from None
+        return load_file(path)
+    except (OSError, SafetensorError, TypeError) as error:  # TypeError: an element type that numpy lacks
+        raise InvalidInput(f"{path} cannot be read as {TENSORS}: {error}") from None
 
 
 def check_finite(tensors: Mapping[str, Array], what: str) -> None:

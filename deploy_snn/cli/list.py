@@ -19,4 +19,4 @@ def list_all() -> None:
     reasons = {name: runtime.unavailable() for name, runtime in RUNTIMES.items()}
     runtimes = ((name, "no: " + reason if reason else "yes", RUNTIMES[name].about) for name, reason in reasons.items())
     out.print(table("Runtimes", ["name", "usable here", "about"], runtimes))
-    out.print(f"Stimuli: {', '.join(STIMULI)}, or the path of an .npz file")
+    out.print(f"Stimuli: {', '.join(STIMULI)}, or the path of a .safetensors file")

@@ -54,7 +54,7 @@ def parity(
         ),
     ] = "all",
     stimulus: Annotated[
-        str, typer.Option("--stimulus", help="poisson, constant, ramp, digits, threshold, golden, or an .npz file.")
+        str, typer.Option("--stimulus", help="poisson, constant, ramp, digits, threshold, golden, or a .safetensors file.")
     ] = "poisson",
     steps: Annotated[int, typer.Option("--steps", help="Steps to compare.")] = 1000,
     batch: Batch = 1,

@@ -11,8 +11,12 @@ from deploy_snn.cli.options import BundlePath, one_thread
 def run(
     bundle: BundlePath,
     *,
-    inputs: Annotated[Path, typer.Option("--input", metavar="FILE", help="An .npz of inputs by name, [T, B, ...].")],
-    output: Annotated[Path, typer.Option("--output", metavar="FILE", help="Where the outputs go, as .npz, [T, B, ...].")],
+    inputs: Annotated[
+        Path, typer.Option("--input", metavar="FILE", help="A .safetensors file of inputs by name, [T, B, ...].")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", metavar="FILE", help="Where the outputs go, as .safetensors, [T, B, ...].")
+    ],
     runtime: Annotated[str, typer.Option("--runtime", help="The runtime that steps it.")] = "onnxruntime-cpu",
     state_in: Annotated[
         Path | None, typer.Option("--state-in", metavar="FILE", help="Go on from this state.", show_default=False)

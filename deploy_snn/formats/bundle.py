@@ -18,12 +18,12 @@ from deploy_snn.formats.manifest import MANIFEST, FileRecord, GoldenRecord, Mani
 from deploy_snn.network import Snapped
 from deploy_snn.program import Program
 from deploy_snn.source import Source
-from deploy_snn.tensors import Arrays, read_tensors, write_tensors
+from deploy_snn.tensors import TENSORS, Arrays, read_tensors, write_tensors
 from deploy_snn.trace import Trace, to_numpy
 
-INITIAL_STATE = "initial_state.npz"
-PARAMETERS = "parameters.npz"
-GOLDEN = "golden.npz"
+INITIAL_STATE = "initial_state" + TENSORS
+PARAMETERS = "parameters" + TENSORS
+GOLDEN = "golden" + TENSORS
 PARTIAL = ".partial-"
 ASIDE = "-aside"
 

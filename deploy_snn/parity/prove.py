@@ -15,6 +15,7 @@ from deploy_snn.parity.threshold import threshold
 from deploy_snn.program import Program
 from deploy_snn.runtimes import find_runtime
 from deploy_snn.source import rebuild
+from deploy_snn.tensors import TENSORS
 from deploy_snn.trace import Trace, record
 
 GOLDEN = "golden"
@@ -41,16 +42,16 @@ class Plan:
 
 
 def make_stimulus(name: str, request: Request) -> Stimulus:
-    """A stimulus by name, or from an .npz file by path. Raises InvalidInput for a name that is neither."""
+    """A stimulus by name, or from a .safetensors file by path. Raises InvalidInput for a name that is neither."""
     if request.steps < 1 or request.batch < 1:
         raise InvalidInput(f"{request.steps} steps of a batch of {request.batch}: it takes at least one of each")
     if name in PATTERNS:
         return from_pattern(name, request)
     if name == "threshold":
         return threshold(request)
-    if name.endswith(".npz"):
+    if name.endswith(TENSORS):
         return from_file(Path(name), request)
-    raise InvalidInput(f"there is no stimulus '{name}'; there is {', '.join(STIMULI)}, or the path of an .npz file")
+    raise InvalidInput(f"there is no stimulus '{name}'; there is {', '.join(STIMULI)}, or the path of a .safetensors file")
 
 
 def reference_run(program: Program, stimulus: Stimulus) -> Trace:

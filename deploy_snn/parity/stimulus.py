@@ -84,7 +84,7 @@ def from_pattern(name: str, request: Request) -> Stimulus:
 
 
 def from_file(path: Path, request: Request) -> Stimulus:
-    """The inputs in an .npz file, ``[T, B, ...]`` by name. Raises InvalidInput for what does not fit the contract."""
+    """The inputs in a tensor file, ``[T, B, ...]`` by name. Raises InvalidInput for what does not fit the contract."""
     inputs = read_tensors(path)
     sizes = check_tensors((spec.in_time() for spec in request.contract.inputs), inputs, "input")
     check_finite(inputs, "input")

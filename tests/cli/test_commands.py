@@ -7,7 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_array_equal
+from safetensors.numpy import load_file, save_file
+from safetensors.torch import save_file as save_in_torch
 
 from deploy_snn.formats import Bundle
 
@@ -16,13 +19,12 @@ Exported = Callable[..., Bundle]
 
 
 def save(path: Path, **arrays: np.ndarray) -> Path:
-    np.savez(path, **arrays)
+    save_file(arrays, path)
     return path
 
 
 def load(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path) as archive:
-        return dict(archive)
+    return load_file(path)
 
 
 @pytest.mark.parametrize("name", ["current-lif", "diehl-and-cook"])
@@ -34,9 +36,9 @@ def test_a_run_continues_in_another_process_and_runtime(name: str, exported: Exp
         spec.name: (rng.random((40, *spec.shape(batch=2))) * (1 if spec.role == "noise" else 25)).astype(np.float32)
         for spec in bundle.contract.inputs
     }
-    save(tmp_path / "all.npz", **inputs)
-    save(tmp_path / "a.npz", **{key: value[:15] for key, value in inputs.items()})
-    save(tmp_path / "b.npz", **{key: value[15:] for key, value in inputs.items()})
+    save(tmp_path / "all.safetensors", **inputs)
+    save(tmp_path / "a.safetensors", **{key: value[:15] for key, value in inputs.items()})
+    save(tmp_path / "b.safetensors", **{key: value[15:] for key, value in inputs.items()})
 
     def run(*arguments: str) -> None:
         command = [
@@ -49,24 +51,33 @@ def test_a_run_continues_in_another_process_and_runtime(name: str, exported: Exp
         ]
         subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
 
-    run("--input", "all.npz", "--output", "whole.npz", "--state-out", "end.npz")
-    run("--input", "a.npz", "--output", "first.npz", "--state-out", "state.npz", "--runtime", "torchscript")
+    run("--input", "all.safetensors", "--output", "whole.safetensors", "--state-out", "end.safetensors")
     run(
         "--input",
-        "b.npz",
+        "a.safetensors",
         "--output",
-        "second.npz",
-        "--state-in",
-        "state.npz",
+        "first.safetensors",
         "--state-out",
-        "end2.npz",
+        "state.safetensors",
+        "--runtime",
+        "torchscript",
+    )
+    run(
+        "--input",
+        "b.safetensors",
+        "--output",
+        "second.safetensors",
+        "--state-in",
+        "state.safetensors",
+        "--state-out",
+        "end2.safetensors",
         "--runtime",
         "pt2",
     )
-    whole, first, second = (load(tmp_path / f"{part}.npz")["s"] for part in ("whole", "first", "second"))
+    whole, first, second = (load(tmp_path / f"{part}.safetensors")["s"] for part in ("whole", "first", "second"))
     assert_array_equal(whole, np.concatenate([first, second]))
     assert whole.any()
-    end, end2 = load(tmp_path / "end.npz"), load(tmp_path / "end2.npz")
+    end, end2 = load(tmp_path / "end.safetensors"), load(tmp_path / "end2.safetensors")
     for key in end:
         assert_array_equal(end[key], end2[key])
 
@@ -87,11 +98,18 @@ BAD_INPUTS = [
 
 @pytest.mark.parametrize(("arrays", "told"), BAD_INPUTS)
 def test_bad_inputs_to_run(arrays: dict, told: str, exported: Exported, command: Command, tmp_path: Path) -> None:
-    save(tmp_path / "in.npz", **arrays)
+    save(tmp_path / "in.safetensors", **arrays)
     refused(
-        command, told, "run", exported("lif", n=6).path, "--input", tmp_path / "in.npz", "--output", tmp_path / "out.npz"
+        command,
+        told,
+        "run",
+        exported("lif", n=6).path,
+        "--input",
+        tmp_path / "in.safetensors",
+        "--output",
+        tmp_path / "out.safetensors",
     )
-    assert [path.name for path in tmp_path.iterdir()] == ["in.npz"]
+    assert [path.name for path in tmp_path.iterdir()] == ["in.safetensors"]
 
 
 def refused(command: Command, told: str, *arguments: object) -> None:
@@ -103,26 +121,29 @@ def refused(command: Command, told: str, *arguments: object) -> None:
 
 
 def test_bad_files_to_run(exported: Exported, command: Command, tmp_path: Path) -> None:
-    bundle, good = exported("lif", n=6).path, save(tmp_path / "good.npz", **GOOD)
-    out = ("--output", tmp_path / "out.npz")
-    refused(command, "does not exist", "run", bundle, "--input", tmp_path / "none.npz", *out)
-    (tmp_path / "cut.npz").write_bytes(good.read_bytes()[:100])
-    refused(command, "cannot be read as .npz", "run", bundle, "--input", tmp_path / "cut.npz", *out)
-    objects = save(tmp_path / "objects.npz", x=np.array([{}], dtype=object))
-    refused(command, "Object arrays cannot be loaded", "run", bundle, "--input", objects, *out)
-    np.save(tmp_path / "bare.npy", GOOD["x"])
-    refused(command, "one bare array", "run", bundle, "--input", tmp_path / "bare.npy", *out)
-    refused(command, "there is no folder", "run", bundle, "--input", good, "--output", tmp_path / "no" / "out.npz")
+    bundle, good = exported("lif", n=6).path, save(tmp_path / "good.safetensors", **GOOD)
+    out = ("--output", tmp_path / "out.safetensors")
+    refused(command, "does not exist", "run", bundle, "--input", tmp_path / "none.safetensors", *out)
+    (tmp_path / "cut.safetensors").write_bytes(good.read_bytes()[:100])
+    refused(command, "cannot be read as .safetensors", "run", bundle, "--input", tmp_path / "cut.safetensors", *out)
+    np.savez(tmp_path / "numpy.npz", **GOOD)
+    refused(command, "cannot be read as .safetensors", "run", bundle, "--input", tmp_path / "numpy.npz", *out)
+    save_in_torch({"x": torch.zeros(5, 1, 6, dtype=torch.bfloat16)}, tmp_path / "short.safetensors")
+    refused(command, "bfloat16", "run", bundle, "--input", tmp_path / "short.safetensors", *out)
+    refused(command, "is no file", "run", bundle, "--input", tmp_path, *out)
+    refused(command, "there is no folder", "run", bundle, "--input", good, "--output", tmp_path / "no" / "out.safetensors")
     refused(command, "is a folder", "run", bundle, "--input", good, "--output", tmp_path)
-    state = save(tmp_path / "state.npz", v=np.zeros((2, 6), np.float32), refrac_count=np.zeros((2, 6), np.float32))
+    state = save(tmp_path / "state.safetensors", v=np.zeros((2, 6), np.float32), refrac_count=np.zeros((2, 6), np.float32))
     refused(command, "state 'v'", "run", bundle, "--input", good, *out, "--state-in", state)
-    sick = save(tmp_path / "sick.npz", v=np.full((1, 6), np.nan, np.float32), refrac_count=np.zeros((1, 6), np.float32))
+    sick = save(
+        tmp_path / "sick.safetensors", v=np.full((1, 6), np.nan, np.float32), refrac_count=np.zeros((1, 6), np.float32)
+    )
     refused(command, "state 'v' holds nan", "run", bundle, "--input", good, *out, "--state-in", sick)
     refused(command, "no runtime 'x'", "run", bundle, "--input", good, *out, "--runtime", "x")
     refused(command, "is no bundle", "run", tmp_path, "--input", good, *out)
     noisy = exported("diehl-and-cook", n=6).path
     refused(command, "'noise' is missing", "run", noisy, "--input", good, *out)
-    assert not (tmp_path / "out.npz").exists()
+    assert not (tmp_path / "out.safetensors").exists()
 
 
 def test_mistakes_with_parity(exported: Exported, command: Command, tmp_path: Path) -> None:

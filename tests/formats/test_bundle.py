@@ -47,7 +47,11 @@ def reseal(folder: Path) -> None:
 def test_it_opens_and_says_what_it_is(exported: Exported) -> None:
     bundle = Bundle.open(exported("lif", n=6).path)
     files = {file.file for files in FORMATS.values() for file in files}
-    assert set(bundle.manifest.files) == files | {"initial_state.npz", "parameters.npz", "golden.npz"}
+    assert set(bundle.manifest.files) == files | {
+        "initial_state.safetensors",
+        "parameters.safetensors",
+        "golden.safetensors",
+    }
     assert bundle.manifest.source.name == "LIFNodes"
     assert bundle.initial_state(3)["v"].shape == (3, 6)
     assert (bundle.initial_state(3)["v"] == -65).all()
@@ -55,7 +59,7 @@ def test_it_opens_and_says_what_it_is(exported: Exported) -> None:
         bundle.initial_state(0)
 
 
-@pytest.mark.parametrize("name", ["step.onnx", "model.pt", "model.pt2", "golden.npz", "initial_state.npz"])
+@pytest.mark.parametrize("name", ["step.onnx", "model.pt", "model.pt2", "golden.safetensors", "initial_state.safetensors"])
 def test_a_truncated_file(copy: Path, name: str) -> None:
     os.truncate(copy / name, 300)
     with pytest.raises(InvalidInput, match=rf"{name} has 300 bytes and not \d+: truncated or changed|it is truncated"):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from safetensors.numpy import save_file
 
 from deploy_snn.contract import check_tensors
 from deploy_snn.errors import InvalidInput
@@ -71,15 +72,15 @@ def test_digits_are_the_digits() -> None:
     ],
 )
 def test_a_file_that_does_not_fit(arrays: dict, told: str, tmp_path: Path) -> None:
-    np.savez(tmp_path / "drive.npz", **arrays)
+    save_file(arrays, tmp_path / "drive.safetensors")
     program = NeuronProgram(NEURONS["lif"](n=8))
     with pytest.raises(InvalidInput, match=told):
-        make_stimulus(str(tmp_path / "drive.npz"), Request(program, 5, 1, 0))
+        make_stimulus(str(tmp_path / "drive.safetensors"), Request(program, 5, 1, 0))
 
 
 def test_a_file_drives_a_comparison(tmp_path: Path, exported: Callable, command: Callable) -> None:
     rng = np.random.default_rng(0)
-    np.savez(tmp_path / "drive.npz", x=(30 * rng.random((20, 3, 6))).astype(np.float32))
-    status, shown, _ = command("parity", exported("lif", n=6).path, "--stimulus", tmp_path / "drive.npz")
+    save_file({"x": (30 * rng.random((20, 3, 6))).astype(np.float32)}, tmp_path / "drive.safetensors")
+    status, shown, _ = command("parity", exported("lif", n=6).path, "--stimulus", tmp_path / "drive.safetensors")
     assert status == 0
     assert "batch 3" in shown
