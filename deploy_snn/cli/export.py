@@ -24,7 +24,8 @@ def export(
         Path | None, typer.Option("-o", "--output", metavar="DIR", help="The bundle's folder [default: export/NAME].")
     ] = None,
     formats: Annotated[
-        str | None, typer.Option("--format", help="Formats, separated by commas. All unless given.", show_default=False)
+        str | None,
+        typer.Option("--format", help="Formats, separated by commas [default: all but aoti].", show_default=False),
     ] = None,
     n: N = None,
     shape: Shape = None,
@@ -78,7 +79,7 @@ def export_model(
     """Build a model, record its golden trace, and write its bundle."""
     import torch
 
-    from deploy_snn.formats import FORMATS, GoldenRecord, write_bundle
+    from deploy_snn.formats import FORMATS, PORTABLE, GoldenRecord, write_bundle
     from deploy_snn.network import Network, Snapped, snap_weights
     from deploy_snn.parity import Request, make_stimulus, reference_run
     from deploy_snn.source import load_model
@@ -100,7 +101,7 @@ def export_model(
         program,
         source,
         (reference_run(program, stimulus), golden),
-        formats=formats or list(FORMATS),
+        formats=formats or PORTABLE,
         options=write,
         snapped=snapped,
     )

@@ -13,7 +13,8 @@ from typing import Self
 
 from deploy_snn.contract import Contract, check_tensors
 from deploy_snn.errors import InvalidInput
-from deploy_snn.formats.formats import FORMATS, WriteOptions
+from deploy_snn.formats.aoti import target_cpu
+from deploy_snn.formats.formats import FORMATS, PORTABLE, WriteOptions
 from deploy_snn.formats.manifest import MANIFEST, FileRecord, GoldenRecord, Manifest
 from deploy_snn.network import Snapped
 from deploy_snn.program import Program
@@ -106,7 +107,7 @@ def write_bundle(
     source: Source,
     golden: tuple[Trace, GoldenRecord],
     *,
-    formats: Sequence[str] = tuple(FORMATS),
+    formats: Sequence[str] = PORTABLE,
     options: WriteOptions | None = None,
     snapped: tuple[Snapped, ...] = (),
 ) -> Bundle:
@@ -144,6 +145,7 @@ def write_bundle(
             files={file.name: _record(file) for file in sorted(partial.iterdir())},
             onnx_opset=options.opset if "onnx" in formats else None,
             onnx_ir_version=options.ir_version if "onnx" in formats else None,
+            compiled_for=target_cpu() if "aoti" in formats else None,
             snapped=snapped,
             plan=program.plan_in_words(),
             written_by={name: version(name) for name in ("deploy-snn", "torch", "onnx", "onnxscript")},

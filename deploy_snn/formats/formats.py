@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy_snn.formats import onnx, pt2
+from deploy_snn.formats.aoti import write_compiled_step
 from deploy_snn.formats.torchscript import write_torchscript
 from deploy_snn.program import Program
 
@@ -53,5 +54,15 @@ FORMATS: dict[str, tuple[Format, ...]] = {
         Format("model.pt2", "torch.export program of one step", lambda program, path, _: pt2.write_step(program, path)),
         Format("sequence.pt2", "torch.export program of a run", lambda program, path, _: pt2.write_sequence(program, path)),
     ),
+    "aoti": (
+        Format(
+            "step.aoti.pt2",
+            "one step compiled ahead of time, for this kind of CPU",
+            lambda program, path, _: write_compiled_step(program, path),
+        ),
+    ),
 }
 """A format may need more than one file: one for a step, one for a whole run."""
+
+PORTABLE = tuple(name for name in FORMATS if name != "aoti")
+"""What is written unless something else is asked for: the formats that are tied to no machine."""

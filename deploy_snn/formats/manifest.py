@@ -42,6 +42,8 @@ class Manifest(Record):
     files: dict[str, FileRecord]
     onnx_opset: int | None = None
     onnx_ir_version: int | None = None
+    compiled_for: str | None = None
+    """The kind of CPU that format aoti is tied to, such as x86-64-v3."""
     snapped: tuple[Snapped, ...] = ()
     """What --snap-weights changed, and by how much."""
     plan: tuple[str, ...] = ()

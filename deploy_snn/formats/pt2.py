@@ -30,16 +30,17 @@ class Sequence(nn.Module):
 def capture_step(program: Program) -> ExportedProgram:
     """Capture one step, with a batch of any size: ``outputs, next_state = captured.module()(inputs, state)``."""
     contract = program.contract
-    return _capture(program, contract.inputs, contract.states)
+    return capture(program, contract.inputs, contract.states)
 
 
 def capture_sequence(program: Program) -> ExportedProgram:
     """Capture a run over a sequence of any length: inputs and outputs have a leading time axis."""
     contract = program.contract
-    return _capture(Sequence(program), [spec.in_time() for spec in contract.inputs], contract.states)
+    return capture(Sequence(program), [spec.in_time() for spec in contract.inputs], contract.states)
 
 
-def _capture(module: nn.Module, inputs: Iterable[TensorSpec], states: Iterable[TensorSpec]) -> ExportedProgram:
+def capture(module: nn.Module, inputs: Iterable[TensorSpec], states: Iterable[TensorSpec]) -> ExportedProgram:
+    """Capture a module of two dictionaries, inputs and state, whose tensors have these records."""
     open_axes = {BATCH: Dim("batch", min=1), TIME: Dim("time", min=1)}
 
     def example(spec: TensorSpec) -> Tensor:

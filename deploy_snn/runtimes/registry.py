@@ -2,6 +2,7 @@
 
 from deploy_snn.errors import InvalidInput, Unavailable
 from deploy_snn.formats import Bundle
+from deploy_snn.runtimes.aoti import AotInductor
 from deploy_snn.runtimes.onnx_reference import OnnxReference
 from deploy_snn.runtimes.onnxruntime import OnnxRuntimeCpu, OnnxRuntimeCuda
 from deploy_snn.runtimes.runtime import Runtime
@@ -11,6 +12,7 @@ RUNTIMES: dict[str, type[Runtime]] = {
     "eager": Eager,
     "torchscript": TorchScript,
     "pt2": ExportedProgram,
+    "aoti": AotInductor,
     "onnxruntime-cpu": OnnxRuntimeCpu,
     "onnxruntime-cuda": OnnxRuntimeCuda,
     "onnx-reference": OnnxReference,

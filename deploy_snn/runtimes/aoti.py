@@ -1,0 +1,87 @@
+"""The runtime of steps that AOTInductor has compiled ahead of time."""
+
+import logging
+import platform
+import zipfile
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from deploy_snn.contract import CONTRACT_FILE, Contract
+from deploy_snn.errors import InvalidInput, Unavailable
+from deploy_snn.formats.aoti import CPU_FILE, X86
+from deploy_snn.formats.torchscript import torchscript_on_purpose
+from deploy_snn.runtimes.torch_program import Function, TorchRuntime
+
+
+class AotInductor(TorchRuntime):
+    """A loaded package. A run is its step, again and again: AOTInductor compiles no Scan with an open batch."""
+
+    files: ClassVar[tuple[str, ...]] = ("step.aoti.pt2",)
+    about: ClassVar[str] = "AOTInductor: a step as machine code, tied to this kind of CPU"
+
+    @cached_property
+    def step_function(self) -> Function:
+        package = self._load()
+        inputs, states = ([spec.name for spec in specs] for specs in (self.contract.inputs, self.contract.states))
+
+        def step(given: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+            # Compiled code pairs tensors by their place, and does not look at the names.
+            outputs, after = package({name: given[name] for name in inputs}, {name: state[name] for name in states})
+            return outputs, after
+
+        return step
+
+    @cached_property
+    def run_function(self) -> Function:
+        def run(inputs: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+            series = []
+            for step in range(len(next(iter(inputs.values())))):
+                outputs, state = self.step_function({name: values[step] for name, values in inputs.items()}, state)
+                series.append(outputs)
+            return {name: torch.stack([outputs[name] for outputs in series]) for name in series[0]}, state
+
+        return run
+
+    def _load(self) -> Any:
+        with torchscript_on_purpose():  # it takes a second to import, and uses TorchScript on the way
+            from torch._inductor import aoti_load_package  # noqa: PLC0415
+
+        path = self.bundle.file(self.files[0])
+        try:
+            with zipfile.ZipFile(path) as archive:
+                texts = {
+                    name.rpartition("extra/")[2]: archive.read(name).decode()
+                    for name in archive.namelist()
+                    if "/extra/" in name
+                }
+                contract, cpu = texts[CONTRACT_FILE], texts[CPU_FILE]
+        except (zipfile.BadZipFile, KeyError, ValueError) as error:
+            raise InvalidInput(f"{path} is no compiled step of deploy_snn: {error}") from None
+        self.bundle.check_contract(Contract.parse(contract, str(path)), path.name)
+        if not runs_here(cpu):
+            raise Unavailable(
+                f"{path} was compiled for {cpu}, and this CPU is no such one: export it here with --format aoti"
+            )
+        # It warns of a CPU that knows more than the code uses.
+        loader = logging.getLogger("torch.export.pt2_archive._package")
+        loader.addFilter(_no_device_mismatch)
+        try:
+            return aoti_load_package(str(path), run_single_threaded=True)
+        except RuntimeError as error:
+            raise InvalidInput(f"{path} cannot be loaded: {str(error).strip().partition(chr(10))[0]}") from None
+        finally:
+            loader.removeFilter(_no_device_mismatch)
+
+
+def runs_here(cpu: str) -> bool:
+    """Whether code for this kind of CPU runs on this machine."""
+    if cpu == X86:
+        return torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+    return cpu == platform.machine()
+
+
+def _no_device_mismatch(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("Device information mismatch")
