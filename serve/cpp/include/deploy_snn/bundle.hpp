@@ -1,0 +1,53 @@
+// A bundle on disk: the folder that `deploy-snn export` writes.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include <deploy_snn/contract.hpp>
+#include <deploy_snn/state.hpp>
+
+namespace deploy_snn {
+
+// A recorded run. All but `start` have a leading time axis; `states` are those after each step.
+struct Golden {
+  Tensors start, inputs, outputs, states;
+};
+
+class Bundle {
+ public:
+  // Reads the manifest. Throws InvalidInput if there is none, or if it is damaged.
+  explicit Bundle(std::filesystem::path path);
+
+  const std::string& name() const { return name_; }
+  const Contract& contract() const { return contract_; }
+
+  bool holds(const std::string& file) const { return files_.contains(file); }
+
+  // The path of one of the bundle's files. Throws InvalidInput if the bundle lacks it, or if its size or SHA-256 is not
+  // the manifest's.
+  std::filesystem::path file(const std::string& name) const;
+
+  // Throws InvalidInput if the contract inside a file is not the manifest's.
+  void check_contract(const Contract& inside, const std::filesystem::path& file) const;
+
+  // The state before the first step, for `batch` rows.
+  State initial_state(std::int64_t batch) const;
+
+  // The run to check a host with.
+  Golden golden() const;
+
+ private:
+  struct Recorded {
+    std::uintmax_t bytes = 0;
+    std::string sha256;
+  };
+
+  std::filesystem::path path_;
+  std::string name_;
+  Contract contract_;
+  std::map<std::string, Recorded> files_;
+};
+
+}  // namespace deploy_snn

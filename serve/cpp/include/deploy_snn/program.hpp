@@ -1,0 +1,81 @@
+// One stream of a bundle's program, whatever runs it: start from a state, fill the inputs, step, read the outputs.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <deploy_snn/bundle.hpp>
+#include <deploy_snn/contract.hpp>
+#include <deploy_snn/state.hpp>
+
+namespace deploy_snn {
+
+struct Options {
+  std::string device = "cpu";  // or "cuda"
+  int threads = 1;             // a step is too small to share between cores
+  std::string onnxruntime = "libonnxruntime.so.1";  // the library that open_onnxruntime loads: a name or a path
+};
+
+class Program {
+ public:
+  virtual ~Program() = default;
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
+  const Contract& contract() const { return contract_; }
+
+  // Go on from this state. Its batch is that of every step until the next start.
+  void start(const State& state);
+
+  // The memory of an input, [batch, ...], to be filled before each step. It stays where it is until the next start.
+  // Throws InvalidInput for a name that is no input.
+  std::span<float> input(std::string_view name);
+
+  // One step of dt.
+  void step();
+
+  // The memory of an output, [batch, ...], as the last step left it. Throws InvalidInput for a name that is no output.
+  std::span<const bool> spikes(std::string_view name) const;
+  const Tensor& output(std::string_view name) const;
+
+  // The state after the last step.
+  virtual State state() const = 0;
+
+  // Take all steps of a sequence, [T, batch, ...], and give the outputs with a leading time axis too. Throws InvalidInput
+  // for inputs that break the contract.
+  Tensors rollout(const Tensors& inputs);
+
+ protected:
+  explicit Program(Contract contract) : contract_(std::move(contract)) {}
+
+  // Inputs and outputs, in the contract's order.
+  std::vector<Tensor>& inputs() { return inputs_; }
+  std::vector<Tensor>& outputs() { return outputs_; }
+  std::int64_t batch() const { return batch_; }
+
+  // As `rollout`, with inputs that fit. Unless a runtime knows better: step after step.
+  virtual Tensors roll(const Tensors& inputs, std::int64_t steps);
+
+ private:
+  virtual void start_from(const State& state) = 0;
+  virtual void take_step() = 0;
+
+  const Contract contract_;
+  std::vector<Tensor> inputs_, outputs_;
+  std::int64_t batch_ = 0;
+};
+
+// TorchScript in libtorch (model.pt). Throws InvalidInput for a file that is not what the manifest says, and Unavailable
+// for a device that is missing.
+std::unique_ptr<Program> open_torch(const Bundle& bundle, const Options& options = {});
+
+// A step compiled ahead of time, in libtorch (step.aoti.pt2). Throws Unavailable on a CPU that it was not compiled for.
+std::unique_ptr<Program> open_aoti(const Bundle& bundle, const Options& options = {});
+
+// ONNX Runtime (step.onnx, sequence.onnx). Throws Unavailable where the library or the provider is missing.
+std::unique_ptr<Program> open_onnxruntime(const Bundle& bundle, const Options& options = {});
+
+}  // namespace deploy_snn

@@ -1,0 +1,28 @@
+// All that a program remembers between two steps. It is data: save it, send it, start from it anywhere.
+#pragma once
+
+#include <filesystem>
+
+#include <deploy_snn/contract.hpp>
+
+namespace deploy_snn {
+
+class State {
+ public:
+  // `batch` counts where no state has a batch axis that would tell. Throws InvalidInput for tensors that are not the
+  // contract's states.
+  State(const Contract& contract, Tensors tensors, std::int64_t batch = 1);
+
+  static State load(const Contract& contract, const std::filesystem::path& path, std::int64_t batch = 1);
+  void save(const std::filesystem::path& path) const { write_tensors(path, tensors_); }
+
+  // How many rows it is for.
+  std::int64_t batch() const { return batch_; }
+  const Tensors& tensors() const { return tensors_; }
+
+ private:
+  Tensors tensors_;
+  std::int64_t batch_;
+};
+
+}  // namespace deploy_snn

@@ -1,0 +1,38 @@
+// What snn-torch and snn-ort have in common: their commands, options and exit statuses.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <deploy_snn/program.hpp>
+
+namespace deploy_snn {
+
+// The options of a command line.
+struct Arguments {
+  std::string command, bundle;
+  std::string input, output, state_in, state_out;
+  std::int64_t steps = 100'000, batch = 1;
+  bool json = false;
+  bool aoti = false;  // snn-torch: the step that was compiled ahead of time
+  float tolerance = 0;
+  Options options;
+};
+
+struct Host {
+  std::string name;
+  std::string own_option;  // the one option that the other host does not have
+  std::function<std::unique_ptr<Program>(const Bundle&, const Arguments&)> open;
+};
+
+// Run a program's command line. 0: all equal, or done; 1: a mismatch; 2: wrong usage, or an input or file that breaks the
+// contract; 3: a runtime, provider or CPU that was asked for is missing.
+int main_of(const Host& host, int argc, char** argv);
+
+int check(Program& program, const Bundle& bundle, const Arguments& arguments);
+int run(Program& program, const Bundle& bundle, const Arguments& arguments);
+int bench(Program& program, const Bundle& bundle, const Arguments& arguments);
+
+}  // namespace deploy_snn

@@ -1,0 +1,99 @@
+// AOTInductor: tensors go in and come out by their place, in the contract's order.
+#include <ATen/Parallel.h>
+#include <caffe2/serialize/inline_container.h>
+#include <torch/csrc/inductor/aoti_package/model_package_loader.h>
+
+#include <algorithm>
+
+#include <deploy_snn/errors.hpp>
+#include <deploy_snn/program.hpp>
+
+#include "torch_tensors.hpp"
+
+namespace deploy_snn {
+
+namespace {
+
+constexpr auto kContractFile = "extra/deploy_snn.contract.json";
+constexpr auto kCpuFile = "extra/deploy_snn.cpu";
+
+class AotiProgram final : public Program {
+ public:
+  AotiProgram(Contract contract, const std::string& path)
+      : Program(std::move(contract)), package_(path, "model", /*run_single_threaded=*/true) {}
+
+  State state() const override {
+    Tensors tensors;
+    for (std::size_t i = 0; i < state_.size(); ++i)
+      tensors[contract().states[i].name] = to_ours(state_[i], contract().states[i].dtype);
+    return {contract(), std::move(tensors), batch()};
+  }
+
+ private:
+  void start_from(const State& state) override {
+    c10::InferenceMode guard;
+    state_.clear();
+    for (const auto& spec : contract().states) state_.push_back(look_at(state.tensors().at(spec.name)).clone());
+    given_.clear();
+    for (const auto& input : inputs()) given_.push_back(look_at(input));
+  }
+
+  void take_step() override {
+    c10::InferenceMode guard;
+    std::vector<at::Tensor> arguments;
+    arguments.reserve(given_.size() + state_.size());
+    arguments.insert(arguments.end(), given_.begin(), given_.end());
+    arguments.insert(arguments.end(), std::make_move_iterator(state_.begin()), std::make_move_iterator(state_.end()));
+    auto results = package_.boxed_run(std::move(arguments));
+    for (std::size_t i = 0; i < outputs().size(); ++i) copy_into(results[i], outputs()[i]);
+    state_.assign(std::make_move_iterator(results.begin() + static_cast<long>(outputs().size())),
+                  std::make_move_iterator(results.end()));
+  }
+
+  torch::inductor::AOTIModelPackageLoader package_;
+  std::vector<at::Tensor> given_, state_;
+};
+
+// A text that travels inside the archive.
+std::string extra_file(caffe2::serialize::PyTorchStreamReader& archive, const std::string& name) {
+  auto [data, size] = archive.getRecord(name);
+  return {static_cast<const char*>(data.get()), size};
+}
+
+bool runs_here(const std::string& cpu) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  return cpu == "x86-64-v3" && __builtin_cpu_supports("x86-64-v3");
+#elif defined(__aarch64__)
+  return cpu == "aarch64" || cpu == "arm64";
+#else
+  return false;
+#endif
+}
+
+}  // namespace
+
+std::unique_ptr<Program> open_aoti(const Bundle& bundle, const Options& options) {
+  if (options.device != "cpu") throw Unavailable("device " + options.device + ": format aoti is compiled for the CPU");
+  const auto path = bundle.file("step.aoti.pt2");
+  at::set_num_threads(options.threads);
+  try {
+    caffe2::serialize::PyTorchStreamReader archive(path.string());
+    auto contract = Contract::parse(extra_file(archive, kContractFile), path.string());
+    bundle.check_contract(contract, path);
+    const auto cpu = extra_file(archive, kCpuFile);
+    if (!runs_here(cpu))
+      throw Unavailable(path.string() + " was compiled for " + cpu + ", and this CPU is no such one: export it here");
+    return std::make_unique<AotiProgram>(std::move(contract), path.string());
+  } catch (const c10::Error& error) {
+    throw InvalidInput(path.string() + " is no compiled step of deploy_snn: " + first_line(error));
+  } catch (const InvalidInput&) {
+    throw;
+  } catch (const Unavailable&) {
+    throw;
+  } catch (const std::runtime_error& error) {
+    throw InvalidInput(path.string() + " cannot be loaded: " + first_line(error));
+  }
+}
+
+}  // namespace deploy_snn

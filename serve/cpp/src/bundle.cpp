@@ -1,0 +1,118 @@
+#include <deploy_snn/bundle.hpp>
+
+#include <openssl/evp.h>
+
+#include <nlohmann/json.hpp>
+
+#include <deploy_snn/errors.hpp>
+
+#include "contract_json.hpp"
+#include "files.hpp"
+
+namespace deploy_snn {
+
+namespace {
+
+constexpr int kSchema = 1;
+
+std::string sha256(std::string_view bytes) {
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int length = 0;
+  if (EVP_Digest(bytes.data(), bytes.size(), digest, &length, EVP_sha256(), nullptr) != 1)
+    throw std::runtime_error("SHA-256 is missing in this OpenSSL");
+  std::string hex;
+  for (unsigned int i = 0; i < length; ++i) {
+    hex += "0123456789abcdef"[digest[i] >> 4];
+    hex += "0123456789abcdef"[digest[i] & 15];
+  }
+  return hex;
+}
+
+// A tensor of one row, for `batch` rows.
+Tensor repeated(const Tensor& row, const TensorSpec& spec, std::int64_t batch) {
+  const auto axis = spec.batch_axis();
+  if (!axis) return row;
+  auto tensor = Tensor::zeros(row.dtype, spec.shape({{"batch", batch}}));
+  const auto outer = static_cast<std::size_t>(count(Shape(row.shape.begin(), row.shape.begin() + static_cast<long>(*axis))));
+  const auto inner = row.data.size() / outer;
+  auto to = tensor.data.begin();
+  for (std::size_t i = 0; i < outer; ++i)
+    for (std::int64_t copy = 0; copy < batch; ++copy)
+      to = std::copy_n(row.data.begin() + static_cast<long>(i * inner), inner, to);
+  return tensor;
+}
+
+}  // namespace
+
+Bundle::Bundle(std::filesystem::path path) : path_(std::move(path)) {
+  if (!std::filesystem::is_directory(path_)) throw InvalidInput(path_.string() + " is no bundle: there is no such folder");
+  const auto manifest = path_ / "manifest.json";
+  if (!std::filesystem::exists(manifest)) throw InvalidInput(path_.string() + " is no bundle: it has no manifest.json");
+  try {
+    const auto json = nlohmann::json::parse(read_file(manifest));
+    if (const auto schema = json.at("schema_version").get<int>(); schema > kSchema)
+      throw std::runtime_error("it has schema " + std::to_string(schema) + ", and this host reads schemas up to " +
+                               std::to_string(kSchema));
+    name_ = json.at("name").get<std::string>();
+    contract_ = contract_from(json.at("contract"));
+    for (const auto& [file, recorded] : json.at("files").items()) {
+      if (std::filesystem::path(file).filename() != file || file == "..")
+        throw std::runtime_error("it names a file outside the bundle: " + file);
+      files_[file] = {recorded.at("bytes").get<std::uintmax_t>(), recorded.at("sha256").get<std::string>()};
+    }
+  } catch (const std::exception& error) {
+    throw InvalidInput(manifest.string() + " is damaged: " + error.what());
+  }
+}
+
+std::filesystem::path Bundle::file(const std::string& name) const {
+  const auto recorded = files_.find(name);
+  if (recorded == files_.end()) {
+    std::string held;
+    for (const auto& [file, _] : files_) held += (held.empty() ? "" : ", ") + file;
+    throw InvalidInput(path_.string() + " holds no " + name + "; it holds " + held + ": export it with that format");
+  }
+  const auto path = path_ / name;
+  if (!std::filesystem::exists(path))
+    throw InvalidInput(path_.string() + " lacks " + name + ", which its manifest lists: export it again");
+  const auto bytes = read_file(path);
+  if (bytes.size() != recorded->second.bytes)
+    throw InvalidInput(path.string() + " has " + std::to_string(bytes.size()) + " bytes and not " +
+                       std::to_string(recorded->second.bytes) + ": it is truncated or changed");
+  if (sha256(bytes) != recorded->second.sha256)
+    throw InvalidInput(path.string() + " has changed since the export (SHA-256): export it again");
+  return path;
+}
+
+void Bundle::check_contract(const Contract& inside, const std::filesystem::path& file) const {
+  if (!(inside == contract_)) throw InvalidInput(file.string() + " is of another model than the manifest");
+}
+
+State Bundle::initial_state(std::int64_t batch) const {
+  if (batch < 1) throw InvalidInput("a batch of " + std::to_string(batch) + ": it needs at least one row");
+  const auto row = State::load(contract_, file("initial_state.safetensors"));
+  Tensors tensors;
+  for (const auto& spec : contract_.states) tensors[spec.name] = repeated(row.tensors().at(spec.name), spec, batch);
+  return {contract_, std::move(tensors), batch};
+}
+
+Golden Bundle::golden() const {
+  const auto path = file("golden.safetensors");
+  Golden golden;
+  std::map<std::string, Tensors*> groups = {
+      {"start", &golden.start}, {"inputs", &golden.inputs}, {"outputs", &golden.outputs}, {"states", &golden.states}};
+  for (auto& [name, tensor] : read_tensors(path)) {
+    const auto slash = name.find('/');
+    const auto group = groups.find(name.substr(0, slash));
+    if (slash == std::string::npos || group == groups.end())
+      throw InvalidInput(path.string() + " holds '" + name + "'; expected names such as inputs/x: this is no recorded run");
+    group->second->emplace(name.substr(slash + 1), std::move(tensor));
+  }
+  auto sizes = check(in_time(contract_.inputs), golden.inputs, "golden input");
+  sizes = check(contract_.states, golden.start, "golden start", sizes);
+  sizes = check(in_time(contract_.outputs), golden.outputs, "golden output", sizes);
+  check(in_time(contract_.states), golden.states, "golden state", sizes);
+  return golden;
+}
+
+}  // namespace deploy_snn

@@ -1,0 +1,156 @@
+// ONNX Runtime: everything that a step reads and writes is bound once. The state lies in two sets of buffers; each step
+// reads one and writes the other, and so a step allocates nothing of ours and copies nothing.
+#include <array>
+#include <optional>
+
+#include <deploy_snn/errors.hpp>
+#include <deploy_snn/program.hpp>
+
+#include "ort_library.hpp"
+
+namespace deploy_snn {
+
+namespace {
+
+constexpr auto kContractKey = "deploy_snn.contract";
+constexpr auto kNext = "next.";  // state `v` leaves a graph as `next.v`
+
+// A value that looks at our memory, which must outlive it.
+Ort::Value look_at(const Tensor& tensor) {
+  static const auto memory = Ort::MemoryInfo::CreateCpu(OrtDeviceAllocator, OrtMemTypeDefault);
+  const auto type = tensor.dtype == DType::float32 ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT : ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL;
+  return Ort::Value::CreateTensor(memory, const_cast<std::byte*>(tensor.data.data()), tensor.data.size(),
+                                  tensor.shape.data(), tensor.shape.size(), type);
+}
+
+Ort::SessionOptions session_options(const Options& options) {
+  Ort::SessionOptions made;
+  made.SetIntraOpNumThreads(options.threads);
+  made.SetInterOpNumThreads(1);
+  if (options.device == "cuda") {
+    const auto& api = Ort::GetApi();
+    OrtCUDAProviderOptionsV2* cuda = nullptr;
+    Ort::ThrowOnError(api.CreateCUDAProviderOptions(&cuda));
+    const std::unique_ptr<OrtCUDAProviderOptionsV2, void (*)(OrtCUDAProviderOptionsV2*)> owner(cuda, api.ReleaseCUDAProviderOptions);
+    const char* key = "use_tf32";  // a product in TF32 would be another one than everywhere else
+    const char* value = "0";
+    Ort::ThrowOnError(api.UpdateCUDAProviderOptions(cuda, &key, &value, 1));
+    made.AppendExecutionProvider_CUDA_V2(*cuda);
+  } else if (options.device != "cpu") {
+    throw InvalidInput("there is no device '" + options.device + "'; there is cpu, cuda");
+  }
+  return made;
+}
+
+Contract contract_in(const Ort::Session& session, const std::filesystem::path& path) {
+  Ort::AllocatorWithDefaultOptions allocator;
+  const auto text = session.GetModelMetadata().LookupCustomMetadataMapAllocated(kContractKey, allocator);
+  if (!text) throw InvalidInput(path.string() + " carries no contract: deploy-snn did not write it");
+  return Contract::parse(text.get(), path.string());
+}
+
+Ort::Session open_session(const Bundle& bundle, const std::filesystem::path& path, const Options& options) {
+  std::optional<Ort::SessionOptions> made;
+  try {
+    made = session_options(options);
+  } catch (const Ort::Exception& error) {
+    throw Unavailable("device " + options.device + ": " + error.what());
+  }
+  try {
+    Ort::Session session(ort_environment(), path.c_str(), *made);
+    bundle.check_contract(contract_in(session, path), path);
+    return session;
+  } catch (const Ort::Exception& error) {
+    throw InvalidInput(path.string() + " cannot be loaded: " + error.what());
+  }
+}
+
+class OrtProgram final : public Program {
+ public:
+  OrtProgram(const Bundle& bundle, const Options& options)
+      : Program(bundle.contract()),
+        bundle_(bundle),
+        options_(options),
+        step_(open_session(bundle, bundle.file("step.onnx"), options)) {}
+
+  State state() const override {
+    Tensors tensors;
+    for (std::size_t i = 0; i < contract().states.size(); ++i) tensors[contract().states[i].name] = buffers_[now_][i];
+    return {contract(), std::move(tensors), batch()};
+  }
+
+ private:
+  void start_from(const State& state) override {
+    if (bound_for_ != batch()) bind();
+    now_ = 0;
+    for (std::size_t i = 0; i < contract().states.size(); ++i)
+      std::ranges::copy(state.tensors().at(contract().states[i].name).data, buffers_[0][i].data.begin());
+  }
+
+  void bind() {
+    bindings_.clear();
+    for (auto& buffers : buffers_) {
+      buffers.clear();
+      for (const auto& spec : contract().states)
+        buffers.push_back(Tensor::zeros(spec.dtype, spec.shape({{"batch", batch()}})));
+    }
+    for (int from : {0, 1}) {
+      auto& binding = bindings_.emplace_back(step_);
+      for (std::size_t i = 0; i < inputs().size(); ++i)
+        binding.BindInput(contract().inputs[i].name.c_str(), look_at(inputs()[i]));
+      for (std::size_t i = 0; i < outputs().size(); ++i)
+        binding.BindOutput(contract().outputs[i].name.c_str(), look_at(outputs()[i]));
+      bind_states(binding, from);
+    }
+    bound_for_ = batch();
+  }
+
+  void bind_states(Ort::IoBinding& binding, int from) {
+    for (std::size_t i = 0; i < contract().states.size(); ++i) {
+      const auto& name = contract().states[i].name;
+      binding.BindInput(name.c_str(), look_at(buffers_[from][i]));
+      binding.BindOutput((kNext + name).c_str(), look_at(buffers_[1 - from][i]));
+    }
+  }
+
+  void take_step() override {
+    step_.Run(run_options_, bindings_[static_cast<std::size_t>(now_)]);
+    now_ = 1 - now_;
+  }
+
+  Tensors roll(const Tensors& inputs, std::int64_t steps) override {
+    if (!bundle_.holds("sequence.onnx")) return Program::roll(inputs, steps);
+    if (!sequence_) sequence_ = open_session(bundle_, bundle_.file("sequence.onnx"), options_);
+    Ort::IoBinding binding(*sequence_);
+    Tensors outputs;
+    for (const auto& [name, tensor] : inputs) binding.BindInput(name.c_str(), look_at(tensor));
+    for (const auto& spec : contract().outputs) {
+      auto& output = outputs[spec.name];
+      output = Tensor::zeros(spec.dtype, spec.in_time().shape({{"time", steps}, {"batch", batch()}}));
+      binding.BindOutput(spec.name.c_str(), look_at(output));
+    }
+    bind_states(binding, now_);
+    sequence_->Run(run_options_, binding);
+    now_ = 1 - now_;
+    return outputs;
+  }
+
+  const Bundle bundle_;
+  const Options options_;
+  Ort::Session step_;
+  std::optional<Ort::Session> sequence_;
+  Ort::RunOptions run_options_;
+  std::array<std::vector<Tensor>, 2> buffers_;
+  std::vector<Ort::IoBinding> bindings_;
+  int now_ = 0;
+  std::int64_t bound_for_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Program> open_onnxruntime(const Bundle& bundle, const Options& options) {
+  load_onnxruntime(options.onnxruntime);
+  return std::make_unique<OrtProgram>(bundle, options);
+}
+
+}  // namespace deploy_snn

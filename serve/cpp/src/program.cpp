@@ -1,0 +1,78 @@
+#include <deploy_snn/program.hpp>
+
+#include <algorithm>
+#include <stdexcept>
+
+#include <deploy_snn/errors.hpp>
+
+namespace deploy_snn {
+
+namespace {
+
+// The place of a tensor by name.
+std::size_t find(const std::vector<TensorSpec>& specs, std::string_view name, const char* what) {
+  const auto found = std::ranges::find(specs, name, &TensorSpec::name);
+  if (found == specs.end()) throw InvalidInput("there is no " + std::string(what) + " '" + std::string(name) + "'");
+  return static_cast<std::size_t>(found - specs.begin());
+}
+
+}  // namespace
+
+void Program::start(const State& state) {
+  check(contract_.states, state.tensors(), "state");
+  if (state.batch() != batch_) {
+    inputs_.clear();
+    outputs_.clear();
+    for (const auto& spec : contract_.inputs)
+      inputs_.push_back(Tensor::zeros(spec.dtype, spec.shape({{"batch", state.batch()}})));
+    for (const auto& spec : contract_.outputs)
+      outputs_.push_back(Tensor::zeros(spec.dtype, spec.shape({{"batch", state.batch()}})));
+    batch_ = state.batch();
+  }
+  start_from(state);
+}
+
+std::span<float> Program::input(std::string_view name) {
+  if (!batch_) throw std::logic_error("start(state) first");
+  return inputs_[find(contract_.inputs, name, "input")].floats();
+}
+
+void Program::step() {
+  if (!batch_) throw std::logic_error("start(state) first");
+  take_step();
+}
+
+std::span<const bool> Program::spikes(std::string_view name) const { return output(name).bools(); }
+
+const Tensor& Program::output(std::string_view name) const {
+  if (!batch_) throw std::logic_error("start(state) first");
+  return outputs_[find(contract_.outputs, name, "output")];
+}
+
+Tensors Program::rollout(const Tensors& inputs) {
+  if (!batch_) throw std::logic_error("start(state) first");
+  const auto sizes = check(in_time(contract_.inputs), inputs, "input", {{"batch", batch_}});
+  return roll(inputs, sizes.at("time"));
+}
+
+Tensors Program::roll(const Tensors& inputs, std::int64_t steps) {
+  Tensors outputs;
+  for (const auto& spec : contract_.outputs)
+    outputs[spec.name] = Tensor::zeros(spec.dtype, spec.in_time().shape({{"time", steps}, {"batch", batch_}}));
+  for (std::int64_t step = 0; step < steps; ++step) {
+    for (std::size_t i = 0; i < inputs_.size(); ++i) {
+      const auto& sequence = inputs.at(contract_.inputs[i].name).data;
+      auto& now = inputs_[i].data;
+      std::copy_n(sequence.begin() + step * static_cast<std::ptrdiff_t>(now.size()), now.size(), now.begin());
+    }
+    take_step();
+    for (std::size_t i = 0; i < outputs_.size(); ++i) {
+      const auto& now = outputs_[i].data;
+      auto& sequence = outputs.at(contract_.outputs[i].name).data;
+      std::copy(now.begin(), now.end(), sequence.begin() + step * static_cast<std::ptrdiff_t>(now.size()));
+    }
+  }
+  return outputs;
+}
+
+}  // namespace deploy_snn
