@@ -2,23 +2,32 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: parity test lint bench references clean
+.PHONY: parity test lint bench hosts references clean
 
 parity: .venv/toolkit  ## export every neuron and prove it on every runtime of this machine
 	$(BIN)/deploy-snn parity input mcculloch-pitts if lif boosted-lif current-lif adaptive-lif diehl-and-cook izhikevich csrm srm0 \
 		--stimulus digits --steps 1000 --json parity.json
 
 test: .venv/dev lint  ## lint, type check, tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.cpp' '*.hpp')
 
-bench: .venv/dev  ## measured comparisons, with the peers beside us in the same run
+hosts: .venv/toolkit  ## build the C++ hosts, into serve/cpp/build
+	serve/cpp/headers.sh
+	cmake -S serve/cpp -B serve/cpp/build -DCMAKE_BUILD_TYPE=Release -DDEPLOY_SNN_TESTS=ON \
+		-DCMAKE_PREFIX_PATH="$$($(BIN)/python -c 'import torch; print(torch.utils.cmake_prefix_path)');$(CURDIR)/serve/cpp/.headers/usr" \
+		-DONNXRUNTIME_INCLUDE_DIR=$(CURDIR)/serve/cpp/.headers/usr/include/onnxruntime
+	cmake --build serve/cpp/build --parallel
+
+bench: .venv/dev hosts  ## measured comparisons, with the peers beside us in the same run
 	$(BIN)/python benchmarks/neurons.py
 	$(BIN)/python benchmarks/networks.py
+	$(BIN)/python benchmarks/hosts.py
 
 references: .venv/toolkit  ## write the reference bundles in export/ anew; a change in them is a change of behaviour
 	for name in input mcculloch-pitts if lif boosted-lif current-lif adaptive-lif diehl-and-cook izhikevich csrm srm0; do \
@@ -44,4 +53,4 @@ references: .venv/toolkit  ## write the reference bundles in export/ anew; a cha
 	touch $@
 
 clean:
-	rm -rf .venv parity.json
+	rm -rf .venv parity.json serve/cpp/build serve/cpp/.headers

@@ -11,6 +11,18 @@ from deploy_snn.cli.export import export_model
 from deploy_snn.formats import Bundle
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For ``pytest -n``: a file's tests share a worker, and so what they export; all that need the C++ builds share one.
+
+    Those come first, as they take longest.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("hosts") is None)
+    for item in items:
+        together = "hosts" if item.get_closest_marker("hosts") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(together))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
     """Steps are too small to share between cores, and two cores that wait for each other are slow."""

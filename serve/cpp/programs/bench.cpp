@@ -2,8 +2,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <random>
+
+#include <nlohmann/json.hpp>
 
 #include "host.hpp"
 
@@ -53,7 +54,9 @@ int bench(Program& program, const Bundle& bundle, const Arguments& arguments) {
   for (std::size_t i = 0; i < std::min<std::size_t>(times.size(), kRecorded); ++i) step(i);
   for (std::size_t i = 0; i < times.size(); ++i) times[i] = step(i);
   std::ranges::sort(times);
-  const auto quantile = [&](double part) { return times[static_cast<std::size_t>(part * static_cast<double>(times.size() - 1))]; };
+  const auto quantile = [&](double part) {
+    return times[static_cast<std::size_t>(part * static_cast<double>(times.size() - 1))];
+  };
 
   const auto sequence = drawn(contract, kSequence, arguments.batch);
   double best = 0;
@@ -63,15 +66,17 @@ int bench(Program& program, const Bundle& bundle, const Arguments& arguments) {
     const auto each = microseconds(Clock::now() - begin) / kSequence;
     best = repeat == 0 ? each : std::min(best, each);
   }
-  const nlohmann::ordered_json found = {{"bundle", bundle.name()}, {"steps", arguments.steps},  {"batch", arguments.batch},
-                                        {"p50", quantile(0.5)},    {"p99", quantile(0.99)},     {"p999", quantile(0.999)},
-                                        {"largest", times.back()}, {"sequence", best}};
+  const nlohmann::ordered_json found = {
+      {"bundle", bundle.name()}, {"steps", arguments.steps}, {"batch", arguments.batch}, {"p50", quantile(0.5)},
+      {"p99", quantile(0.99)},   {"p999", quantile(0.999)},  {"largest", times.back()},  {"sequence", best}};
   if (arguments.json)
     std::printf("%s\n", found.dump().c_str());
   else
-    std::printf("%s, batch %lld, %lld steps: p50 %.1f us, p99 %.1f us, p99.9 %.1f us, largest %.1f us; in a sequence %.2f us a step\n",
-                bundle.name().c_str(), static_cast<long long>(arguments.batch), static_cast<long long>(arguments.steps),
-                quantile(0.5), quantile(0.99), quantile(0.999), times.back(), best);
+    std::printf(
+        "%s, batch %lld, %lld steps: p50 %.1f us, p99 %.1f us, p99.9 %.1f us, largest %.1f us; in a sequence %.2f us a "
+        "step\n",
+        bundle.name().c_str(), static_cast<long long>(arguments.batch), static_cast<long long>(arguments.steps),
+        quantile(0.5), quantile(0.99), quantile(0.999), times.back(), best);
   return 0;
 }
 

@@ -26,7 +26,8 @@ std::string place(const Shape& shape, std::size_t index) {
 }
 
 // What first differs between two tensors, in words.
-std::optional<std::string> difference(const std::string& name, const Tensor& expected, const Tensor& actual, float tolerance) {
+std::optional<std::string> difference(const std::string& name, const Tensor& expected, const Tensor& actual,
+                                      float tolerance) {
   if (expected.dtype != actual.dtype || expected.shape != actual.shape)
     return name + " is " + to_string(actual.dtype) + " " + to_string(actual.shape) + "; expected " +
            to_string(expected.dtype) + " " + to_string(expected.shape);
@@ -56,9 +57,12 @@ std::optional<std::string> step_by_step(Program& program, const Golden& golden, 
     const auto state = program.state();
     std::optional<std::string> found;
     for (const auto& spec : contract.outputs)
-      if (!found) found = difference(spec.name, at(golden.outputs.at(spec.name), step), program.output(spec.name), tolerance);
+      if (!found)
+        found = difference(spec.name, at(golden.outputs.at(spec.name), step), program.output(spec.name), tolerance);
     for (const auto& spec : contract.states)
-      if (!found) found = difference("next." + spec.name, at(golden.states.at(spec.name), step), state.tensors().at(spec.name), tolerance);
+      if (!found)
+        found = difference("next." + spec.name, at(golden.states.at(spec.name), step), state.tensors().at(spec.name),
+                           tolerance);
     if (found) return "step by step: at step " + std::to_string(step) + " " + *found;
   }
   return std::nullopt;
@@ -74,7 +78,9 @@ std::optional<std::string> as_a_sequence(Program& program, const Golden& golden,
     if (!found) found = difference(spec.name, golden.outputs.at(spec.name), outputs.at(spec.name), tolerance);
   for (const auto& spec : contract.states) {
     const auto& states = golden.states.at(spec.name);
-    if (!found) found = difference("the last " + spec.name, at(states, states.shape[0] - 1), state.tensors().at(spec.name), tolerance);
+    if (!found)
+      found = difference("the last " + spec.name, at(states, states.shape[0] - 1), state.tensors().at(spec.name),
+                         tolerance);
   }
   if (found) return "as a sequence: " + *found;
   return std::nullopt;

@@ -2,6 +2,7 @@
 
 #include <getopt.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <map>
@@ -11,13 +12,6 @@
 namespace deploy_snn {
 
 namespace {
-
-std::string usage(const Host& host) {
-  return "usage: " + host.name + " check BUNDLE [--tolerance X]\n" +                                  //
-         "       " + host.name + " run BUNDLE --input FILE --output FILE [--state-in FILE] [--state-out FILE]\n" +  //
-         "       " + host.name + " bench BUNDLE [--steps N] [--batch N] [--json]\n" +                 //
-         "options: --device cpu|cuda, --threads N, --" + host.own_option + "\n";
-}
 
 template <class Number>
 Number number(const char* option, const std::string& text, Number least) {
@@ -29,51 +23,56 @@ Number number(const char* option, const std::string& text, Number least) {
   return value;
 }
 
+std::vector<Option> options_of(const Host& host) {
+  return {
+      {"tolerance", "X", [](auto& a, auto& text) { a.tolerance = number<float>("tolerance", text, 0); }},
+      {"input", "FILE", [](auto& a, auto& text) { a.input = text; }},
+      {"output", "FILE", [](auto& a, auto& text) { a.output = text; }},
+      {"state-in", "FILE", [](auto& a, auto& text) { a.state_in = text; }},
+      {"state-out", "FILE", [](auto& a, auto& text) { a.state_out = text; }},
+      {"steps", "N", [](auto& a, auto& text) { a.steps = number<std::int64_t>("steps", text, 1); }},
+      {"batch", "N", [](auto& a, auto& text) { a.batch = number<std::int64_t>("batch", text, 1); }},
+      {"json", nullptr, [](auto& a, auto&) { a.json = true; }},
+      {"device", "cpu|cuda", [](auto& a, auto& text) { a.options.device = text; }},
+      {"threads", "N", [](auto& a, auto& text) { a.options.threads = number<int>("threads", text, 1); }},
+      host.own,
+  };
+}
+
+std::string usage(const Host& host) {
+  std::string own = std::string("--") + host.own.name;
+  if (host.own.value) own += std::string(" ") + host.own.value;
+  return "usage: " + host.name + " check BUNDLE [--tolerance X]\n       " + host.name +
+         " run BUNDLE --input FILE --output FILE [--state-in FILE] [--state-out FILE]\n       " + host.name +
+         " bench BUNDLE [--steps N] [--batch N] [--json]\noptions: --device cpu|cuda, --threads N, " + own + "\n";
+}
+
 Arguments parse(const Host& host, int argc, char** argv) {
-  enum { INPUT, OUTPUT, STATE_IN, STATE_OUT, STEPS, BATCH, JSON, TOLERANCE, DEVICE, THREADS, OWN };
-  const auto own_name = host.own_option.substr(0, host.own_option.find(' '));
-  const bool own_takes_value = own_name != host.own_option;
-  const option known[] = {{"input", required_argument, nullptr, INPUT},
-                          {"output", required_argument, nullptr, OUTPUT},
-                          {"state-in", required_argument, nullptr, STATE_IN},
-                          {"state-out", required_argument, nullptr, STATE_OUT},
-                          {"steps", required_argument, nullptr, STEPS},
-                          {"batch", required_argument, nullptr, BATCH},
-                          {"json", no_argument, nullptr, JSON},
-                          {"tolerance", required_argument, nullptr, TOLERANCE},
-                          {"device", required_argument, nullptr, DEVICE},
-                          {"threads", required_argument, nullptr, THREADS},
-                          {own_name.c_str(), own_takes_value ? required_argument : no_argument, nullptr, OWN},
-                          {}};
+  const auto options = options_of(host);
+  std::vector<option> known;
+  for (const auto& each : options)
+    known.push_back({each.name, each.value ? required_argument : no_argument, nullptr, static_cast<int>(known.size())});
+  known.push_back({});
   Arguments arguments;
   opterr = 0;
-  for (int found; (found = getopt_long(argc, argv, ":", known, nullptr)) != -1;) {
-    const std::string value = optarg ? optarg : "";
-    switch (found) {
-      case INPUT: arguments.input = value; break;
-      case OUTPUT: arguments.output = value; break;
-      case STATE_IN: arguments.state_in = value; break;
-      case STATE_OUT: arguments.state_out = value; break;
-      case STEPS: arguments.steps = number<std::int64_t>("steps", value, 1); break;
-      case BATCH: arguments.batch = number<std::int64_t>("batch", value, 1); break;
-      case JSON: arguments.json = true; break;
-      case TOLERANCE: arguments.tolerance = number<float>("tolerance", value, 0); break;
-      case DEVICE: arguments.options.device = value; break;
-      case THREADS: arguments.options.threads = number<int>("threads", value, 1); break;
-      case OWN:
-        if (own_takes_value)
-          arguments.options.onnxruntime = value;
-        else
-          arguments.aoti = true;
-        break;
-      case ':': throw InvalidInput(std::string(argv[optind - 1]) + " needs a value");
-      default: throw InvalidInput(std::string("there is no option ") + argv[optind - 1]);
-    }
+  for (int found; (found = getopt_long(argc, argv, ":", known.data(), nullptr)) != -1;) {
+    if (found == ':') throw InvalidInput(std::string(argv[optind - 1]) + " needs a value");
+    if (found == '?') throw InvalidInput(std::string("there is no option ") + argv[optind - 1]);
+    options[static_cast<std::size_t>(found)].set(arguments, optarg ? optarg : "");
   }
-  if (argc - optind != 2) throw InvalidInput("expected a command and a bundle\n" + usage(host));
+  if (argc - optind != 2) throw InvalidInput("expected a command and a bundle; see " + host.name + " --help");
   arguments.command = argv[optind];
   arguments.bundle = argv[optind + 1];
   return arguments;
+}
+
+// One line on stderr; what follows in a runtime's message is a trace of its own code.
+int complain(const Host& host, const std::exception& error, int status) {
+  std::string line = error.what();
+  line.resize(std::min(line.find('\n'), line.size()));
+  std::ranges::replace_if(line, [](unsigned char c) { return c < ' ' || c == 0x7f; }, '?');  // a name may hold anything
+  std::fprintf(stderr, "%s: %s\n", host.name.c_str(), line.c_str());
+  return status;
 }
 
 }  // namespace
@@ -92,16 +91,10 @@ int main_of(const Host& host, int argc, char** argv) {
       throw InvalidInput("there is no command '" + arguments.command + "'; there is check, run, bench");
     const Bundle bundle(arguments.bundle);
     return command->second(*host.open(bundle, arguments), bundle, arguments);
-  } catch (const InvalidInput& error) {
-    std::fprintf(stderr, "%s: %s\n", host.name.c_str(), error.what());
-    return 2;
   } catch (const Unavailable& error) {
-    std::fprintf(stderr, "%s: %s\n", host.name.c_str(), error.what());
-    return 3;
+    return complain(host, error, 3);
   } catch (const std::exception& error) {
-    const std::string text = error.what();
-    std::fprintf(stderr, "%s: %s\n", host.name.c_str(), text.substr(0, text.find('\n')).c_str());
-    return 2;
+    return complain(host, error, 2);
   }
 }
 

@@ -10,7 +10,7 @@
 
 namespace deploy_snn {
 
-// The options of a command line.
+// What stands on a command line.
 struct Arguments {
   std::string command, bundle;
   std::string input, output, state_in, state_out;
@@ -21,14 +21,21 @@ struct Arguments {
   Options options;
 };
 
+// An option of the command line; without a word for its value it takes none.
+struct Option {
+  const char* name;
+  const char* value;
+  std::function<void(Arguments&, const std::string&)> set;
+};
+
 struct Host {
   std::string name;
-  std::string own_option;  // the one option that the other host does not have
+  Option own;  // the one option that the other host does not have
   std::function<std::unique_ptr<Program>(const Bundle&, const Arguments&)> open;
 };
 
-// Run a program's command line. 0: all equal, or done; 1: a mismatch; 2: wrong usage, or an input or file that breaks the
-// contract; 3: a runtime, provider or CPU that was asked for is missing.
+// Run a program's command line. 0: all equal, or done; 1: a mismatch; 2: wrong usage, or an input or file that breaks
+// the contract; 3: a runtime, provider or CPU that was asked for is missing.
 int main_of(const Host& host, int argc, char** argv);
 
 int check(Program& program, const Bundle& bundle, const Arguments& arguments);

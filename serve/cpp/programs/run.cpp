@@ -9,14 +9,16 @@
 namespace deploy_snn {
 
 int run(Program& program, const Bundle& bundle, const Arguments& arguments) {
-  if (arguments.input.empty() || arguments.output.empty()) throw InvalidInput("run needs --input FILE and --output FILE");
+  if (arguments.input.empty() || arguments.output.empty())
+    throw InvalidInput("run needs --input FILE and --output FILE");
   check_writable(arguments.output);
   if (!arguments.state_out.empty()) check_writable(arguments.state_out);
   const auto& contract = program.contract();
   const auto inputs = read_tensors(arguments.input);
   const auto sizes = check(in_time(contract.inputs), inputs, "input");
   const auto batch = sizes.at("batch");
-  const auto start = arguments.state_in.empty() ? bundle.initial_state(batch) : State::load(contract, arguments.state_in, batch);
+  const auto start =
+      arguments.state_in.empty() ? bundle.initial_state(batch) : State::load(contract, arguments.state_in, batch);
   check(contract.states, start.tensors(), "state", {{"batch", batch}});
   program.start(start);
   const auto outputs = program.rollout(inputs);

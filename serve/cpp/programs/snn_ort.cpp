@@ -3,8 +3,10 @@
 
 int main(int argc, char** argv) {
   using namespace deploy_snn;
-  const Host host{"snn-ort", "onnxruntime LIBRARY", [](const Bundle& bundle, const Arguments& arguments) {
-                    return open_onnxruntime(bundle, arguments.options);
-                  }};
+  const Host host{
+      "snn-ort",
+      {"onnxruntime", "LIBRARY", [](Arguments& a, const std::string& text) { a.options.onnxruntime = text; }},
+      [](const Bundle& bundle, const Arguments& a) { return open_onnxruntime(bundle, a.options); },
+  };
   return main_of(host, argc, argv);
 }

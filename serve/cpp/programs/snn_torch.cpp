@@ -3,8 +3,12 @@
 
 int main(int argc, char** argv) {
   using namespace deploy_snn;
-  const Host host{"snn-torch", "aoti", [](const Bundle& bundle, const Arguments& arguments) {
-                    return arguments.aoti ? open_aoti(bundle, arguments.options) : open_torch(bundle, arguments.options);
-                  }};
+  const Host host{
+      "snn-torch",
+      {"aoti", nullptr, [](Arguments& a, const std::string&) { a.aoti = true; }},
+      [](const Bundle& bundle, const Arguments& a) {
+        return a.aoti ? open_aoti(bundle, a.options) : open_torch(bundle, a.options);
+      },
+  };
   return main_of(host, argc, argv);
 }

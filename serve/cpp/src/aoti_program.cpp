@@ -1,9 +1,9 @@
 // AOTInductor: tensors go in and come out by their place, in the contract's order.
+#include <algorithm>
+
 #include <ATen/Parallel.h>
 #include <caffe2/serialize/inline_container.h>
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
-
-#include <algorithm>
 
 #include <deploy_snn/errors.hpp>
 #include <deploy_snn/program.hpp>

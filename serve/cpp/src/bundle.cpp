@@ -1,13 +1,10 @@
-#include <deploy_snn/bundle.hpp>
-
 #include <openssl/evp.h>
 
-#include <nlohmann/json.hpp>
-
+#include <deploy_snn/bundle.hpp>
 #include <deploy_snn/errors.hpp>
 
-#include "contract_json.hpp"
 #include "files.hpp"
+#include "json.hpp"
 
 namespace deploy_snn {
 
@@ -33,7 +30,8 @@ Tensor repeated(const Tensor& row, const TensorSpec& spec, std::int64_t batch) {
   const auto axis = spec.batch_axis();
   if (!axis) return row;
   auto tensor = Tensor::zeros(row.dtype, spec.shape({{"batch", batch}}));
-  const auto outer = static_cast<std::size_t>(count(Shape(row.shape.begin(), row.shape.begin() + static_cast<long>(*axis))));
+  const auto outer =
+      static_cast<std::size_t>(count(Shape(row.shape.begin(), row.shape.begin() + static_cast<long>(*axis))));
   const auto inner = row.data.size() / outer;
   auto to = tensor.data.begin();
   for (std::size_t i = 0; i < outer; ++i)
@@ -45,11 +43,12 @@ Tensor repeated(const Tensor& row, const TensorSpec& spec, std::int64_t batch) {
 }  // namespace
 
 Bundle::Bundle(std::filesystem::path path) : path_(std::move(path)) {
-  if (!std::filesystem::is_directory(path_)) throw InvalidInput(path_.string() + " is no bundle: there is no such folder");
+  if (!std::filesystem::is_directory(path_))
+    throw InvalidInput(path_.string() + " is no bundle: there is no such folder");
   const auto manifest = path_ / "manifest.json";
   if (!std::filesystem::exists(manifest)) throw InvalidInput(path_.string() + " is no bundle: it has no manifest.json");
   try {
-    const auto json = nlohmann::json::parse(read_file(manifest));
+    const auto json = parse_json(read_file(manifest));
     if (const auto schema = json.at("schema_version").get<int>(); schema > kSchema)
       throw std::runtime_error("it has schema " + std::to_string(schema) + ", and this host reads schemas up to " +
                                std::to_string(kSchema));
@@ -105,7 +104,8 @@ Golden Bundle::golden() const {
     const auto slash = name.find('/');
     const auto group = groups.find(name.substr(0, slash));
     if (slash == std::string::npos || group == groups.end())
-      throw InvalidInput(path.string() + " holds '" + name + "'; expected names such as inputs/x: this is no recorded run");
+      throw InvalidInput(path.string() + " holds '" + name +
+                         "'; expected names such as inputs/x: this is no recorded run");
     group->second->emplace(name.substr(slash + 1), std::move(tensor));
   }
   auto sizes = check(in_time(contract_.inputs), golden.inputs, "golden input");

@@ -1,12 +1,10 @@
-#include <deploy_snn/contract.hpp>
-
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
+#include <deploy_snn/contract.hpp>
 #include <deploy_snn/errors.hpp>
 
-#include "contract_json.hpp"
+#include "json.hpp"
 
 namespace deploy_snn {
 
@@ -82,9 +80,9 @@ Contract contract_from(const nlohmann::json& json) {
     spec.role = role_of(tensor.at("role").get<std::string>());
     spec.dtype = dtype_of(tensor.at("dtype").get<std::string>());
     for (const auto& axis : tensor.at("axes")) spec.axes.push_back(axis_from(axis));
-    auto& group = spec.role == Role::state                                ? contract.states
+    auto& group = spec.role == Role::state                               ? contract.states
                   : spec.role == Role::drive || spec.role == Role::noise ? contract.inputs
-                                                                          : contract.outputs;
+                                                                         : contract.outputs;
     group.push_back(std::move(spec));
   }
   if (contract.inputs.empty() || contract.outputs.empty()) throw std::runtime_error("it names no input or no output");
@@ -93,7 +91,7 @@ Contract contract_from(const nlohmann::json& json) {
 
 Contract Contract::parse(const std::string& json, const std::string& where) {
   try {
-    return contract_from(nlohmann::json::parse(json));
+    return contract_from(parse_json(json));
   } catch (const std::exception& error) {
     throw InvalidInput(where + " holds no valid contract: " + error.what());
   }

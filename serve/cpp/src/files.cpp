@@ -29,7 +29,8 @@ namespace {
 class Partial {
  public:
   explicit Partial(const fs::path& path)
-      : place_(path), path_(path.parent_path() / ("." + path.filename().string() + ".partial-" + std::to_string(getpid()))) {
+      : place_(path),
+        path_(path.parent_path() / ("." + path.filename().string() + ".partial-" + std::to_string(getpid()))) {
     file_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (file_ < 0) fail();
   }
@@ -54,7 +55,9 @@ class Partial {
   }
 
  private:
-  [[noreturn]] void fail() const { throw InvalidInput(place_.string() + " cannot be written: " + std::strerror(errno)); }
+  [[noreturn]] void fail() const {
+    throw InvalidInput(place_.string() + " cannot be written: " + std::strerror(errno));
+  }
 
   fs::path place_, path_;
   int file_ = -1;

@@ -18,7 +18,8 @@ constexpr auto kNext = "next.";  // state `v` leaves a graph as `next.v`
 // A value that looks at our memory, which must outlive it.
 Ort::Value look_at(const Tensor& tensor) {
   static const auto memory = Ort::MemoryInfo::CreateCpu(OrtDeviceAllocator, OrtMemTypeDefault);
-  const auto type = tensor.dtype == DType::float32 ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT : ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL;
+  const auto type =
+      tensor.dtype == DType::float32 ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT : ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL;
   return Ort::Value::CreateTensor(memory, const_cast<std::byte*>(tensor.data.data()), tensor.data.size(),
                                   tensor.shape.data(), tensor.shape.size(), type);
 }
@@ -31,7 +32,8 @@ Ort::SessionOptions session_options(const Options& options) {
     const auto& api = Ort::GetApi();
     OrtCUDAProviderOptionsV2* cuda = nullptr;
     Ort::ThrowOnError(api.CreateCUDAProviderOptions(&cuda));
-    const std::unique_ptr<OrtCUDAProviderOptionsV2, void (*)(OrtCUDAProviderOptionsV2*)> owner(cuda, api.ReleaseCUDAProviderOptions);
+    const std::unique_ptr<OrtCUDAProviderOptionsV2, void (*)(OrtCUDAProviderOptionsV2*)> owner(
+        cuda, api.ReleaseCUDAProviderOptions);
     const char* key = "use_tf32";  // a product in TF32 would be another one than everywhere else
     const char* value = "0";
     Ort::ThrowOnError(api.UpdateCUDAProviderOptions(cuda, &key, &value, 1));
@@ -50,6 +52,8 @@ Contract contract_in(const Ort::Session& session, const std::filesystem::path& p
 }
 
 Ort::Session open_session(const Bundle& bundle, const std::filesystem::path& path, const Options& options) {
+  const auto& environment =
+      ort_environment();  // before the options: a provider that cannot be loaded writes to its log
   std::optional<Ort::SessionOptions> made;
   try {
     made = session_options(options);
@@ -57,7 +61,7 @@ Ort::Session open_session(const Bundle& bundle, const std::filesystem::path& pat
     throw Unavailable("device " + options.device + ": " + error.what());
   }
   try {
-    Ort::Session session(ort_environment(), path.c_str(), *made);
+    Ort::Session session(environment, path.c_str(), *made);
     bundle.check_contract(contract_in(session, path), path);
     return session;
   } catch (const Ort::Exception& error) {

@@ -1,9 +1,8 @@
-#include <deploy_snn/program.hpp>
-
 #include <algorithm>
 #include <stdexcept>
 
 #include <deploy_snn/errors.hpp>
+#include <deploy_snn/program.hpp>
 
 namespace deploy_snn {
 

@@ -1,13 +1,14 @@
 // The safetensors format: eight bytes with the length of a JSON header, the header, the tensors one after the other.
 #include <algorithm>
 #include <cstring>
-#include <nlohmann/json.hpp>
+#include <span>
 #include <stdexcept>
 
 #include <deploy_snn/errors.hpp>
 #include <deploy_snn/tensor.hpp>
 
 #include "files.hpp"
+#include "json.hpp"
 
 namespace deploy_snn {
 
@@ -29,11 +30,13 @@ struct Entry {
 };
 
 // One tensor of a file whose data are `data`.
-Tensor parse_tensor(const Json& described, const std::string& name, std::span<const char> data, std::vector<Entry>& entries) {
+Tensor parse_tensor(const Json& described, const std::string& name, std::span<const char> data,
+                    std::vector<Entry>& entries) {
   const auto dtype = dtype_of(described.at("dtype").get<std::string>());
   Shape shape;
   for (const auto& size : described.at("shape")) {
-    if (!size.is_number_unsigned() || size.get<std::uint64_t>() > INT64_MAX) throw std::runtime_error("a size that is none");
+    if (!size.is_number_unsigned() || size.get<std::uint64_t>() > INT64_MAX)
+      throw std::runtime_error("a size that is none");
     shape.push_back(size.get<std::int64_t>());
   }
   const auto& offsets = described.at("data_offsets");
@@ -60,7 +63,7 @@ Tensors parse(std::span<const char> file) {
   const auto header = file.subspan(kLength, length), data = file.subspan(kLength + length);
   Tensors tensors;
   std::vector<Entry> entries;
-  const Json described = Json::parse(header.begin(), header.end());
+  const auto described = parse_json<Json>({header.data(), header.size()});
   if (!described.is_object()) throw std::runtime_error("its header is no object");
   for (const auto& [name, entry] : described.items())
     if (name != "__metadata__" && !tensors.emplace(name, parse_tensor(entry, name, data, entries)).second)
@@ -69,7 +72,8 @@ Tensors parse(std::span<const char> file) {
   std::ranges::sort(entries, {}, [](const Entry& entry) { return std::pair(entry.begin, entry.end); });
   std::size_t covered = 0;
   for (const auto& entry : entries) {
-    if (entry.begin != covered) throw std::runtime_error("tensor '" + entry.name + "' does not follow the one before it");
+    if (entry.begin != covered)
+      throw std::runtime_error("tensor '" + entry.name + "' does not follow the one before it");
     covered = entry.end;
   }
   if (covered != data.size()) throw std::runtime_error("it holds bytes after its last tensor");

@@ -1,7 +1,7 @@
-#include <deploy_snn/tensor.hpp>
-
 #include <limits>
 #include <stdexcept>
+
+#include <deploy_snn/tensor.hpp>
 
 namespace deploy_snn {
 

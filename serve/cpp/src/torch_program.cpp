@@ -22,7 +22,10 @@ using Dict = c10::Dict<std::string, at::Tensor>;
 class TorchProgram final : public Program {
  public:
   TorchProgram(Contract contract, torch::jit::Module module, at::Device device)
-      : Program(std::move(contract)), module_(std::move(module)), rollout_(module_.get_method("rollout")), device_(device) {}
+      : Program(std::move(contract)),
+        module_(std::move(module)),
+        rollout_(module_.get_method("rollout")),
+        device_(device) {}
 
   State state() const override {
     Tensors tensors;
@@ -35,7 +38,8 @@ class TorchProgram final : public Program {
     c10::InferenceMode guard;
     Dict given;
     for (const auto& spec : contract().states)
-      given.insert(spec.name, look_at(state.tensors().at(spec.name)).to(device_, /*non_blocking=*/false, /*copy=*/true));
+      given.insert(spec.name,
+                   look_at(state.tensors().at(spec.name)).to(device_, /*non_blocking=*/false, /*copy=*/true));
     given_.clear();
     for (std::size_t i = 0; i < inputs().size(); ++i) given_.insert(contract().inputs[i].name, look_at(inputs()[i]));
     if (warm_for_ != batch()) {
@@ -51,9 +55,8 @@ class TorchProgram final : public Program {
 
   void take_step() override {
     c10::InferenceMode guard;
-    give(module_.forward({on_device(given_), state_}), [this](std::size_t i, const at::Tensor& value) {
-      copy_into(value, outputs()[i]);
-    });
+    give(module_.forward({on_device(given_), state_}),
+         [this](std::size_t i, const at::Tensor& value) { copy_into(value, outputs()[i]); });
   }
 
   Tensors roll(const Tensors& inputs, std::int64_t) override {

@@ -1,9 +1,9 @@
 // Between our tensors and libtorch's.
 #pragma once
 
-#include <torch/script.h>
-
 #include <cstring>
+
+#include <torch/script.h>
 
 #include <deploy_snn/errors.hpp>
 #include <deploy_snn/tensor.hpp>

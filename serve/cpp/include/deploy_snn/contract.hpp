@@ -52,8 +52,8 @@ struct Contract {
   bool operator==(const Contract&) const = default;
 };
 
-// Hold tensors against their records: names, types, shapes, equal batches, finite numbers. `what` is the noun for messages.
-// Returns the sizes of the open axes. Throws InvalidInput.
+// Hold tensors against their records: names, types, shapes, equal batches, finite numbers. `what` is the noun for
+// messages. Returns the sizes of the open axes. Throws InvalidInput.
 Sizes check(const std::vector<TensorSpec>& specs, const Tensors& tensors, const std::string& what, Sizes known = {});
 
 std::vector<TensorSpec> in_time(const std::vector<TensorSpec>& specs);

@@ -14,8 +14,8 @@
 namespace deploy_snn {
 
 struct Options {
-  std::string device = "cpu";  // or "cuda"
-  int threads = 1;             // a step is too small to share between cores
+  std::string device = "cpu";                       // or "cuda"
+  int threads = 1;                                  // a step is too small to share between cores
   std::string onnxruntime = "libonnxruntime.so.1";  // the library that open_onnxruntime loads: a name or a path
 };
 
@@ -44,8 +44,8 @@ class Program {
   // The state after the last step.
   virtual State state() const = 0;
 
-  // Take all steps of a sequence, [T, batch, ...], and give the outputs with a leading time axis too. Throws InvalidInput
-  // for inputs that break the contract.
+  // Take all steps of a sequence, [T, batch, ...], and give the outputs with a leading time axis too. Throws
+  // InvalidInput for inputs that break the contract.
   Tensors rollout(const Tensors& inputs);
 
  protected:
@@ -68,8 +68,8 @@ class Program {
   std::int64_t batch_ = 0;
 };
 
-// TorchScript in libtorch (model.pt). Throws InvalidInput for a file that is not what the manifest says, and Unavailable
-// for a device that is missing.
+// TorchScript in libtorch (model.pt). Throws InvalidInput for a file that is not what the manifest says, and
+// Unavailable for a device that is missing.
 std::unique_ptr<Program> open_torch(const Bundle& bundle, const Options& options = {});
 
 // A step compiled ahead of time, in libtorch (step.aoti.pt2). Throws Unavailable on a CPU that it was not compiled for.

@@ -44,7 +44,8 @@ using Tensors = std::map<std::string, Tensor>;
 // Step `step` of a sequence: what stands at this place of its leading axis.
 Tensor at(const Tensor& sequence, std::int64_t step);
 
-// Read every tensor of a file. Throws InvalidInput if it is missing, damaged, or holds other types than float32 and bool.
+// Read every tensor of a file. Throws InvalidInput if it is missing, damaged, or holds other types than float32 and
+// bool.
 Tensors read_tensors(const std::filesystem::path& path);
 
 // Write tensors under their names, whole or not at all. The bytes are those that Python's safetensors writes.

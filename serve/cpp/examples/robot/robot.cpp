@@ -1,0 +1,34 @@
+// A robot's loop: read the sensors, step, act, at the network's own rate. Its state outlives the process.
+//   robot BUNDLE STATE ONNXRUNTIME < sensors > actions       (frames: float32 drives in, one byte a neuron out)
+#include <chrono>
+#include <csignal>
+#include <iostream>
+#include <thread>
+
+#include <deploy_snn/program.hpp>
+
+volatile std::sig_atomic_t stop = 0;
+
+int main(int argc, char** argv) {
+  if (argc != 4) return 2;
+  struct sigaction on_term{};
+  on_term.sa_handler = [](int) { stop = 1; };  // and without SA_RESTART: it also ends a wait for the sensors
+  sigaction(SIGTERM, &on_term, nullptr);
+
+  const deploy_snn::Bundle bundle(argv[1]);
+  const std::filesystem::path kept = argv[2];
+  const auto brain = deploy_snn::open_onnxruntime(bundle, {.onnxruntime = argv[3]});
+  brain->start(exists(kept) ? deploy_snn::State::load(bundle.contract(), kept) : bundle.initial_state(1));
+  const auto sensors = std::as_writable_bytes(brain->input("x"));
+  const auto actions = std::as_bytes(brain->spikes("s"));
+
+  auto tick = std::chrono::steady_clock::now();
+  const auto dt =
+      std::chrono::round<std::chrono::nanoseconds>(std::chrono::duration<double, std::milli>(bundle.contract().dt));
+  while (!stop && std::cin.read(reinterpret_cast<char*>(sensors.data()), static_cast<long>(sensors.size()))) {
+    brain->step();
+    std::cout.write(reinterpret_cast<const char*>(actions.data()), static_cast<long>(actions.size())).flush();
+    std::this_thread::sleep_until(tick += dt);
+  }
+  brain->state().save(kept);
+}

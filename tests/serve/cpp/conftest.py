@@ -1,0 +1,108 @@
+"""The C++ hosts, built from clean, once as they ship and once with sanitizers: every test runs both."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnxruntime
+import pytest
+import torch
+
+from deploy_snn.cli.export import export_model
+from deploy_snn.formats import Bundle
+
+ROOT = Path(__file__).parent.parent.parent.parent
+CPP = ROOT / "serve" / "cpp"
+ONNXRUNTIME = next((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.1*"))
+SANITIZE = {"shipped": "", "sanitized": "address,undefined"}
+
+
+@dataclass(frozen=True)
+class Host:
+    """One program, with the options that say what it runs."""
+
+    program: Path
+    options: tuple[str, ...]
+
+    def __call__(self, *arguments: object, options: bool = True) -> subprocess.CompletedProcess[str]:
+        command = [str(self.program), *map(str, arguments), *(self.options if options else ())]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    def refuses(self, status: int, told: str, *arguments: object, options: bool = True) -> None:
+        """It ends with this status, and one line on stderr that says why."""
+        done = self(*arguments, options=options)
+        assert done.returncode == status, f"{done.returncode}: {done.stdout}{done.stderr}"
+        assert done.stderr.startswith(f"{self.program.name}: ")
+        assert done.stderr.count("\n") == 1, done.stderr
+        assert told in done.stderr
+        assert not done.stdout
+
+
+@dataclass(frozen=True)
+class Build:
+    """A build of everything in serve/cpp."""
+
+    folder: Path
+
+    @property
+    def hosts(self) -> dict[str, Host]:
+        torch_, ort = self.folder / "snn-torch", self.folder / "snn-ort"
+        return {
+            "torch": Host(torch_, ()),
+            "aoti": Host(torch_, ("--aoti",)),
+            "ort": Host(ort, ("--onnxruntime", str(ONNXRUNTIME))),
+        }
+
+
+@pytest.fixture(scope="session")
+def headers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the headers are: in serve/cpp/.headers, if somebody has got them, or got now."""
+    if not all(map(shutil.which, ("cmake", "c++"))):
+        pytest.skip("the C++ hosts need cmake and a C++ compiler, and this machine lacks them")
+    folder = CPP / ".headers" if (CPP / ".headers" / "done").exists() else tmp_path_factory.mktemp("headers")
+    run(CPP / "headers.sh", folder)
+    return folder
+
+
+@pytest.fixture(scope="session", params=SANITIZE)
+def build(request: pytest.FixtureRequest, headers: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
+    return build_hosts(tmp_path_factory.mktemp(request.param), headers, SANITIZE[request.param])
+
+
+def build_hosts(folder: Path, headers: Path, sanitize: str) -> Build:
+    run(
+        "cmake", "-S", CPP, "-B", folder,
+        f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path};{headers}/usr",
+        f"-DONNXRUNTIME_INCLUDE_DIR={headers}/usr/include/onnxruntime",
+        f"-DDEPLOY_SNN_SANITIZE={sanitize}",
+        f"-DDEPLOY_SNN_TESTS={'OFF' if sanitize else 'ON'}",
+        f"-DCMAKE_BUILD_TYPE={'Debug' if sanitize else 'Release'}",
+    )  # fmt: skip
+    run("cmake", "--build", folder, "--parallel", os.cpu_count() or 1)
+    return Build(folder)
+
+
+def run(*command: object) -> str:
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bundle]:
+    """``compiled("lif")``: a bundle with every format, the compiled step among them."""
+    made: dict[str, Bundle] = {}
+
+    def export(model: str) -> Bundle:
+        if model not in made:
+            folder = tmp_path_factory.mktemp("compiled") / Path(model).stem
+            formats = ["onnx", "torchscript", "aoti"]
+            network = model.endswith(".py")
+            options = {"n": 6, "n_input": 8} if network else {"n": 6}
+            made[model] = export_model(model, options, folder, formats=formats, snap=14 if network else None)
+        return made[model]
+
+    return export

@@ -1,0 +1,129 @@
+"""The hosts compute what Python computes, to the bit, and go on from each other's states."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from deploy_snn.formats import Bundle
+from deploy_snn.runtimes import Eager
+from deploy_snn.tensors import Arrays, read_tensors, write_tensors
+from deploy_snn.trace import record
+
+pytestmark = pytest.mark.hosts
+
+ROOT = Path(__file__).parent.parent.parent.parent
+REFERENCES = sorted(path.parent for path in (ROOT / "export").glob("*/manifest.json"))
+MODELS = ["current-lif", "diehl-and-cook", "csrm", str(ROOT / "models" / "diehl_cook_2015.py")]
+
+
+@pytest.mark.parametrize("host", ["torch", "ort"])
+@pytest.mark.parametrize("reference", REFERENCES, ids=lambda path: path.name)
+def test_every_reference(reference: Path, host: str, build) -> None:
+    done = build.hosts[host]("check", reference)
+    told = f"{reference.name}: 200 steps of a batch of 2, step by step and as a sequence: all equal\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, told, "")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_compiled_step(model: str, compiled: Callable[[str], Bundle], build) -> None:
+    done = build.hosts["aoti"]("check", compiled(model).path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "all equal" in done.stdout
+
+
+def draw(bundle: Bundle, steps: int, batch: int) -> Arrays:
+    rng = np.random.default_rng(steps + batch)
+    return {
+        spec.name: rng.random((steps, *spec.shape(batch=batch)), np.float32) * (1 if spec.role == "noise" else 25)
+        for spec in bundle.contract.inputs
+    }
+
+
+@pytest.mark.parametrize("hosts", [("torch", "ort"), ("ort", "aoti"), ("aoti", "torch")])
+@pytest.mark.parametrize("model", MODELS)
+def test_a_run_goes_on_in_another_process_and_host(
+    model: str, hosts: tuple[str, str], compiled: Callable[[str], Bundle], build, tmp_path: Path
+) -> None:
+    """Python's files go in, and what comes out are the very bytes that Python would write."""
+    bundle = compiled(model)
+    for batch in (1, 3):
+        inputs = draw(bundle, 40, batch)
+        trace = record(Eager(bundle).program, inputs, bundle.initial_state(batch))
+        assert any(array.any() for array in trace.spikes)
+        state: list[object] = []
+        for name, host, begin, end in (("a", hosts[0], 0, 15), ("b", hosts[1], 15, 40)):
+            paths = {part: tmp_path / f"{name}{batch}-{part}" for part in ("in", "out", "state")}
+            write_tensors(paths["in"], {key: array[begin:end] for key, array in inputs.items()})
+            done = build.hosts[host](
+                "run", bundle.path, "--input", paths["in"], "--output", paths["out"], "--state-out", paths["state"], *state
+            )
+            assert (done.returncode, done.stderr) == (0, "")
+            write_tensors(tmp_path / "expected", {key: array[begin:end] for key, array in trace.outputs.items()})
+            assert paths["out"].read_bytes() == (tmp_path / "expected").read_bytes()
+            write_tensors(tmp_path / "expected", {key: array[end - 1] for key, array in trace.states.items()})
+            assert paths["state"].read_bytes() == (tmp_path / "expected").read_bytes()
+            state = ["--state-in", paths["state"]]
+
+
+@pytest.mark.parametrize("host", ["torch", "ort"])
+def test_shapes_of_many_axes_and_programs_without_a_state(host: str, build, tmp_path: Path) -> None:
+    for name in ("conv_lif", "input"):
+        bundle = Bundle.open(ROOT / "export" / name)
+        trace = record(Eager(bundle).program, draw(bundle, 20, 5), bundle.initial_state(5))
+        write_tensors(tmp_path / "in", trace.inputs)
+        done = build.hosts[host]("run", bundle.path, "--input", tmp_path / "in", "--output", tmp_path / "out")
+        assert done.returncode == 0, done.stderr
+        outputs = read_tensors(tmp_path / "out")
+        for key, array in trace.outputs.items():
+            assert_array_equal(outputs[key], array)
+        assert done.stdout == f"20 steps of a batch of 5: {sum(int(array.sum()) for array in trace.spikes)} spikes\n"
+
+
+@pytest.mark.parametrize("host", ["torch", "aoti", "ort"])
+def test_a_mismatch_is_found_and_named(host: str, compiled: Callable[[str], Bundle], build, tmp_path: Path) -> None:
+    """A golden trace with one spike turned, and one with a potential that is off by one unit in its last place."""
+    for tensor, step, told in (
+        ("outputs/s", 7, "s differs at [1, 3]: expected"),
+        ("states/v", 199, "v differs at [1, 3]: expected -"),
+    ):
+        path = tmp_path / tensor.replace("/", "-")
+        shutil.copytree(compiled("current-lif").path, path)
+        golden = read_tensors(path / "golden.safetensors")
+        value = golden[tensor][step, 1, 3]
+        golden[tensor][step, 1, 3] = not value if value.dtype == bool else np.nextafter(value, np.float32(0))
+        rewrite(path, "golden.safetensors", golden)
+        done = build.hosts[host]("check", path)
+        assert (done.returncode, done.stderr) == (1, "")
+        by_step, at_once = done.stdout.splitlines()
+        assert f"step by step: at step {step} " in by_step
+        assert told in by_step
+        assert "as a sequence: " in at_once
+        # A last place may be tolerated; a spike never is.
+        status = build.hosts[host]("check", path, "--tolerance", "1e-5").returncode
+        assert status == (1 if tensor == "outputs/s" else 0)
+
+
+def rewrite(bundle: Path, name: str, tensors: Arrays) -> None:
+    """Put another file into a bundle, as if it had been exported so."""
+    write_tensors(bundle / name, tensors)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    data = (bundle / name).read_bytes()
+    manifest["files"][name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("host", ["torch", "aoti", "ort"])
+def test_bench(host: str, compiled: Callable[[str], Bundle], build) -> None:
+    done = build.hosts[host]("bench", compiled("current-lif").path, "--steps", 300, "--batch", 2, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert (found["bundle"], found["steps"], found["batch"]) == ("current-lif", 300, 2)
+    assert 0 < found["p50"] <= found["p99"] <= found["p999"] <= found["largest"]
+    assert found["sequence"] > 0
+    assert "p50" in build.hosts[host]("bench", compiled("current-lif").path, "--steps", 10).stdout

@@ -1,0 +1,94 @@
+"""The library in somebody else's project, and what a step costs beside the bare call it is made of."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from deploy_snn.formats import Bundle
+from deploy_snn.runtimes import Eager
+from deploy_snn.trace import record
+
+pytestmark = pytest.mark.hosts
+
+ROOT = Path(__file__).parent.parent.parent.parent
+ONNXRUNTIME = next((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.1*"))
+
+
+def run(*command: object) -> str:
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def only_as_shipped(build) -> None:
+    if not (build.folder / "step_cost").exists():
+        pytest.skip("this is tested as it is shipped, without sanitizers")
+
+
+def test_a_robot(build, tmp_path: Path) -> None:
+    """Installed, found, linked, fed; ended by SIGTERM in the middle of its day, and going on as if nothing had been."""
+    only_as_shipped(build)
+    run("cmake", "--install", build.folder, "--prefix", tmp_path / "prefix")
+    project = ROOT / "serve" / "cpp" / "examples" / "robot"
+    run("cmake", "-S", project, "-B", tmp_path / "robot", f"-DCMAKE_PREFIX_PATH={tmp_path / 'prefix'}")
+    run("cmake", "--build", tmp_path / "robot")
+    bundle = Bundle.open(ROOT / "export" / "lif")
+    x = (np.random.default_rng(0).random((60, 1, 8)) * 25).astype(np.float32)
+    expected = record(Eager(bundle).program, {"x": x}, bundle.initial_state(1)).outputs["s"]
+    assert expected.any()
+
+    state = tmp_path / "state.safetensors"
+    command = [str(tmp_path / "robot" / "robot"), str(bundle.path), str(state), str(ONNXRUNTIME)]
+    seen = b""
+    for begin, end in ((0, 25), (25, 60)):
+        robot = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert robot.stdin
+        assert robot.stdout
+        robot.stdin.write(x[begin:end].tobytes())
+        robot.stdin.flush()
+        actions = b""
+        while len(actions) < (end - begin) * 8:  # it waits for its sensors now
+            actions += os.read(robot.stdout.fileno(), 4096)
+        robot.send_signal(signal.SIGTERM)
+        assert robot.wait(20) == 0
+        robot.stdin.close()
+        robot.stdout.close()
+        seen += actions
+    assert seen == expected.astype(np.uint8).tobytes()
+    assert state.is_file()
+
+
+@pytest.mark.parametrize("model", ["lif", str(ROOT / "models" / "diehl_cook_2015.py")])
+def test_a_step_allocates_nothing(model: str, compiled: Callable[[str], Bundle], build) -> None:
+    """Not one allocation a step more than ONNX Runtime's own call makes."""
+    only_as_shipped(build)
+    cost = json.loads(run(build.folder / "step_cost", compiled(model).path, ONNXRUNTIME))
+    assert cost["bare"]["allocations"] > 0, "the counter counts"
+    assert cost["step"]["allocations"] == cost["bare"]["allocations"]
+
+
+def test_the_readme_of_the_hosts(build, tmp_path: Path) -> None:
+    """Its commands run as they stand, and print what it says."""
+    only_as_shipped(build)
+    text = (ROOT / "serve" / "cpp" / "README.md").read_text()
+    blocks = re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert blocks
+    (tmp_path / "export").symlink_to(ROOT / "export")
+    path = f"{build.folder}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "ORT": str(ONNXRUNTIME)}
+    for command, expected in re.findall(r"^\$ (.*)\n((?:(?!\$).*\n)*)", "".join(blocks), re.MULTILINE):
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, ""), command
+        for wanted, found in zip(expected.splitlines(), done.stdout.splitlines(), strict=True):
+            assert found == wanted or (wanted.endswith("...") and found.startswith(wanted.removesuffix("...")))
