@@ -14,6 +14,7 @@ from deploy_snn.cli.inspect import inspect
 from deploy_snn.cli.list import list_all
 from deploy_snn.cli.parity import parity
 from deploy_snn.cli.run import run
+from deploy_snn.cli.serve import serve
 from deploy_snn.errors import InvalidInput, Unavailable
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ for name, command in (
     ("inspect", inspect),
     ("run", run),
     ("bench", bench),
+    ("serve", serve),
 ):
     app.command(name)(command)
 

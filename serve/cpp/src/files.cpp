@@ -28,9 +28,9 @@ namespace {
 // A file under construction, gone again unless it has been put in its place.
 class Partial {
  public:
-  explicit Partial(const fs::path& path)
-      : place_(path),
-        path_(path.parent_path() / ("." + path.filename().string() + ".partial-" + std::to_string(getpid()))) {
+  explicit Partial(const fs::path& path) : place_(path), path_(path) {
+    path_.replace_filename(
+        std::string(".").append(path.filename().string()).append(".partial-").append(std::to_string(getpid())));
     file_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (file_ < 0) fail();
   }

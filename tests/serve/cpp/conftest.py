@@ -46,6 +46,7 @@ class Build:
     """A build of everything in serve/cpp."""
 
     folder: Path
+    sanitized: bool = False
 
     @property
     def hosts(self) -> dict[str, Host]:
@@ -78,11 +79,11 @@ def build_hosts(folder: Path, headers: Path, sanitize: str) -> Build:
         f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path};{headers}/usr",
         f"-DONNXRUNTIME_INCLUDE_DIR={headers}/usr/include/onnxruntime",
         f"-DDEPLOY_SNN_SANITIZE={sanitize}",
-        f"-DDEPLOY_SNN_TESTS={'OFF' if sanitize else 'ON'}",
+        "-DDEPLOY_SNN_TESTS=ON",
         f"-DCMAKE_BUILD_TYPE={'Debug' if sanitize else 'Release'}",
     )  # fmt: skip
     run("cmake", "--build", folder, "--parallel", os.cpu_count() or 1)
-    return Build(folder)
+    return Build(folder, bool(sanitize))
 
 
 def run(*command: object) -> str:

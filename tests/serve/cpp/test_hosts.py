@@ -100,7 +100,7 @@ def test_a_mismatch_is_found_and_named(host: str, compiled: Callable[[str], Bund
         rewrite(path, "golden.safetensors", golden)
         done = build.hosts[host]("check", path)
         assert (done.returncode, done.stderr) == (1, "")
-        by_step, at_once = done.stdout.splitlines()
+        at_once, by_step = done.stdout.splitlines()
         assert f"step by step: at step {step} " in by_step
         assert told in by_step
         assert "as a sequence: " in at_once

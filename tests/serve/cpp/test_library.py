@@ -30,7 +30,7 @@ def run(*command: object) -> str:
 
 
 def only_as_shipped(build) -> None:
-    if not (build.folder / "step_cost").exists():
+    if build.sanitized:
         pytest.skip("this is tested as it is shipped, without sanitizers")
 
 
@@ -65,6 +65,13 @@ def test_a_robot(build, tmp_path: Path) -> None:
         seen += actions
     assert seen == expected.astype(np.uint8).tobytes()
     assert state.is_file()
+
+
+@pytest.mark.parametrize("runtime", ["torch", "aoti", "ort"])
+@pytest.mark.parametrize("model", ["current-lif", str(ROOT / "models" / "diehl_cook_2015.py")])
+def test_a_program_starts_anew(model: str, runtime: str, compiled: Callable[[str], Bundle], build) -> None:
+    """With another batch, the same again, another state: nothing is left of what was before."""
+    assert not run(build.folder / "restart", compiled(model).path, runtime, ONNXRUNTIME)
 
 
 @pytest.mark.parametrize("model", ["lif", str(ROOT / "models" / "diehl_cook_2015.py")])

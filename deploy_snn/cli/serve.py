@@ -1,0 +1,52 @@
+"""``deploy-snn serve``: put bundles behind the Open Inference Protocol."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy_snn.errors import InvalidInput, Unavailable
+
+TOKEN_VARIABLE = "DEPLOY_SNN_TOKEN"  # noqa: S105
+
+
+def serve(
+    paths: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles; a model's name is its folder's.")],
+    *,
+    host: Annotated[str, typer.Option("--host", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")] = 8000,
+    runtime: Annotated[str, typer.Option("--runtime", help="What steps the bundles.")] = "onnxruntime-cpu",
+    max_batch: Annotated[int, typer.Option("--max-batch", min=1, help="Rows that are stepped together.")] = 64,
+    max_wait_ms: Annotated[float, typer.Option("--max-wait-ms", min=0, help="How long a batch waits for more.")] = 0.0,
+    max_streams: Annotated[int, typer.Option("--max-streams", min=1, help="Streams a model keeps.")] = 10_000,
+    max_state_mb: Annotated[int, typer.Option("--max-state-mb", min=1, help="Memory for a model's states.")] = 1024,
+    max_queue: Annotated[int, typer.Option("--max-queue", min=1, help="Requests that may wait.")] = 4096,
+    idle_timeout: Annotated[float, typer.Option("--idle-timeout", min=0.1, help="Seconds a stream may rest.")] = 600,
+) -> None:
+    """Serve bundles to many clients at once, each with a stream of its own.
+
+    Where the environment has a DEPLOY_SNN_TOKEN, every request must carry it as its bearer token.
+    """
+    try:
+        import uvicorn
+
+        from deploy_snn.server import Limits, Settings, create_app
+    except ImportError as error:
+        raise Unavailable(f"serve needs {error.name}: pip install 'deploy-snn[serve]'") from None
+    from deploy_snn.formats import Bundle
+    from deploy_snn.runtimes import find_runtime
+
+    find_runtime(runtime)
+    limits = Limits(max_batch, max_wait_ms / 1e3, max_streams, max_state_mb * 2**20, max_queue, idle_timeout)
+    settings = Settings(
+        [Bundle.open(path) for path in paths], runtime, limits, token=os.environ.get(TOKEN_VARIABLE) or None
+    )
+    config = uvicorn.Config(
+        create_app(settings), host, port, log_level="info", access_log=False, timeout_graceful_shutdown=30
+    )
+    server = uvicorn.Server(config)
+    try:
+        server.run()
+    except SystemExit:
+        raise InvalidInput(f"cannot listen on {host}, port {port}: is something else listening there?") from None

@@ -1,0 +1,7 @@
+"""Bundles behind the Open Inference Protocol: every client has its own stream, its state kept between requests."""
+
+from deploy_snn.server.app import create_app
+from deploy_snn.server.model import Limits
+from deploy_snn.server.repository import Settings
+
+__all__ = ["Limits", "Settings", "create_app"]

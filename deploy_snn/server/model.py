@@ -1,0 +1,243 @@
+"""A model being served: its streams, and the one place where requests of several streams become one batch."""
+
+import asyncio
+import copy
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from time import monotonic
+
+import numpy as np
+
+from deploy_snn.contract import Role, check_tensors
+from deploy_snn.errors import InvalidInput
+from deploy_snn.formats import Bundle
+from deploy_snn.runtimes import find_runtime
+from deploy_snn.server.batch import Part, Result, step_together
+from deploy_snn.server.protocol import InferRequest, Sequence
+from deploy_snn.server.stream import Stream, draw_noise, new_stream
+from deploy_snn.tensors import Arrays, check_finite
+
+
+class Busy(Exception):
+    """There is no room for a request now; after a while there may be."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a model may take on."""
+
+    max_batch: int = 64
+    max_wait: float = 0.0
+    """Seconds to wait for more requests, once one is there. While a batch runs, the next one gathers anyway."""
+    max_streams: int = 10_000
+    max_state_bytes: int = 2**30
+    max_queue: int = 4096
+    idle_timeout: float = 600.0
+
+
+@dataclass
+class Waiting:
+    """A request whose inputs fit the contract."""
+
+    request: InferRequest
+    inputs: Arrays
+    batch: int
+    steps: int | None
+    """How many steps its chunk holds; None for a single step, whose tensors have no time axis."""
+    generator: np.random.Generator | None = None
+    """The stream's, after the noise that was drawn for this request."""
+    answer: asyncio.Future[Arrays] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Model:
+    """Steps requests in order within each stream, and streams together in batches.
+
+    Args:
+        bundle: what to serve. runtime: the name of the runtime that steps it. limits: what it may take on.
+    """
+
+    def __init__(self, bundle: Bundle, runtime: str, limits: Limits) -> None:
+        self.bundle = bundle
+        self.name = bundle.path.resolve().name
+        self.contract = bundle.contract
+        self.platform = f"deploy_snn_{runtime}"
+        self.limits = limits
+        self.streams: dict[Sequence, Stream] = {}
+        self._runtime = find_runtime(runtime)(bundle)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=self.name)
+        self._queue: deque[Waiting] = deque()
+        self._news = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._bytes = 0
+        self._closing = False
+        self._open: set[asyncio.Future[Arrays]] = set()
+
+    def open(self) -> None:
+        """Begin to serve, in the running event loop."""
+        self._tasks = [asyncio.create_task(self._serve()), asyncio.create_task(self._sweep())]
+
+    async def close(self) -> None:
+        """Answer what waits, and stop."""
+        self._closing = True
+        await asyncio.gather(*self._open, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._thread.shutdown()
+
+    async def infer(self, request: InferRequest) -> Arrays:
+        """The outputs of a request, once it has been stepped.
+
+        Raises InvalidInput for inputs that break the contract, or a stream that there is not; Busy where there is no room.
+        """
+        waiting = self._check(request)
+        if self._closing:
+            raise Busy(f"{self.name} is shutting down")
+        if len(self._queue) >= self.limits.max_queue:
+            raise Busy(f"{len(self._queue)} requests are waiting already")
+        self._open.add(waiting.answer)
+        waiting.answer.add_done_callback(self._open.discard)
+        self._queue.append(waiting)
+        self._news.set()
+        # A client that goes away does not take back its request: its stream has been stepped, or will be.
+        return await asyncio.shield(waiting.answer)
+
+    def _check(self, request: InferRequest) -> Waiting:
+        """Tell a step from a chunk, and hold the inputs against the contract. Noise may be left out."""
+        expected = [spec for spec in self.contract.inputs if spec.role is not Role.NOISE or spec.name in request.inputs]
+        ranks = {len(spec.axes) - request.inputs[spec.name].ndim for spec in expected if spec.name in request.inputs}
+        chunk = ranks == {-1}
+        sizes = check_tensors([spec.in_time() for spec in expected] if chunk else expected, request.inputs, "input")
+        check_finite(request.inputs, "input")
+        return Waiting(request, request.inputs, sizes["batch"], sizes["time"] if chunk else None)
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._news.wait()
+            if self.limits.max_wait and len(self._queue) < self.limits.max_batch:
+                await asyncio.sleep(self.limits.max_wait)
+            together = self._take()
+            if not self._queue:
+                self._news.clear()
+            ready = self._ready(together)
+            if not ready:
+                continue
+            try:
+                results = await loop.run_in_executor(self._thread, self._step, ready)
+            except Exception as error:  # noqa: BLE001  (whatever a runtime raises, the others must be served on)
+                for waiting, _ in ready:
+                    self._fail(waiting, error)
+            else:
+                for (waiting, stream), result in zip(ready, results, strict=True):
+                    self._keep(waiting, stream, result)
+
+    def _take(self) -> list[Waiting]:
+        """The requests that can be stepped together: one a stream, its first, and all of the same length as the oldest."""
+        taken: list[Waiting] = []
+        rows, seen, left = 0, set[Sequence](), deque[Waiting]()
+        for waiting in self._queue:
+            sequence = waiting.request.sequence
+            room = not taken or (
+                not self.contract.couples_batch
+                and waiting.steps == taken[0].steps
+                and rows + waiting.batch <= self.limits.max_batch
+            )
+            if room and sequence not in seen:
+                taken.append(waiting)
+                rows += waiting.batch
+            else:
+                left.append(waiting)
+            if sequence is not None:
+                seen.add(sequence)  # what comes later in this stream must not overtake
+        self._queue = left
+        return taken
+
+    def _ready(self, together: list[Waiting]) -> list[tuple[Waiting, Stream]]:
+        """Requests with the streams that they step; those that have none are told why."""
+        ready = []
+        for waiting in together:
+            try:
+                ready.append((waiting, self._stream_of(waiting)))
+            except (InvalidInput, Busy) as error:
+                _tell(waiting, error)
+        return ready
+
+    def _stream_of(self, waiting: Waiting) -> Stream:
+        request = waiting.request
+        stream = None if request.sequence is None else self.streams.get(request.sequence)
+        if request.sequence is None or request.start:
+            fresh = new_stream(self.bundle.initial_state(waiting.batch), waiting.batch, request.sequence, request.seed)
+            if request.sequence is not None and stream is None:
+                if not self._room_for(fresh):
+                    raise Busy(f"{len(self.streams)} streams are all that {self.name} keeps")
+                self._put(request.sequence, fresh)  # its place is taken: others that start now see it
+            return fresh
+        if stream is None:
+            raise InvalidInput(
+                f"sequence {request.sequence!r} has no stream here: it was not started with sequence_start, or it "
+                f"has ended, or it was idle for {self.limits.idle_timeout:g} s"
+            )
+        if stream.batch != waiting.batch:
+            raise InvalidInput(f"inputs have a batch of {waiting.batch}, and the stream one of {stream.batch}")
+        return stream
+
+    def _room_for(self, stream: Stream) -> bool:
+        return len(self.streams) < self.limits.max_streams and self._bytes + stream.bytes <= self.limits.max_state_bytes
+
+    def _step(self, ready: list[tuple[Waiting, Stream]]) -> list[Result]:
+        """Step streams together, in the model's own thread. The streams stay as they are: only a whole step counts."""
+        steps = ready[0][0].steps
+        parts = []
+        for waiting, stream in ready:
+            generator = copy.deepcopy(stream.generator)
+            noise = draw_noise(generator, self.contract, waiting.inputs, waiting.batch, steps or 1)
+            waiting.generator = generator
+            given = waiting.inputs | {name: array if steps else array[0] for name, array in noise.items()}
+            parts.append(Part(given, stream.state, waiting.batch))
+        return step_together(self._runtime, self.contract, parts, chunk=steps is not None)
+
+    def _keep(self, waiting: Waiting, stream: Stream, result: Result) -> None:
+        """Take a step's results: the stream goes on from here, and its client gets the outputs."""
+        sequence = waiting.request.sequence
+        stream.state, stream.generator = result.state, waiting.generator or stream.generator
+        stream.steps += waiting.steps or 1
+        stream.used = monotonic()
+        if sequence is not None:
+            self.drop(sequence)
+            if not waiting.request.end:
+                self._put(sequence, stream)
+        if not waiting.answer.done():
+            waiting.answer.set_result(result.outputs)
+
+    def _fail(self, waiting: Waiting, error: Exception) -> None:
+        """A step that failed: its stream is where it was, and one that was to begin with it has not begun."""
+        sequence = waiting.request.sequence
+        if sequence is not None and waiting.request.start and not self.streams[sequence].steps:
+            self.drop(sequence)
+        _tell(waiting, error)
+
+    def _put(self, sequence: Sequence, stream: Stream) -> None:
+        self.streams[sequence] = stream
+        self._bytes += stream.bytes
+
+    def drop(self, sequence: Sequence) -> None:
+        """Forget a stream, if there is one."""
+        stream = self.streams.pop(sequence, None)
+        if stream:
+            self._bytes -= stream.bytes
+
+    async def _sweep(self) -> None:
+        """Drop the streams of clients that have not been heard of for long."""
+        while True:
+            await asyncio.sleep(min(1.0, self.limits.idle_timeout / 4))
+            waiting = {each.request.sequence for each in self._queue}
+            since = monotonic() - self.limits.idle_timeout
+            for sequence in [name for name, stream in self.streams.items() if stream.used < since and name not in waiting]:
+                self.drop(sequence)
+
+
+def _tell(waiting: Waiting, error: Exception) -> None:
+    if not waiting.answer.done():
+        waiting.answer.set_exception(error)

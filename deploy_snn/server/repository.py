@@ -1,0 +1,76 @@
+"""The bundles a server was started with, and those of them that are loaded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from deploy_snn.errors import InvalidInput
+from deploy_snn.formats import Bundle
+from deploy_snn.server.model import Limits, Model
+
+VERSION = "1"
+"""Every model has this one version: another export is another bundle, with a name of its own."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a server serves, and how."""
+
+    bundles: Sequence[Bundle]
+    runtime: str = "onnxruntime-cpu"
+    limits: Limits = field(default_factory=Limits)
+    max_body: int = 64 * 2**20
+    token: str | None = None
+    """A bearer token that every request must carry, or None."""
+
+
+class NotFound(Exception):
+    """There is no such model."""
+
+
+class Repository:
+    """Models by name. Nothing else can be loaded than the bundles it was made with. Raises InvalidInput for equal names."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.bundles = {bundle.path.resolve().name: bundle for bundle in settings.bundles}
+        if len(self.bundles) < len(settings.bundles):
+            raise InvalidInput("two bundles have folders of one name, which is what clients ask for: rename one of them")
+        self.models: dict[str, Model] = {}
+
+    def find(self, name: str, version: str) -> Model:
+        """A loaded model. Raises NotFound, with those there are."""
+        if name not in self.models or version != VERSION:
+            known = ", ".join(self.models) or "none"
+            raise NotFound(f"there is no model '{name}', version {version}; loaded, in version {VERSION}: {known}")
+        return self.models[name]
+
+    def load(self, name: str) -> None:
+        """Load a bundle, if it is not. Raises NotFound for a name that the server was not started with."""
+        self._known(name)
+        if name not in self.models:
+            model = Model(self.bundles[name], self.settings.runtime, self.settings.limits)
+            model.open()
+            self.models[name] = model
+
+    async def unload(self, name: str) -> None:
+        """Answer what a model has been asked, and forget it and its streams."""
+        self._known(name)
+        model = self.models.pop(name, None)
+        if model:
+            await model.close()
+
+    def index(self) -> list[dict[str, str]]:
+        """Every bundle, and whether it is loaded."""
+        return [
+            {"name": name, "version": VERSION, "state": "READY" if name in self.models else "UNAVAILABLE", "reason": ""}
+            for name in self.bundles
+        ]
+
+    async def close(self) -> None:
+        """Answer everything, and stop."""
+        for name in list(self.models):
+            await self.unload(name)
+
+    def _known(self, name: str) -> None:
+        if name not in self.bundles:
+            raise NotFound(f"there is no bundle '{name}'; this server was started with {', '.join(self.bundles)}")

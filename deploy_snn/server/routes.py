@@ -1,0 +1,88 @@
+"""The routes of the Open Inference Protocol."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from deploy_snn import __version__
+from deploy_snn.errors import InvalidInput
+from deploy_snn.server.body import read_body
+from deploy_snn.server.protocol import HEADER_LENGTH, metadata, parse_request, render_response
+from deploy_snn.server.repository import VERSION, Repository
+
+router = APIRouter(prefix="/v2")
+
+
+def repository(request: Request) -> Repository:
+    """The application's models."""
+    found: Repository = request.app.state.repository
+    return found
+
+
+@router.get("")
+async def server() -> dict[str, Any]:
+    """What this server is, and which extensions of the protocol it knows."""
+    extensions = ["binary_tensor_data", "sequence", "model_repository"]
+    return {"name": "deploy_snn", "version": __version__, "extensions": extensions}
+
+
+@router.get("/health/live")
+@router.get("/health/ready")
+async def health() -> Response:
+    """Whether it answers."""
+    return Response()
+
+
+@router.get("/models/{name}")
+@router.get("/models/{name}/versions/{version}")
+async def describe(request: Request, name: str, version: str = VERSION) -> dict[str, Any]:
+    """What a model takes and gives."""
+    model = repository(request).find(name, version)
+    return metadata(name, model.platform, model.contract)
+
+
+@router.get("/models/{name}/ready")
+@router.get("/models/{name}/versions/{version}/ready")
+async def ready(request: Request, name: str, version: str = VERSION) -> Response:
+    """Whether a model is loaded."""
+    repository(request).find(name, version)
+    return Response()
+
+
+@router.post("/models/{name}/infer")
+@router.post("/models/{name}/versions/{version}/infer")
+async def infer(request: Request, name: str, version: str = VERSION) -> Response:
+    """Step a model: one step, or a chunk of them; of a stream, or on its own from the initial state."""
+    known = repository(request)
+    model = known.find(name, version)
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    body = await read_body(request.stream(), encoding, known.settings.max_body)
+    asked = parse_request(body, request.headers.get(HEADER_LENGTH))
+    outputs = [spec.name for spec in model.contract.outputs]
+    for wanted in asked.wanted:
+        if wanted not in outputs:  # before a step is taken that its client would not see
+            raise InvalidInput(f"there is no output '{wanted}'; there is {', '.join(outputs)}")
+    answer, length = render_response(name, asked, await model.infer(asked))
+    if length is None:
+        return Response(answer, media_type="application/json")
+    return Response(answer, media_type="application/octet-stream", headers={HEADER_LENGTH: str(length)})
+
+
+@router.post("/repository/index")
+async def index(request: Request) -> list[dict[str, str]]:
+    """Every bundle that the server was started with."""
+    return repository(request).index()
+
+
+@router.post("/repository/models/{name}/load")
+async def load(request: Request, name: str) -> Response:
+    """Load one of them."""
+    repository(request).load(name)
+    return Response()
+
+
+@router.post("/repository/models/{name}/unload")
+async def unload(request: Request, name: str) -> Response:
+    """Answer what it has been asked, and forget its streams."""
+    await repository(request).unload(name)
+    return Response()

@@ -1,0 +1,44 @@
+"""A stream: one client's run through a model, whose state is kept between requests and belongs to nobody else."""
+
+import hashlib
+from dataclasses import dataclass, field
+from time import monotonic
+
+import numpy as np
+
+from deploy_snn.contract import Contract, Role
+from deploy_snn.server.protocol import Sequence
+from deploy_snn.tensors import Array, Arrays
+
+
+@dataclass
+class Stream:
+    """Where a stream stands. ``generator`` draws the noise that its requests leave out."""
+
+    batch: int
+    state: Arrays
+    generator: np.random.Generator
+    steps: int = 0
+    used: float = field(default_factory=monotonic)
+
+    @property
+    def bytes(self) -> int:
+        """What its state takes in memory."""
+        return sum(array.nbytes for array in self.state.values())
+
+
+def new_stream(state: Arrays, batch: int, sequence: Sequence | None, seed: int | None) -> Stream:
+    """A stream at its beginning. Unless it is given, the seed follows from the name, so that a stream can be repeated."""
+    if seed is None:
+        seed = int.from_bytes(hashlib.sha256(repr(sequence).encode()).digest()[:8])
+    return Stream(batch, state, np.random.Generator(np.random.PCG64(seed)))
+
+
+def draw_noise(generator: np.random.Generator, contract: Contract, inputs: Arrays, batch: int, steps: int) -> Arrays:
+    """The noise that a request of ``steps`` steps leaves out, ``[T, batch, ...]``: the same however a run is cut."""
+    missing = [spec for spec in contract.inputs if spec.role is Role.NOISE and spec.name not in inputs]
+    drawn: dict[str, list[Array]] = {spec.name: [] for spec in missing}
+    for _ in range(steps):
+        for spec in missing:
+            drawn[spec.name].append(generator.random(spec.shape(batch=batch), np.float32))
+    return {name: np.stack(arrays) for name, arrays in drawn.items()}

@@ -1,0 +1,61 @@
+"""A real server, in a process of its own, that listens on loopback."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import httpx
+import pytest
+
+
+@contextmanager
+def server(bundles: list[Path], *options: object, environment: dict[str, str] | None = None) -> Iterator[str]:
+    """``deploy-snn serve``: gives its address, and ends it with SIGTERM, after which it must have ended well."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryFile("w+") as log:  # no pipe, which would be full some time
+        yield from _serve(log, port, bundles, options, environment or {})
+
+
+def _serve(
+    log: IO[str], port: int, bundles: list[Path], options: tuple[object, ...], environment: dict[str, str]
+) -> Iterator[str]:
+    code = "from deploy_snn.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "serve", *map(str, bundles), "--port", str(port), *map(str, options)]
+    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | environment)
+
+    def shown() -> str:
+        log.seek(0)
+        return log.read()
+
+    address = f"127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            if process.poll() is not None:
+                break
+            try:
+                httpx.get(f"http://{address}/v2/health/ready")
+                break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        assert process.poll() is None, shown()
+        yield address
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+        assert process.returncode in (0, -signal.SIGTERM), shown()
+        assert "Traceback" not in shown(), shown()
+
+
+@pytest.fixture(scope="session")
+def running() -> Callable[..., contextmanager]:
+    return server

@@ -1,0 +1,131 @@
+"""What a server refuses, in the protocol's form, and what it goes on doing nevertheless."""
+
+import gzip
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+EXPORT = Path(__file__).parent.parent.parent / "export"
+X = {"name": "x", "datatype": "FP32", "shape": [1, 8], "data": [0.0] * 8}
+
+
+@pytest.fixture(scope="module")
+def http(running: Callable) -> Iterator[httpx.Client]:
+    options = ("--max-streams", 3, "--idle-timeout", 1.0)
+    with (
+        running([EXPORT / "lif"], *options) as address,
+        httpx.Client(base_url=f"http://{address}/v2", timeout=60) as client,
+    ):
+        yield client
+
+
+def infer(http: httpx.Client, *inputs: object, **parameters: object) -> httpx.Response:
+    return http.post("/models/lif/infer", json={"inputs": list(inputs), "parameters": parameters})
+
+
+BODIES: list[tuple[Any, str]] = [
+    (b"{", "the request is no JSON"),
+    (b"[" * 100_000, "the request is no JSON"),
+    (b"\xff\xfe", "the request is no JSON"),
+    ([], "the request: expected dict, and not list"),
+    ({}, "inputs: expected list, and not NoneType"),
+    ({"inputs": [1]}, "an input: expected dict"),
+    ({"inputs": [{}]}, "an input's name: expected str"),
+    ({"inputs": []}, "input 'x' is missing. Expected: x float32 [batch, 8]"),
+    ({"inputs": [X, X]}, "input 'x' is given twice"),
+    ({"inputs": [X | {"name": "y"}]}, "input 'x' is missing"),
+    ({"inputs": [X | {"datatype": "INT8"}]}, "input 'x' is INT8; expected FP32 or BOOL"),
+    ({"inputs": [X | {"datatype": "BOOL", "data": [True] * 8}]}, "convert it to float32"),
+    ({"inputs": [X | {"shape": [1, 7]}]}, "has 8 elements; shape [1, 7] takes 7"),
+    ({"inputs": [X | {"shape": [1, -8]}]}, "expected whole numbers"),
+    ({"inputs": [X | {"shape": [10**30, 10**30]}]}, "elements; shape"),
+    ({"inputs": [X | {"shape": [8]}]}, "it has 1 axes and not 2"),
+    ({"inputs": [X | {"shape": [0, 8], "data": []}]}, "axis 'batch' is empty"),
+    ({"inputs": [X | {"data": ["a"] * 8}]}, "expected numbers"),
+    ({"inputs": [X | {"data": [[1], [1, 2]]}]}, "expected numbers"),
+    ({"inputs": [X | {"data": None}]}, "expected numbers"),
+    (json.dumps({"inputs": [X]}).replace("0.0", "NaN").encode(), "holds nan"),
+    (json.dumps({"inputs": [X]}).replace("0.0", "1e99").encode(), "holds inf"),
+    ({"inputs": [X | {"parameters": {"binary_data_size": 32}}]}, "binary_data_size 32, of 0 bytes left"),
+    ({"inputs": [X], "outputs": [{"name": "v"}]}, "there is no output 'v'; there is s"),
+    ({"inputs": [X], "parameters": {"sequence_id": 1.5}}, "sequence_id: expected a whole number or a string"),
+    ({"inputs": [X], "parameters": {"sequence_id": -1}}, "sequence_id -1"),
+    ({"inputs": [X], "parameters": {"sequence_start": "yes"}}, "sequence_start: expected bool"),
+    ({"inputs": [X], "parameters": {"seed": "x"}}, "seed: expected a whole number"),
+    ({"inputs": [X], "parameters": {"sequence_id": "nobody"}}, "sequence 'nobody' has no stream here"),
+    ({"inputs": [X], "id": 3}, "id: expected str"),
+]
+
+
+@pytest.mark.parametrize(("body", "told"), BODIES)
+def test_bad_bodies(body: Any, told: str, http: httpx.Client) -> None:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    response = http.post("/models/lif/infer", content=content)
+    assert response.status_code == 400, response.text
+    assert told in response.json()["error"]
+    assert infer(http, X).status_code == 200, "it goes on"
+
+
+def test_bodies_that_are_no_bodies(http: httpx.Client) -> None:
+    good = json.dumps({"inputs": [X]}).encode()
+
+    def post(content: bytes, **headers: str) -> tuple[int, str]:
+        response = http.post(
+            "/models/lif/infer", content=content, headers={k.replace("_", "-"): v for k, v in headers.items()}
+        )
+        return response.status_code, response.json().get("error", "")
+
+    assert post(gzip.compress(good), Content_Encoding="gzip") == (200, "")
+    assert post(good, Content_Encoding="gzip")[1].startswith("the body is no gzip")
+    assert post(gzip.compress(good)[:-9], Content_Encoding="gzip")[1] == "the body ends in the middle of its gzip"
+    assert post(good, Content_Encoding="br")[1].startswith("content-encoding br")
+    assert post(gzip.compress(b" " * 2**28), Content_Encoding="gzip")[0] == 413
+    assert post(b" " * (2**26 + 1))[0] == 413
+    for length in ("-1", "ten", "9999"):
+        assert post(good, Inference_Header_Content_Length=length)[1].startswith("Inference-Header-Content-Length")
+    assert http.get("/nothing").json() == {"error": "there is nothing at /v2/nothing"}
+    assert http.get("/models/none").status_code == 404
+    assert http.get("/models/lif/versions/7/ready").status_code == 404
+
+
+def test_streams_are_bounded_and_forgotten_when_idle(http: httpx.Client) -> None:
+    for name in ("a", "b", "c"):
+        assert infer(http, X, sequence_id=name, sequence_start=True).status_code == 200
+    full = infer(http, X, sequence_id="d", sequence_start=True)
+    assert (full.status_code, full.headers["retry-after"]) == (503, "1")
+    assert "3 streams are all that lif keeps" in full.json()["error"]
+    assert infer(http, X).status_code == 200, "a run of its own needs no place"
+    assert infer(http, X, sequence_id="a", sequence_start=True).status_code == 200, "nor does a new beginning"
+    other = infer(http, X | {"shape": [2, 8], "data": [0.0] * 16}, sequence_id="b")
+    assert "inputs have a batch of 2, and the stream one of 1" in other.json()["error"]
+    assert infer(http, X, sequence_id="b", sequence_end=True).status_code == 200
+    assert infer(http, X, sequence_id="d", sequence_start=True).status_code == 200
+    for _ in range(4):
+        time.sleep(0.5)
+        assert infer(http, X, sequence_id="d").status_code == 200, "who is heard of is kept"
+    assert infer(http, X, sequence_id="a").status_code == 400
+    assert infer(http, X, sequence_id="c").status_code == 400
+
+
+def test_a_token(running: Callable) -> None:
+    with running([EXPORT / "lif"], environment={"DEPLOY_SNN_TOKEN": "secret"}) as address:
+        url = f"http://{address}/v2/models/lif"
+        assert httpx.get(url).status_code == 401
+        assert httpx.get(url, headers={"Authorization": "Bearer guess"}).status_code == 401
+        assert httpx.get(url, headers={"Authorization": "Bearer secret"}).json()["name"] == "lif"
+
+
+def test_mistakes_at_the_start(command: Callable, tmp_path: Path) -> None:
+    status, _, told = command("serve", tmp_path)
+    assert (status, told) == (2, f"deploy-snn: {tmp_path} is no bundle: it has no manifest.json\n")
+    (tmp_path / "lif").symlink_to(EXPORT / "if")
+    status, _, told = command("serve", EXPORT / "lif", EXPORT / "lif")
+    assert status == 2
+    assert "two bundles have folders of one name" in told
+    status, _, told = command("serve", EXPORT / "lif", "--runtime", "abacus")
+    assert (status, "there is no runtime 'abacus'" in told) == (2, True)

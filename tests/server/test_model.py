@@ -1,0 +1,118 @@
+"""A model between its clients and its runtime: bounds that hold within a batch, failures that change nothing."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deploy_snn.formats import Bundle
+from deploy_snn.server.model import Busy, Limits, Model
+from deploy_snn.server.protocol import InferRequest, Sequence
+from deploy_snn.tensors import Arrays  # noqa: TC001
+
+EXPORT = Path(__file__).parent.parent.parent / "export"
+
+
+def request(sequence: Sequence | None, *, start: bool = False, end: bool = False, value: float = 1.0) -> InferRequest:
+    return InferRequest("", {"x": np.full((1, 8), value, np.float32)}, {}, False, sequence, start, end, None)
+
+
+def serving(limits: Limits, scenario: Callable[[Model], Awaitable[None]]) -> None:
+    async def serve() -> None:
+        model = Model(Bundle.open(EXPORT / "lif"), "onnxruntime-cpu", limits)
+        model.open()
+        await scenario(model)
+        await asyncio.wait_for(model.close(), 10)
+
+    asyncio.run(serve())
+
+
+def test_the_bound_holds_for_streams_that_start_together() -> None:
+    async def scenario(model: Model) -> None:
+        answers = [model.infer(request(f"s{i}", start=True)) for i in range(8)]
+        results = await asyncio.gather(*answers, return_exceptions=True)
+        assert [type(result) for result in results] == [dict] * 3 + [Busy] * 5
+        assert len(model.streams) == 3
+
+    serving(Limits(max_streams=3, max_wait=0.02), scenario)
+
+
+def test_the_memory_of_states_is_bounded() -> None:
+    async def scenario(model: Model) -> None:
+        for i in range(2):  # a LIF state takes 64 bytes
+            await model.infer(request(f"s{i}", start=True))
+        with pytest.raises(Busy):
+            await model.infer(request("s2", start=True))
+        await model.infer(request("s0", end=True))
+        await model.infer(request("s2", start=True))
+        for _ in range(50):  # and what is counted is counted back
+            await model.infer(request("s2", start=True))
+        await model.infer(request("s1", end=True))
+        await model.infer(request("s3", start=True))
+
+    serving(Limits(max_state_bytes=140), scenario)
+
+
+def test_the_queue_is_bounded() -> None:
+    async def scenario(model: Model) -> None:
+        answers = [asyncio.ensure_future(model.infer(request(None))) for _ in range(9)]
+        results = await asyncio.gather(*answers, return_exceptions=True)
+        assert [type(result) for result in results] == [dict] * 4 + [Busy] * 5
+
+    serving(Limits(max_queue=4, max_wait=0.02), scenario)
+
+
+def test_a_step_that_fails_has_not_been(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stream goes on from where it was, one that was to begin has not begun, and others are served."""
+
+    async def scenario(model: Model) -> None:
+        await model.infer(request("old", start=True, value=9.0))
+        before = model.streams["old"].state
+        step = model._step
+        monkeypatch.setattr(model, "_step", lambda _: 1 / 0)
+        for sequence, start in (("old", False), ("new", True), ("old", True)):
+            with pytest.raises(ZeroDivisionError):
+                await model.infer(request(sequence, start=start))
+        monkeypatch.setattr(model, "_step", step)
+        assert model.streams.keys() == {"old"}
+        assert model.streams["old"].state is before
+        assert model.streams["old"].steps == 1
+        await model.infer(request("old"))
+        assert model.streams["old"].steps == 2
+
+    serving(Limits(), scenario)
+
+
+def test_requests_together_are_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of other streams, at most as many rows as a batch may have; of one stream, one after the other and in order."""
+    batches: list[list[Sequence | None]] = []
+
+    async def scenario(model: Model) -> None:
+        step = model._step
+
+        def watched(ready: list) -> list:
+            batches.append([waiting.request.sequence for waiting, _ in ready])
+            return step(ready)
+
+        monkeypatch.setattr(model, "_step", watched)
+        asked: list[tuple[str, bool]] = [("a", True), ("b", True), ("a", False), ("c", True), ("d", True), ("a", False)]
+        results: list[Arrays] = await asyncio.gather(*(model.infer(request(name, start=start)) for name, start in asked))
+        assert len(results) == 6
+        assert {name: stream.steps for name, stream in model.streams.items()} == {"a": 3, "b": 1, "c": 1, "d": 1}
+
+    serving(Limits(max_batch=3, max_wait=0.02), scenario)
+    assert batches == [["a", "b", "c"], ["a", "d"], ["a"]]
+
+
+def test_a_client_that_goes_away_has_been_served() -> None:
+    async def scenario(model: Model) -> None:
+        answer = asyncio.ensure_future(model.infer(request("gone", start=True)))
+        await asyncio.sleep(0)
+        answer.cancel()
+        await asyncio.gather(answer, return_exceptions=True)
+        await model.infer(request("gone"))
+        assert model.streams["gone"].steps == 2
+
+    serving(Limits(max_wait=0.02), scenario)

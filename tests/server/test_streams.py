@@ -1,0 +1,186 @@
+"""Streams of many clients, by clients that we did not write: each is what eager torch gives for it alone."""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import tritonclient.http as triton
+from numpy.testing import assert_array_equal
+
+from deploy_snn.formats import Bundle
+from deploy_snn.runtimes import Eager
+from deploy_snn.server.protocol import DATATYPES
+from deploy_snn.server.stream import draw_noise, new_stream
+from deploy_snn.tensors import Arrays
+from deploy_snn.trace import record
+
+EXPORT = Path(__file__).parent.parent.parent / "export"
+NAMES = ["lif", "current-lif", "srm0", "diehl-and-cook", "diehl_cook_2015", "conv_lif", "input"]
+TYPES = {dtype: name for name, dtype in DATATYPES.items()}
+
+
+@pytest.fixture(scope="module")
+def address(running: Callable) -> Iterator[str]:
+    with running([EXPORT / name for name in NAMES], "--max-wait-ms", 1, "--max-streams", 200) as address:
+        yield address
+
+
+def draw(bundle: Bundle, steps: int, batch: int, seed: int, *, noise: bool = True) -> Arrays:
+    rng = np.random.default_rng(seed)
+    return {
+        spec.name: rng.random((steps, *spec.shape(batch=batch)), np.float32) * (1 if spec.role == "noise" else 25)
+        for spec in bundle.contract.inputs
+        if noise or spec.role != "noise"
+    }
+
+
+def expected(bundle: Bundle, inputs: Arrays) -> Arrays:
+    steps, batch = next(iter(inputs.values())).shape[:2]
+    assert steps
+    trace = record(Eager(bundle).program, inputs, bundle.initial_state(batch))
+    assert any(array.any() for array in trace.spikes)
+    return trace.outputs
+
+
+def ask(client: triton.InferenceServerClient, name: str, inputs: Arrays, *, binary: bool, **options: object) -> Arrays:
+    """One request of Triton's own client."""
+    given = []
+    for key, array in inputs.items():
+        given.append(triton.InferInput(key, list(array.shape), TYPES[array.dtype]))
+        given[-1].set_data_from_numpy(array, binary_data=binary)
+    bundle = Bundle.open(EXPORT / name)
+    wanted = [triton.InferRequestedOutput(spec.name, binary_data=binary) for spec in bundle.contract.outputs]
+    result = client.infer(name, given, outputs=wanted, **options)
+    return {spec.name: result.as_numpy(spec.name) for spec in bundle.contract.outputs}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("binary", [True, False])
+def test_steps_and_chunks_of_two_streams(name: str, binary: bool, address: str) -> None:
+    """Interleaved, with an integer for a name and a string; in steps, in chunks, and in one request without a stream."""
+    bundle = Bundle.open(EXPORT / name)
+    sequences: list[int | str] = [2**63 + 5, f"robot {binary}"]
+    inputs = [draw(bundle, 24, batch, seed=batch) for batch in (1, 3)]
+    wanted = [expected(bundle, each) for each in inputs]
+    cuts = [(0, None), (1, None), (2, 9), (9, 10), (10, None), (11, 24)]  # None: a step, without a time axis
+    packed = {"request_compression_algorithm": "gzip", "response_compression_algorithm": "gzip"} if not binary else {}
+    with triton.InferenceServerClient(address) as client:
+        for begin, end in cuts:
+            for sequence, given, whole in zip(sequences, inputs, wanted, strict=True):
+                part = slice(begin, end) if end else begin
+                outputs = ask(
+                    client,
+                    name,
+                    {key: array[part] for key, array in given.items()},
+                    binary=binary,
+                    sequence_id=sequence,
+                    sequence_start=begin == 0,
+                    sequence_end=end == 24,
+                    **packed,
+                )
+                for key, array in outputs.items():
+                    assert_array_equal(array, whole[key][part])
+        alone = ask(client, name, inputs[0], binary=binary)
+        for key, array in alone.items():
+            assert_array_equal(array, wanted[0][key])
+        with pytest.raises(triton.InferenceServerException, match="has no stream here: it was not started"):
+            ask(client, name, {key: array[0] for key, array in inputs[0].items()}, binary=binary, sequence_id=sequences[0])
+
+
+def test_noise_that_is_left_out(address: str) -> None:
+    """A stream can be repeated, by its name or by a seed, however it is cut; and its noise is where it says."""
+    bundle = Bundle.open(EXPORT / "srm0")
+    drive = draw(bundle, 40, 1, seed=0, noise=False)
+    for parameters, seed in (({}, None), ({"seed": 11}, 11)):
+        stream = new_stream({}, 1, "again", seed)
+        wanted = expected(bundle, drive | draw_noise(stream.generator, bundle.contract, drive, 1, 40))["s"]
+        for cuts in ([0, 40], [0, 1, 2, 17, 40]):
+            with triton.InferenceServerClient(address) as client:
+                parts = []
+                for begin, end in pairwise(cuts):
+                    given = triton.InferInput("x", [end - begin, 1, 8], "FP32")
+                    given.set_data_from_numpy(drive["x"][begin:end])
+                    result = client.infer(
+                        "srm0",
+                        [given],
+                        sequence_id="again",
+                        sequence_start=begin == 0,
+                        sequence_end=end == 40,
+                        parameters=parameters,
+                    )
+                    parts.append(result.as_numpy("s"))
+            assert_array_equal(np.concatenate(parts), wanted)
+
+
+def test_what_the_server_says_of_itself(address: str) -> None:
+    with triton.InferenceServerClient(address) as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("lif")
+        assert client.is_model_ready("lif", "1")
+        assert not client.is_model_ready("lif", "2")
+        assert client.get_server_metadata()["extensions"] == ["binary_tensor_data", "sequence", "model_repository"]
+        described = client.get_model_metadata("diehl_cook_2015")
+        assert {"name": "X.x", "datatype": "FP32", "shape": [-1, 64]} in described["inputs"]
+        assert {"name": "exc.s", "datatype": "BOOL", "shape": [-1, 16]} in described["outputs"]
+        assert {model["name"]: model["state"] for model in client.get_model_repository_index()} == dict.fromkeys(
+            NAMES, "READY"
+        )
+        client.unload_model("input")
+        assert not client.is_model_ready("input")
+        with pytest.raises(triton.InferenceServerException, match="there is no model 'input', version 1; loaded"):
+            client.get_model_metadata("input")
+        client.load_model("input")
+        assert client.is_model_ready("input")
+        with pytest.raises(triton.InferenceServerException, match="nothing at"):
+            client.load_model("../lif")
+
+
+def test_many_streams_at_once(address: str) -> None:
+    """Sixty streams of three models, at random: steps, chunks, ends, new beginnings and mistakes."""
+
+    async def stream(http: httpx.AsyncClient, number: int) -> int:
+        name = ("lif", "diehl-and-cook", "diehl_cook_2015")[number % 3]
+        chance, bundle = random.Random(number), Bundle.open(EXPORT / name)
+        steps = 0
+        for run in range(2):
+            length = chance.randrange(10, 40)
+            inputs = draw(bundle, length, 1, seed=1000 * number + run)
+            wanted = record(Eager(bundle).program, inputs, bundle.initial_state(1)).outputs
+            begin = 0
+            while begin < length:
+                if chance.random() < 0.2:  # a mistake: it must change nothing
+                    response = await post(http, name, number, {key: array[0, :, :-1] for key, array in inputs.items()})
+                    assert response.status_code == 400, response.text
+                end = min(length, begin + chance.choice([1, 1, 1, 2, 7]))
+                chunk = end - begin > 1
+                part = slice(begin, end) if chunk else begin
+                flags = {"sequence_start": begin == 0, "sequence_end": end == length and run == 1}
+                response = await post(http, name, number, {key: array[part] for key, array in inputs.items()}, **flags)
+                assert response.status_code == 200, response.text
+                for output in response.json()["outputs"]:
+                    got = np.array(output["data"]).reshape(output["shape"])
+                    assert_array_equal(got, wanted[output["name"]][part])
+                steps += end - begin
+                begin = end
+        return steps
+
+    async def post(http: httpx.AsyncClient, name: str, number: int, inputs: Arrays, **flags: bool) -> httpx.Response:
+        tensors = [
+            {"name": key, "datatype": "FP32", "shape": list(array.shape), "data": array.ravel().tolist()}
+            for key, array in inputs.items()
+        ]
+        body = {"inputs": tensors, "parameters": {"sequence_id": f"many {number}", **flags}}
+        return await http.post(f"http://{address}/v2/models/{name}/infer", json=body)
+
+    async def all_of_them() -> list[int]:
+        async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=60)) as http:
+            return await asyncio.gather(*(stream(http, number) for number in range(60)))
+
+    steps = asyncio.run(all_of_them())
+    assert sum(steps) > 60 * 20
