@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, load_file, save
 
 from deploy_snn.errors import InvalidInput
 
@@ -18,12 +18,25 @@ Arrays = dict[str, Array]
 TENSORS = ".safetensors"
 
 
+def pack_tensors(tensors: Mapping[str, Array]) -> bytes:
+    """Arrays under their names, as a file holds them. The same arrays give the same bytes."""
+    # save takes an array's memory as it lies, and so would write a transposed one in the wrong order.
+    return save({name: np.require(array, requirements="C") for name, array in tensors.items()})
+
+
+def unpack_tensors(data: bytes, where: str) -> Arrays:
+    """What ``pack_tensors`` packed. Raises InvalidInput, naming ``where`` it stood, for anything else."""
+    try:
+        return load(data)
+    except (SafetensorError, TypeError, KeyError, ValueError) as error:
+        raise InvalidInput(f"{where} cannot be read as {TENSORS}: {error}") from None
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
-    """Write arrays under their names, whole or not at all. The same arrays give the same bytes."""
+    """Write arrays under their names, whole or not at all."""
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        # save_file takes an array's memory as it lies, and so would write a transposed one in the wrong order.
-        save_file({name: np.require(array, requirements="C") for name, array in tensors.items()}, partial)
+        partial.write_bytes(pack_tensors(tensors))
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -23,6 +23,9 @@ def serve(
     max_state_mb: Annotated[int, typer.Option("--max-state-mb", min=1, help="Memory for a model's states.")] = 1024,
     max_queue: Annotated[int, typer.Option("--max-queue", min=1, help="Requests that may wait.")] = 4096,
     idle_timeout: Annotated[float, typer.Option("--idle-timeout", min=0.1, help="Seconds a stream may rest.")] = 600,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", metavar="DIR", help="Keep streams here, beyond the server's life.")
+    ] = None,
 ) -> None:
     """Serve bundles to many clients at once, each with a stream of its own.
 
@@ -39,9 +42,9 @@ def serve(
 
     find_runtime(runtime)
     limits = Limits(max_batch, max_wait_ms / 1e3, max_streams, max_state_mb * 2**20, max_queue, idle_timeout)
-    settings = Settings(
-        [Bundle.open(path) for path in paths], runtime, limits, token=os.environ.get(TOKEN_VARIABLE) or None
-    )
+    token = os.environ.get(TOKEN_VARIABLE) or None
+    bundles = [Bundle.open(path) for path in paths]
+    settings = Settings(bundles, runtime, limits, token=token, checkpoint=checkpoint)
     config = uvicorn.Config(
         create_app(settings), host, port, log_level="info", access_log=False, timeout_graceful_shutdown=30
     )

@@ -12,13 +12,14 @@ from fastapi.responses import JSONResponse
 from deploy_snn import __version__
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.body import TooLarge
-from deploy_snn.server.model import Busy
+from deploy_snn.server.model import Busy, Elsewhere
 from deploy_snn.server.repository import NotFound, Repository, Settings
 from deploy_snn.server.routes import router
 
 STATUSES: dict[type[Exception], HTTPStatus] = {
     InvalidInput: HTTPStatus.BAD_REQUEST,
     NotFound: HTTPStatus.NOT_FOUND,
+    Elsewhere: HTTPStatus.CONFLICT,
     TooLarge: HTTPStatus.CONTENT_TOO_LARGE if hasattr(HTTPStatus, "CONTENT_TOO_LARGE") else HTTPStatus(413),
     Busy: HTTPStatus.SERVICE_UNAVAILABLE,
     Exception: HTTPStatus.INTERNAL_SERVER_ERROR,

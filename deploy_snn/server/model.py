@@ -7,13 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import monotonic
 
-import numpy as np
-
 from deploy_snn.contract import Role, check_tensors
 from deploy_snn.errors import InvalidInput
 from deploy_snn.formats import Bundle
 from deploy_snn.runtimes import find_runtime
-from deploy_snn.server.batch import Part, Result, step_together
+from deploy_snn.server.batch import Part, step_together
+from deploy_snn.server.checkpoint import Checkpoint
 from deploy_snn.server.protocol import InferRequest, Sequence
 from deploy_snn.server.stream import Stream, draw_noise, new_stream
 from deploy_snn.tensors import Arrays, check_finite
@@ -21,6 +20,18 @@ from deploy_snn.tensors import Arrays, check_finite
 
 class Busy(Exception):
     """There is no room for a request now; after a while there may be."""
+
+
+class Elsewhere(Exception):
+    """A stream is not at the step at which its client believes it to be."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a request gets: its outputs, and how many steps its stream has taken with it."""
+
+    outputs: Arrays
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -45,9 +56,7 @@ class Waiting:
     batch: int
     steps: int | None
     """How many steps its chunk holds; None for a single step, whose tensors have no time axis."""
-    generator: np.random.Generator | None = None
-    """The stream's, after the noise that was drawn for this request."""
-    answer: asyncio.Future[Arrays] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    answer: asyncio.Future[Answer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Model:
@@ -55,9 +64,10 @@ class Model:
 
     Args:
         bundle: what to serve. runtime: the name of the runtime that steps it. limits: what it may take on.
+        checkpoint: where its streams are kept beyond its life, if anywhere.
     """
 
-    def __init__(self, bundle: Bundle, runtime: str, limits: Limits) -> None:
+    def __init__(self, bundle: Bundle, runtime: str, limits: Limits, checkpoint: Checkpoint | None = None) -> None:
         self.bundle = bundle
         self.name = bundle.path.resolve().name
         self.contract = bundle.contract
@@ -71,7 +81,11 @@ class Model:
         self._tasks: list[asyncio.Task[None]] = []
         self._bytes = 0
         self._closing = False
-        self._open: set[asyncio.Future[Arrays]] = set()
+        self._stepping: set[Sequence | None] = set()
+        self._checkpoint = checkpoint
+        for sequence, stream in checkpoint.load().items() if checkpoint else ():
+            self._put(sequence, stream)
+        self._open: set[asyncio.Future[Answer]] = set()
 
     def open(self) -> None:
         """Begin to serve, in the running event loop."""
@@ -85,11 +99,14 @@ class Model:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._thread.shutdown()
+        if self._checkpoint:
+            self._checkpoint.close()
 
-    async def infer(self, request: InferRequest) -> Arrays:
+    async def infer(self, request: InferRequest) -> Answer:
         """The outputs of a request, once it has been stepped.
 
-        Raises InvalidInput for inputs that break the contract, or a stream that there is not; Busy where there is no room.
+        Raises InvalidInput for inputs that break the contract, or a stream that there is not; Elsewhere for a stream that
+        is at another step than the client says; Busy where there is no room.
         """
         waiting = self._check(request)
         if self._closing:
@@ -124,14 +141,16 @@ class Model:
             ready = self._ready(together)
             if not ready:
                 continue
+            self._stepping = {waiting.request.sequence for waiting, _ in ready}
             try:
                 results = await loop.run_in_executor(self._thread, self._step, ready)
             except Exception as error:  # noqa: BLE001  (whatever a runtime raises, the others must be served on)
                 for waiting, _ in ready:
                     self._fail(waiting, error)
             else:
-                for (waiting, stream), result in zip(ready, results, strict=True):
-                    self._keep(waiting, stream, result)
+                for (waiting, _), (outputs, after) in zip(ready, results, strict=True):
+                    self._keep(waiting, outputs, after)
+            self._stepping = set()
 
     def _take(self) -> list[Waiting]:
         """The requests that can be stepped together: one a stream, its first, and all of the same length as the oldest."""
@@ -160,7 +179,7 @@ class Model:
         for waiting in together:
             try:
                 ready.append((waiting, self._stream_of(waiting)))
-            except (InvalidInput, Busy) as error:
+            except (InvalidInput, Elsewhere, Busy) as error:
                 _tell(waiting, error)
         return ready
 
@@ -179,6 +198,11 @@ class Model:
                 f"sequence {request.sequence!r} has no stream here: it was not started with sequence_start, or it "
                 f"has ended, or it was idle for {self.limits.idle_timeout:g} s"
             )
+        if request.step not in (None, stream.steps):
+            raise Elsewhere(
+                f"the stream of sequence {request.sequence!r} has taken {stream.steps} steps, and not {request.step}: "
+                f"an answer may have been lost on its way"
+            )
         if stream.batch != waiting.batch:
             raise InvalidInput(f"inputs have a batch of {waiting.batch}, and the stream one of {stream.batch}")
         return stream
@@ -186,44 +210,50 @@ class Model:
     def _room_for(self, stream: Stream) -> bool:
         return len(self.streams) < self.limits.max_streams and self._bytes + stream.bytes <= self.limits.max_state_bytes
 
-    def _step(self, ready: list[tuple[Waiting, Stream]]) -> list[Result]:
-        """Step streams together, in the model's own thread. The streams stay as they are: only a whole step counts."""
+    def _step(self, ready: list[tuple[Waiting, Stream]]) -> list[tuple[Arrays, Stream]]:
+        """Step streams together, in the model's own thread, and note on disk where they are now."""
         steps = ready[0][0].steps
-        parts = []
+        parts, generators = [], []
         for waiting, stream in ready:
-            generator = copy.deepcopy(stream.generator)
-            noise = draw_noise(generator, self.contract, waiting.inputs, waiting.batch, steps or 1)
-            waiting.generator = generator
+            generators.append(copy.deepcopy(stream.generator))
+            noise = draw_noise(generators[-1], self.contract, waiting.inputs, waiting.batch, steps or 1)
             given = waiting.inputs | {name: array if steps else array[0] for name, array in noise.items()}
             parts.append(Part(given, stream.state, waiting.batch))
-        return step_together(self._runtime, self.contract, parts, chunk=steps is not None)
+        results = step_together(self._runtime, self.contract, parts, chunk=steps is not None)
+        after = [
+            Stream(stream.batch, result.state, generator, stream.steps + (steps or 1))
+            for (_, stream), result, generator in zip(ready, results, generators, strict=True)
+        ]
+        if self._checkpoint:
+            asked = [(waiting.request, stream) for (waiting, _), stream in zip(ready, after, strict=True)]
+            kept = {request.sequence: s for request, s in asked if request.sequence is not None and not request.end}
+            ended = [request.sequence for request, _ in asked if request.sequence is not None and request.end]
+            if kept or ended:
+                self._checkpoint.write(kept, ended)
+        return [(result.outputs, stream) for result, stream in zip(results, after, strict=True)]
 
-    def _keep(self, waiting: Waiting, stream: Stream, result: Result) -> None:
+    def _keep(self, waiting: Waiting, outputs: Arrays, after: Stream) -> None:
         """Take a step's results: the stream goes on from here, and its client gets the outputs."""
         sequence = waiting.request.sequence
-        stream.state, stream.generator = result.state, waiting.generator or stream.generator
-        stream.steps += waiting.steps or 1
-        stream.used = monotonic()
         if sequence is not None:
-            self.drop(sequence)
+            self._drop(sequence)
             if not waiting.request.end:
-                self._put(sequence, stream)
+                self._put(sequence, after)
         if not waiting.answer.done():
-            waiting.answer.set_result(result.outputs)
+            waiting.answer.set_result(Answer(outputs, after.steps))
 
     def _fail(self, waiting: Waiting, error: Exception) -> None:
         """A step that failed: its stream is where it was, and one that was to begin with it has not begun."""
         sequence = waiting.request.sequence
         if sequence is not None and waiting.request.start and not self.streams[sequence].steps:
-            self.drop(sequence)
+            self._drop(sequence)
         _tell(waiting, error)
 
     def _put(self, sequence: Sequence, stream: Stream) -> None:
         self.streams[sequence] = stream
         self._bytes += stream.bytes
 
-    def drop(self, sequence: Sequence) -> None:
-        """Forget a stream, if there is one."""
+    def _drop(self, sequence: Sequence) -> None:
         stream = self.streams.pop(sequence, None)
         if stream:
             self._bytes -= stream.bytes
@@ -232,10 +262,13 @@ class Model:
         """Drop the streams of clients that have not been heard of for long."""
         while True:
             await asyncio.sleep(min(1.0, self.limits.idle_timeout / 4))
-            waiting = {each.request.sequence for each in self._queue}
+            waiting = {each.request.sequence for each in self._queue} | self._stepping
             since = monotonic() - self.limits.idle_timeout
-            for sequence in [name for name, stream in self.streams.items() if stream.used < since and name not in waiting]:
-                self.drop(sequence)
+            idle = [name for name, stream in self.streams.items() if stream.used < since and name not in waiting]
+            for sequence in idle:
+                self._drop(sequence)
+            if idle and self._checkpoint:
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._checkpoint.write, {}, idle)
 
 
 def _tell(waiting: Waiting, error: Exception) -> None:

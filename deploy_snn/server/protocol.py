@@ -37,6 +37,8 @@ class InferRequest:
     start: bool
     end: bool
     seed: int | None
+    step: int | None = None
+    """How many steps its stream has taken, as the client knows it; another number is an error."""
 
 
 def parse_request(body: bytes, header_length: str | None) -> InferRequest:
@@ -70,13 +72,15 @@ def parse_request(body: bytes, header_length: str | None) -> InferRequest:
         sequence=_sequence(parameters),
         start=_typed(parameters.get("sequence_start", False), bool, "sequence_start"),
         end=_typed(parameters.get("sequence_end", False), bool, "sequence_end"),
-        seed=None if "seed" not in parameters else _seed(parameters["seed"]),
+        seed=_whole(parameters, "seed"),
+        step=_whole(parameters, "sequence_step"),
     )
 
 
-def render_response(model: str, request: InferRequest, outputs: Arrays) -> tuple[bytes, int | None]:
+def render_response(model: str, request: InferRequest, outputs: Arrays, steps: int) -> tuple[bytes, int | None]:
     """The body of an answer, and the length of its JSON part where binary data follow it.
 
+    ``steps`` is how many its stream has taken.
     Raises InvalidInput for an output that was asked for and that there is not.
     """
     described, blobs = [], []
@@ -95,7 +99,7 @@ def render_response(model: str, request: InferRequest, outputs: Arrays) -> tuple
     if request.id:
         answer["id"] = request.id
     if request.sequence is not None:
-        answer["parameters"] = {"sequence_id": request.sequence}
+        answer["parameters"] = {"sequence_id": request.sequence, "sequence_step": steps}
     head = json.dumps(answer, separators=(",", ":")).encode()
     return (b"".join([head, *blobs]), len(head)) if blobs else (head, None)
 
@@ -186,7 +190,8 @@ def _sequence(parameters: dict[str, Any]) -> Sequence | None:
     return given or None
 
 
-def _seed(value: object) -> int:
-    if type(value) is not int or not 0 <= value < 2**64:
-        raise InvalidInput("seed: expected a whole number from 0 to 2**64 - 1")
+def _whole(parameters: dict[str, Any], name: str) -> int | None:
+    value = parameters.get(name)
+    if value is not None and (type(value) is not int or not 0 <= value < 2**64):
+        raise InvalidInput(f"{name}: expected a whole number from 0 to 2**64 - 1")
     return value

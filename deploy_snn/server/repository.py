@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from deploy_snn.errors import InvalidInput
 from deploy_snn.formats import Bundle
+from deploy_snn.server.checkpoint import Checkpoint
 from deploy_snn.server.model import Limits, Model
 
 VERSION = "1"
@@ -21,6 +23,8 @@ class Settings:
     max_body: int = 64 * 2**20
     token: str | None = None
     """A bearer token that every request must carry, or None."""
+    checkpoint: Path | None = None
+    """Where streams are kept, so that they outlive the server; None to keep them in memory alone."""
 
 
 class NotFound(Exception):
@@ -48,7 +52,9 @@ class Repository:
         """Load a bundle, if it is not. Raises NotFound for a name that the server was not started with."""
         self._known(name)
         if name not in self.models:
-            model = Model(self.bundles[name], self.settings.runtime, self.settings.limits)
+            bundle, settings = self.bundles[name], self.settings
+            kept = Checkpoint(settings.checkpoint, name, bundle) if settings.checkpoint else None
+            model = Model(bundle, settings.runtime, settings.limits, kept)
             model.open()
             self.models[name] = model
 

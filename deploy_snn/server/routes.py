@@ -62,7 +62,8 @@ async def infer(request: Request, name: str, version: str = VERSION) -> Response
     for wanted in asked.wanted:
         if wanted not in outputs:  # before a step is taken that its client would not see
             raise InvalidInput(f"there is no output '{wanted}'; there is {', '.join(outputs)}")
-    answer, length = render_response(name, asked, await model.infer(asked))
+    given = await model.infer(asked)
+    answer, length = render_response(name, asked, given.outputs, given.steps)
     if length is None:
         return Response(answer, media_type="application/json")
     return Response(answer, media_type="application/octet-stream", headers={HEADER_LENGTH: str(length)})

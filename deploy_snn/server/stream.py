@@ -11,9 +11,12 @@ from deploy_snn.server.protocol import Sequence
 from deploy_snn.tensors import Array, Arrays
 
 
-@dataclass
+@dataclass(frozen=True)
 class Stream:
-    """Where a stream stands. ``generator`` draws the noise that its requests leave out."""
+    """Where a stream stands. ``generator`` draws the noise that its requests leave out.
+
+    A step makes another one: until its results are kept, the stream is where it was.
+    """
 
     batch: int
     state: Arrays

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -16,9 +17,17 @@ import httpx
 import pytest
 
 
+@dataclass(frozen=True)
+class Served:
+    """Where a server listens, and its process."""
+
+    address: str
+    process: subprocess.Popen[bytes]
+
+
 @contextmanager
-def server(bundles: list[Path], *options: object, environment: dict[str, str] | None = None) -> Iterator[str]:
-    """``deploy-snn serve``: gives its address, and ends it with SIGTERM, after which it must have ended well."""
+def server(bundles: list[Path], *options: object, environment: dict[str, str] | None = None) -> Iterator[Served]:
+    """``deploy-snn serve``: ends with SIGTERM, or as a test has ended it, after which it must have ended well."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -28,7 +37,7 @@ def server(bundles: list[Path], *options: object, environment: dict[str, str] | 
 
 def _serve(
     log: IO[str], port: int, bundles: list[Path], options: tuple[object, ...], environment: dict[str, str]
-) -> Iterator[str]:
+) -> Iterator[Served]:
     code = "from deploy_snn.cli.main import main; main()"
     command = [sys.executable, "-c", code, "serve", *map(str, bundles), "--port", str(port), *map(str, options)]
     process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | environment)
@@ -48,11 +57,11 @@ def _serve(
             except httpx.TransportError:
                 time.sleep(0.1)
         assert process.poll() is None, shown()
-        yield address
+        yield Served(address, process)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
-        assert process.returncode in (0, -signal.SIGTERM), shown()
+        assert process.returncode in (0, -signal.SIGTERM, -signal.SIGKILL), shown()
         assert "Traceback" not in shown(), shown()
 
 

@@ -18,8 +18,8 @@ X = {"name": "x", "datatype": "FP32", "shape": [1, 8], "data": [0.0] * 8}
 def http(running: Callable) -> Iterator[httpx.Client]:
     options = ("--max-streams", 3, "--idle-timeout", 1.0)
     with (
-        running([EXPORT / "lif"], *options) as address,
-        httpx.Client(base_url=f"http://{address}/v2", timeout=60) as client,
+        running([EXPORT / "lif"], *options) as served,
+        httpx.Client(base_url=f"http://{served.address}/v2", timeout=60) as client,
     ):
         yield client
 
@@ -113,8 +113,8 @@ def test_streams_are_bounded_and_forgotten_when_idle(http: httpx.Client) -> None
 
 
 def test_a_token(running: Callable) -> None:
-    with running([EXPORT / "lif"], environment={"DEPLOY_SNN_TOKEN": "secret"}) as address:
-        url = f"http://{address}/v2/models/lif"
+    with running([EXPORT / "lif"], environment={"DEPLOY_SNN_TOKEN": "secret"}) as served:
+        url = f"http://{served.address}/v2/models/lif"
         assert httpx.get(url).status_code == 401
         assert httpx.get(url, headers={"Authorization": "Bearer guess"}).status_code == 401
         assert httpx.get(url, headers={"Authorization": "Bearer secret"}).json()["name"] == "lif"

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from deploy_snn.formats import Bundle
-from deploy_snn.server.model import Busy, Limits, Model
+from deploy_snn.server.model import Answer, Busy, Limits, Model
 from deploy_snn.server.protocol import InferRequest, Sequence
-from deploy_snn.tensors import Arrays  # noqa: TC001
 
 EXPORT = Path(__file__).parent.parent.parent / "export"
 
@@ -33,7 +32,7 @@ def test_the_bound_holds_for_streams_that_start_together() -> None:
     async def scenario(model: Model) -> None:
         answers = [model.infer(request(f"s{i}", start=True)) for i in range(8)]
         results = await asyncio.gather(*answers, return_exceptions=True)
-        assert [type(result) for result in results] == [dict] * 3 + [Busy] * 5
+        assert [type(result) for result in results] == [Answer] * 3 + [Busy] * 5
         assert len(model.streams) == 3
 
     serving(Limits(max_streams=3, max_wait=0.02), scenario)
@@ -59,7 +58,7 @@ def test_the_queue_is_bounded() -> None:
     async def scenario(model: Model) -> None:
         answers = [asyncio.ensure_future(model.infer(request(None))) for _ in range(9)]
         results = await asyncio.gather(*answers, return_exceptions=True)
-        assert [type(result) for result in results] == [dict] * 4 + [Busy] * 5
+        assert [type(result) for result in results] == [Answer] * 4 + [Busy] * 5
 
     serving(Limits(max_queue=4, max_wait=0.02), scenario)
 
@@ -98,7 +97,7 @@ def test_requests_together_are_one_batch(monkeypatch: pytest.MonkeyPatch) -> Non
 
         monkeypatch.setattr(model, "_step", watched)
         asked: list[tuple[str, bool]] = [("a", True), ("b", True), ("a", False), ("c", True), ("d", True), ("a", False)]
-        results: list[Arrays] = await asyncio.gather(*(model.infer(request(name, start=start)) for name, start in asked))
+        results = await asyncio.gather(*(model.infer(request(name, start=start)) for name, start in asked))
         assert len(results) == 6
         assert {name: stream.steps for name, stream in model.streams.items()} == {"a": 3, "b": 1, "c": 1, "d": 1}
 

@@ -26,8 +26,8 @@ TYPES = {dtype: name for name, dtype in DATATYPES.items()}
 
 @pytest.fixture(scope="module")
 def address(running: Callable) -> Iterator[str]:
-    with running([EXPORT / name for name in NAMES], "--max-wait-ms", 1, "--max-streams", 200) as address:
-        yield address
+    with running([EXPORT / name for name in NAMES], "--max-wait-ms", 1, "--max-streams", 200) as served:
+        yield served.address
 
 
 def draw(bundle: Bundle, steps: int, batch: int, seed: int, *, noise: bool = True) -> Arrays:

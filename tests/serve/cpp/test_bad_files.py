@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from deploy_snn.errors import InvalidInput
@@ -202,13 +202,26 @@ def spoilt_files(draw: st.DrawFn) -> bytes:
         begin = draw(st.integers(0, 60))
         header["y"] = {"dtype": "BOOL", "shape": [4], "data_offsets": [begin, begin + 4]}
     text = draw(st.sampled_from([json.dumps(header), json.dumps(header) + "   ", "[]", "{", "{}", '{"x": 1}']))
-    data = bytearray(struct.pack("<Q", len(text)) + text.encode() + bytes(draw(st.sampled_from([48, 52, 47, 0]))))
+    data = bytearray(struct.pack("<Q", len(text)) + text.encode() + bytes(draw(st.sampled_from([48, 52, 47, 0, 56]))))
     for _ in range(draw(st.integers(0, 2))):
         if data:
             data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
     return bytes(data[: draw(st.integers(0, len(data)))] if draw(st.integers(0, 9)) == 0 else data)
 
 
+def tensor_file(header: dict[str, Any], data: bytes) -> bytes:
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def of_x(begin: int, end: int) -> dict[str, Any]:
+    return {"x": {"dtype": "F32", "shape": [2, 1, 6], "data_offsets": [begin, end]}}
+
+
+@example(tensor_file(of_x(8, 56), bytes(56)))  # a gap before the tensor
+@example(tensor_file(of_x(0, 48), bytes(56)))  # and bytes after it
+@example(tensor_file(of_x(0, 48), bytes(40)))  # or fewer than it takes
+@example(tensor_file(of_x(48, 0), bytes(48)))
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=spoilt_files())
 def test_any_tensor_file(data: bytes, bundle: Path, build, tmp_path: Path) -> None:

@@ -1,0 +1,147 @@
+"""What a server has acknowledged outlives it: after kill -9 every stream goes on from there, or is refused."""
+
+import random
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from deploy_snn.formats import Bundle
+from deploy_snn.runtimes import Eager
+from deploy_snn.server.stream import draw_noise, new_stream
+from deploy_snn.tensors import Arrays  # noqa: TC001
+from deploy_snn.trace import record
+
+EXPORT = Path(__file__).parent.parent.parent / "export"
+STEPS = 400
+NAMES = ("current-lif", "srm0")
+
+
+class Client:
+    """One client of one stream: what it has sent, and what it has been told."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.name = NAMES[number % len(NAMES)]
+        self.sequence: int | str = number if number % 3 else f"stream {number}"
+        bundle = Bundle.open(EXPORT / self.name)
+        drive = np.random.default_rng(number).random((STEPS, 1, 8), np.float32) * 25
+        # Where the model takes noise, the server draws it, from a generator that has to outlive it as well.
+        noise = draw_noise(new_stream({}, 1, self.sequence, None).generator, bundle.contract, {"x": drive}, 1, STEPS)
+        self.inputs: Arrays = {"x": drive}
+        self.wanted = record(Eager(bundle).program, self.inputs | noise, bundle.initial_state(1)).outputs["s"]
+        self.known = 0
+
+    def send(self, http: httpx.Client, steps: int) -> httpx.Response:
+        begin, end = self.known, min(STEPS, self.known + steps)
+        x = self.inputs["x"][begin:end]
+        tensor = {"name": "x", "datatype": "FP32", "shape": list(x.shape), "data": x.ravel().tolist()}
+        parameters = {"sequence_id": self.sequence, "sequence_start": begin == 0, "sequence_step": begin}
+        response = http.post(f"/v2/models/{self.name}/infer", json={"inputs": [tensor], "parameters": parameters})
+        if response.status_code == 200:
+            answer = response.json()
+            assert_array_equal(np.array(answer["outputs"][0]["data"]).reshape(end - begin, 1, 8), self.wanted[begin:end])
+            assert answer["parameters"]["sequence_step"] == end
+            self.known = end
+        return response
+
+
+def test_kill_9_in_the_middle_of_load(running: Callable, tmp_path: Path) -> None:
+    clients = [Client(number) for number in range(1, 13)]
+    bundles, options = [EXPORT / name for name in NAMES], ("--checkpoint", tmp_path / "kept")
+    lost = went_on = 0
+    for _ in range(3):
+        with running(bundles, *options) as served:
+
+            def talk(client: Client, address: str) -> None:
+                chance = random.Random(client.number + client.known)
+                with httpx.Client(base_url=f"http://{address}", timeout=60) as http:
+                    try:
+                        while client.known < STEPS - 20:
+                            assert client.send(http, chance.choice([1, 1, 3])).status_code == 200
+                    except httpx.TransportError:
+                        return
+
+            # First, where each stream stands after the last server's end.
+            with httpx.Client(base_url=f"http://{served.address}", timeout=60) as http:
+                for client in clients:
+                    before = client.known
+                    response = client.send(http, 1)
+                    if response.status_code == 409:  # the step that was not acknowledged had been taken
+                        lost += 1
+                        told = response.json()["error"]
+                        client.known = int(told.split(" has taken ")[1].split(" ")[0])
+                        assert before < client.known <= before + 3
+                        assert client.send(http, 1).status_code == 200
+                    else:
+                        assert response.status_code == 200, response.text
+                        went_on += before > 0
+            threads = [threading.Thread(target=talk, args=(client, served.address)) for client in clients]
+            for thread in threads:
+                thread.start()
+            time.sleep(1.0)
+            served.process.kill()
+            for thread in threads:
+                thread.join()
+    assert went_on + lost == 2 * len(clients)
+    assert went_on
+
+
+def test_ends_and_idle_streams_are_forgotten_on_disk_too(running: Callable, tmp_path: Path) -> None:
+    options = ("--checkpoint", tmp_path, "--idle-timeout", 1)
+    with running([EXPORT / "srm0"], *options) as served, httpx.Client(base_url=f"http://{served.address}") as http:
+        for number, parameters in ((1, {}), (3, {"sequence_end": True}), (7, {})):
+            x = {"name": "x", "datatype": "FP32", "shape": [1, 8], "data": [0.0] * 8}
+            body = {"inputs": [x], "parameters": {"sequence_id": number, "sequence_start": True, **parameters}}
+            assert http.post("/v2/models/srm0/infer", json=body).status_code == 200
+        assert kept(tmp_path) == {1, 7}
+        time.sleep(2)
+    assert kept(tmp_path) == set()
+
+
+def kept(folder: Path) -> set[int]:
+    """What a copy of the checkpoint holds: the server keeps the file to itself."""
+    copy = folder / "copy"
+    shutil.rmtree(copy, ignore_errors=True)
+    copy.mkdir()
+    for path in folder.glob("srm0.sqlite*"):
+        shutil.copy(path, copy)
+    with sqlite3.connect(copy / "srm0.sqlite") as database:
+        return {int(row[0]) for row in database.execute("SELECT sequence FROM streams")}
+
+
+def test_files_that_cannot_be_gone_on_from(running: Callable, command: Callable, tmp_path: Path) -> None:
+    with running([EXPORT / "lif"], "--checkpoint", tmp_path / "kept"):
+        status, _, told = command("serve", EXPORT / "lif", "--checkpoint", tmp_path / "kept", "--port", 0)
+        assert (status, "cannot keep streams: database is locked" in told) == (2, True), told
+    other = tmp_path / "lif"
+    shutil.copytree(EXPORT / "current-lif", other)
+    status, _, told = command("serve", other, "--checkpoint", tmp_path / "kept", "--port", 0)
+    assert (status, "holds the streams of another export of lif" in told) == (2, True), told
+    (tmp_path / "kept" / "lif.sqlite").write_bytes(b"no database" * 1000)
+    status, _, told = command("serve", EXPORT / "lif", "--checkpoint", tmp_path / "kept", "--port", 0)
+    assert (status, "file is not a database" in told) == (2, True), told
+    status, _, told = command("serve", EXPORT / "lif", "--checkpoint", EXPORT / "README.md", "--port", 0)
+    assert status == 2
+
+
+@pytest.mark.parametrize("damage", ["state = x'00'", "generator = '{}'", "batch = 9", "sequence = 'x'"])
+def test_a_stream_that_cannot_be_read(damage: str, tmp_path: Path) -> None:
+    from deploy_snn.errors import InvalidInput
+    from deploy_snn.server.checkpoint import Checkpoint
+
+    bundle = Bundle.open(EXPORT / "lif")
+    checkpoint = Checkpoint(tmp_path, "lif", bundle)
+    checkpoint.write({"a": new_stream(bundle.initial_state(2), 2, "a", None)}, [])
+    assert checkpoint.load()["a"].batch == 2
+    checkpoint._database.execute(f"UPDATE streams SET {damage}")
+    with pytest.raises(InvalidInput, match=r"lif\.sqlite is damaged"):
+        checkpoint.load()
+    checkpoint.close()
