@@ -1,5 +1,6 @@
 """Named arrays in a file: safetensors, which torch, numpy and C++ read alike, without unpickling anything."""
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,10 +19,11 @@ Arrays = dict[str, Array]
 TENSORS = ".safetensors"
 
 
-def pack_tensors(tensors: Mapping[str, Array]) -> bytes:
-    """Arrays under their names, as a file holds them. The same arrays give the same bytes."""
+def pack_tensors(tensors: Mapping[str, Array], notes: Mapping[str, str] | None = None) -> bytes:
+    """Arrays under their names, and notes on them, as a file holds them. The same arrays give the same bytes."""
     # save takes an array's memory as it lies, and so would write a transposed one in the wrong order.
-    return save({name: np.require(array, requirements="C") for name, array in tensors.items()})
+    arrays = {name: np.require(array, requirements="C") for name, array in tensors.items()}
+    return save(arrays, dict(notes) if notes else None)
 
 
 def unpack_tensors(data: bytes, where: str) -> Arrays:
@@ -30,6 +32,13 @@ def unpack_tensors(data: bytes, where: str) -> Arrays:
         return load(data)
     except (SafetensorError, TypeError, KeyError, ValueError) as error:
         raise InvalidInput(f"{where} cannot be read as {TENSORS}: {error}") from None
+
+
+def notes_on(packed: bytes) -> dict[str, str]:
+    """The notes of what ``pack_tensors`` packed, and ``unpack_tensors`` could read."""
+    header = packed[8 : 8 + int.from_bytes(packed[:8], "little")]
+    notes: dict[str, str] = json.loads(header).get("__metadata__", {})
+    return notes
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Array]) -> None:

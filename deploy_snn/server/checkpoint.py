@@ -5,24 +5,14 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import numpy as np
-
-from deploy_snn.contract import check_tensors
 from deploy_snn.errors import InvalidInput
 from deploy_snn.formats import Bundle
 from deploy_snn.server.protocol import Sequence
-from deploy_snn.server.stream import Stream
-from deploy_snn.tensors import pack_tensors, unpack_tensors
+from deploy_snn.server.stream import Stream, pack_stream, unpack_stream
 
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS bundle (files TEXT NOT NULL);
-    CREATE TABLE IF NOT EXISTS streams (
-        sequence TEXT PRIMARY KEY,
-        batch INTEGER NOT NULL,
-        steps INTEGER NOT NULL,
-        generator TEXT NOT NULL,
-        state BLOB NOT NULL
-    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS streams (sequence TEXT PRIMARY KEY, stream BLOB NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -58,17 +48,11 @@ class Checkpoint:
     def load(self) -> dict[Sequence, Stream]:
         """Every stream as it was last acknowledged. Raises InvalidInput if one of them cannot be read."""
         try:
-            rows = self._database.execute("SELECT sequence, batch, steps, generator, state FROM streams").fetchall()
-            return {json.loads(sequence): self._stream(*rest) for sequence, *rest in rows}
-        except (sqlite3.Error, InvalidInput, ValueError, KeyError, TypeError) as error:
+            rows = self._database.execute("SELECT sequence, stream FROM streams").fetchall()
+            names = [(json.loads(sequence), packed) for sequence, packed in rows]
+            return {name: unpack_stream(packed, self.contract, name, f"sequence {name!r}") for name, packed in names}
+        except (sqlite3.Error, InvalidInput, ValueError, TypeError) as error:
             raise InvalidInput(f"{self.path} is damaged: {error}") from None
-
-    def _stream(self, batch: int, steps: int, generator: str, state: bytes) -> Stream:
-        random = np.random.Generator(np.random.PCG64())
-        random.bit_generator.state = json.loads(generator)
-        tensors = unpack_tensors(state, "a state")
-        check_tensors(self.contract.states, tensors, "state", {"batch": batch})
-        return Stream(batch, tensors, random, steps)
 
     def write(self, kept: Mapping[Sequence, Stream], dropped: Iterable[Sequence]) -> None:
         """Take over what has changed, all of it or nothing."""
@@ -76,17 +60,8 @@ class Checkpoint:
             self._database.execute("BEGIN IMMEDIATE")
             self._database.executemany("DELETE FROM streams WHERE sequence = ?", [(json.dumps(name),) for name in dropped])
             self._database.executemany(
-                "INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?, ?)",
-                [
-                    (
-                        json.dumps(name),
-                        stream.batch,
-                        stream.steps,
-                        json.dumps(stream.generator.bit_generator.state),
-                        pack_tensors(stream.state),
-                    )
-                    for name, stream in kept.items()
-                ],
+                "INSERT OR REPLACE INTO streams VALUES (?, ?)",
+                [(json.dumps(name), pack_stream(stream)) for name, stream in kept.items()],
             )
 
     def close(self) -> None:

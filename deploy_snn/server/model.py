@@ -120,6 +120,23 @@ class Model:
         # A client that goes away does not take back its request: its stream has been stepped, or will be.
         return await asyncio.shield(waiting.answer)
 
+    def stream(self, sequence: Sequence) -> Stream:
+        """Where a stream stands. Raises InvalidInput for one that there is not."""
+        if sequence not in self.streams:
+            raise InvalidInput(f"sequence {sequence!r} has no stream here")
+        return self.streams[sequence]
+
+    async def adopt(self, sequence: Sequence, stream: Stream) -> None:
+        """Take in a stream from elsewhere. Raises Elsewhere if there is one of this name, Busy where there is no room."""
+        if sequence in self.streams:
+            raise Elsewhere(f"sequence {sequence!r} has a stream here already, at step {self.streams[sequence].steps}")
+        if not self._room_for(stream):
+            raise Busy(f"{len(self.streams)} streams are all that {self.name} keeps")
+        self._put(sequence, stream)
+        if self._checkpoint:
+            kept = {sequence: stream}
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._checkpoint.write, kept, ())
+
     def _check(self, request: InferRequest) -> Waiting:
         """Tell a step from a chunk, and hold the inputs against the contract. Noise may be left out."""
         expected = [spec for spec in self.contract.inputs if spec.role is not Role.NOISE or spec.name in request.inputs]

@@ -127,6 +127,15 @@ def _tensors(specs: Iterable[TensorSpec]) -> list[dict[str, Any]]:
     ]
 
 
+def sequence_in_path(text: str) -> Sequence:
+    """A sequence's name in a path: 7 is an integer, "7" in quotes a string, as in JSON; other text is itself."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    return _sequence({"sequence_id": value if type(value) in (int, str) else text}) or text
+
+
 def _typed(value: object, kind: type[T], what: str) -> T:
     if not isinstance(value, kind):
         raise InvalidInput(f"{what}: expected {kind.__name__}, and not {type(value).__name__}")

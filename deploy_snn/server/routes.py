@@ -1,5 +1,6 @@
 """The routes of the Open Inference Protocol."""
 
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -7,10 +8,14 @@ from fastapi import APIRouter, Request, Response
 from deploy_snn import __version__
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.body import read_body
-from deploy_snn.server.protocol import HEADER_LENGTH, metadata, parse_request, render_response
+from deploy_snn.server.protocol import HEADER_LENGTH, metadata, parse_request, render_response, sequence_in_path
 from deploy_snn.server.repository import VERSION, Repository
+from deploy_snn.server.stream import pack_stream, unpack_stream
 
 router = APIRouter(prefix="/v2")
+
+STEP = "Sequence-Step"
+"""How many steps a stream has taken whose state goes over the wire."""
 
 
 def repository(request: Request) -> Repository:
@@ -67,6 +72,24 @@ async def infer(request: Request, name: str, version: str = VERSION) -> Response
     if length is None:
         return Response(answer, media_type="application/json")
     return Response(answer, media_type="application/octet-stream", headers={HEADER_LENGTH: str(length)})
+
+
+@router.get("/models/{name}/sequences/{sequence}/state")
+async def give_state(request: Request, name: str, sequence: str) -> Response:
+    """A stream's state, as a tensor file that every host and ``deploy-snn run`` reads."""
+    stream = repository(request).find(name, VERSION).stream(sequence_in_path(sequence))
+    return Response(pack_stream(stream), media_type="application/octet-stream", headers={STEP: str(stream.steps)})
+
+
+@router.put("/models/{name}/sequences/{sequence}/state", status_code=HTTPStatus.CREATED)
+async def take_state(request: Request, name: str, sequence: str) -> Response:
+    """A new stream that goes on from such a file."""
+    known, own = repository(request), sequence_in_path(sequence)
+    model = known.find(name, VERSION)
+    body = await read_body(request.stream(), "identity", known.settings.max_body)
+    stream = unpack_stream(body, model.contract, own, "the body")
+    await model.adopt(own, stream)
+    return Response(status_code=HTTPStatus.CREATED, headers={STEP: str(stream.steps)})
 
 
 @router.post("/repository/index")

@@ -1,14 +1,16 @@
 """A stream: one client's run through a model, whose state is kept between requests and belongs to nobody else."""
 
 import hashlib
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 from time import monotonic
 
 import numpy as np
 
-from deploy_snn.contract import Contract, Role
+from deploy_snn.contract import Contract, Role, check_tensors
+from deploy_snn.errors import InvalidInput
 from deploy_snn.server.protocol import Sequence
-from deploy_snn.tensors import Array, Arrays
+from deploy_snn.tensors import Array, Arrays, check_finite, notes_on, pack_tensors, unpack_tensors
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,31 @@ def new_stream(state: Arrays, batch: int, sequence: Sequence | None, seed: int |
     if seed is None:
         seed = int.from_bytes(hashlib.sha256(repr(sequence).encode()).digest()[:8])
     return Stream(batch, state, np.random.Generator(np.random.PCG64(seed)))
+
+
+def pack_stream(stream: Stream) -> bytes:
+    """A stream as a tensor file: its state, as every host reads it, and notes on where its steps and its noise stand."""
+    generator = json.dumps(stream.generator.bit_generator.state)
+    return pack_tensors(stream.state, {"batch": str(stream.batch), "steps": str(stream.steps), "generator": generator})
+
+
+def unpack_stream(packed: bytes, contract: Contract, sequence: Sequence, where: str) -> Stream:
+    """A stream that goes on from a tensor file: from what ``pack_stream`` packed, or from any state of the contract's.
+
+    Raises InvalidInput, naming ``where`` it stood, for anything else.
+    """
+    state = unpack_tensors(packed, where)
+    sizes = check_tensors(contract.states, state, "state")
+    check_finite(state, "state")
+    try:
+        notes = notes_on(packed)
+        batch = sizes.get("batch", max(1, int(notes.get("batch", 1))))
+        stream = new_stream(state, batch, sequence, None)
+        if "generator" in notes:
+            stream.generator.bit_generator.state = json.loads(notes["generator"])
+        return replace(stream, steps=int(notes.get("steps", 0)))
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise InvalidInput(f"{where} holds no stream: {error}") from None
 
 
 def draw_noise(generator: np.random.Generator, contract: Contract, inputs: Arrays, batch: int, steps: int) -> Arrays:

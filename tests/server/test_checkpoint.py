@@ -16,7 +16,7 @@ from numpy.testing import assert_array_equal
 from deploy_snn.formats import Bundle
 from deploy_snn.runtimes import Eager
 from deploy_snn.server.stream import draw_noise, new_stream
-from deploy_snn.tensors import Arrays  # noqa: TC001
+from deploy_snn.tensors import Arrays, pack_tensors, read_tensors
 from deploy_snn.trace import record
 
 EXPORT = Path(__file__).parent.parent.parent / "export"
@@ -132,7 +132,7 @@ def test_files_that_cannot_be_gone_on_from(running: Callable, command: Callable,
     assert status == 2
 
 
-@pytest.mark.parametrize("damage", ["state = x'00'", "generator = '{}'", "batch = 9", "sequence = 'x'"])
+@pytest.mark.parametrize("damage", ["stream = x'00'", "stream = 'text'", "sequence = 'x'"])
 def test_a_stream_that_cannot_be_read(damage: str, tmp_path: Path) -> None:
     from deploy_snn.errors import InvalidInput
     from deploy_snn.server.checkpoint import Checkpoint
@@ -145,3 +145,39 @@ def test_a_stream_that_cannot_be_read(damage: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"lif\.sqlite is damaged"):
         checkpoint.load()
     checkpoint.close()
+
+
+def test_a_stream_moves_to_another_host(running: Callable, tmp_path: Path) -> None:
+    """Its state is downloaded, and given to a new stream elsewhere; its noise goes on too, and so does the command line."""
+    client = Client(1)  # srm0, which takes noise
+    with running([EXPORT / "srm0"]) as served, httpx.Client(base_url=f"http://{served.address}") as http:
+        for _ in range(5):
+            assert client.send(http, 3).status_code == 200
+        downloaded = http.get("/v2/models/srm0/sequences/1/state")
+        assert downloaded.headers["sequence-step"] == "15"
+        assert http.get('/v2/models/srm0/sequences/"1"/state').status_code == 400, "a string is another name"
+    (tmp_path / "state.safetensors").write_bytes(downloaded.content)
+    trace = read_tensors(tmp_path / "state.safetensors")
+    assert {spec.name for spec in Bundle.open(EXPORT / "srm0").contract.states} == trace.keys()
+    options = ("--checkpoint", tmp_path / "kept")
+    url = "/v2/models/srm0/sequences/1/state"
+    with running([EXPORT / "srm0"], *options) as served, httpx.Client(base_url=f"http://{served.address}") as http:
+        assert http.put(url, content=downloaded.content).status_code == 201
+        again = http.put(url, content=downloaded.content)
+        assert (again.status_code, "has a stream here already, at step 15" in again.json()["error"]) == (409, True)
+        for content, told in (
+            (b"", "the body cannot be read as .safetensors"),
+            (pack_tensors({"v": np.zeros((1, 8), np.float32)}), "state 'refrac_count' is missing"),
+            (pack_tensors(trace | {"v": np.full((1, 8), np.nan, np.float32)}), "state 'v' holds nan"),
+            (pack_tensors(trace, {"steps": "many"}), "the body holds no stream"),
+            (pack_tensors(trace, {"generator": "[]"}), "the body holds no stream"),
+        ):
+            refused = http.put("/v2/models/srm0/sequences/robot 2/state", content=content)
+            assert (refused.status_code, told in refused.json()["error"]) == (400, True), refused.text
+        served.process.kill()  # what was taken in is kept as well
+        served.process.wait()
+    with running([EXPORT / "srm0"], *options) as served, httpx.Client(base_url=f"http://{served.address}") as http:
+        while client.known < STEPS:
+            assert client.send(http, 40).status_code == 200
+        # A state without notes, such as a C++ host's, is a beginning too.
+        assert http.put("/v2/models/srm0/sequences/robot 2/state", content=pack_tensors(trace)).status_code == 201
