@@ -218,10 +218,10 @@ def of_x(begin: int, end: int) -> dict[str, Any]:
     return {"x": {"dtype": "F32", "shape": [2, 1, 6], "data_offsets": [begin, end]}}
 
 
-@example(tensor_file(of_x(8, 56), bytes(56)))  # a gap before the tensor
-@example(tensor_file(of_x(0, 48), bytes(56)))  # and bytes after it
-@example(tensor_file(of_x(0, 48), bytes(40)))  # or fewer than it takes
-@example(tensor_file(of_x(48, 0), bytes(48)))
+@example(data=tensor_file(of_x(8, 56), bytes(56)))  # a gap before the tensor
+@example(data=tensor_file(of_x(0, 48), bytes(56)))  # and bytes after it
+@example(data=tensor_file(of_x(0, 48), bytes(40)))  # or fewer than it takes
+@example(data=tensor_file(of_x(48, 0), bytes(48)))
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=spoilt_files())
 def test_any_tensor_file(data: bytes, bundle: Path, build, tmp_path: Path) -> None:
