@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
 from deploy_snn.formats import Bundle
+from deploy_snn.runtimes import Eager
 from deploy_snn.server.model import Answer, Busy, Limits, Model
 from deploy_snn.server.protocol import InferRequest, Sequence
+from deploy_snn.trace import record
 
 EXPORT = Path(__file__).parent.parent.parent / "export"
 
@@ -103,6 +106,32 @@ def test_requests_together_are_one_batch(monkeypatch: pytest.MonkeyPatch) -> Non
 
     serving(Limits(max_batch=3, max_wait=0.02), scenario)
     assert batches == [["a", "b", "c"], ["a", "d"], ["a"]]
+
+
+@pytest.mark.parametrize("chunk", [False, True])
+def test_streams_of_several_rows_get_their_own(chunk: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams of one, three and two rows, stepped as one batch: each row is what eager torch gives for it."""
+    bundle = Bundle.open(EXPORT / "lif")
+    rng = np.random.default_rng(0)
+    drives = [rng.random((12, rows, 8), np.float32) * 25 for rows in (1, 3, 2)]
+    wanted = [record(Eager(bundle).program, {"x": x}, bundle.initial_state(x.shape[1])).outputs["s"] for x in drives]
+    together: list[int] = []
+
+    async def scenario(model: Model) -> None:
+        step = model._step
+        monkeypatch.setattr(model, "_step", lambda ready: together.append(len(ready)) or step(ready))
+        for begin in range(0, 12, 4 if chunk else 1):
+            part = slice(begin, begin + 4) if chunk else begin
+            asked = [
+                InferRequest("", {"x": x[part]}, {}, False, f"s{i}", begin == 0, False, None) for i, x in enumerate(drives)
+            ]
+            answers = await asyncio.gather(*map(model.infer, asked))
+            for answer, whole in zip(answers, wanted, strict=True):
+                assert_array_equal(answer.outputs["s"], whole[part])
+
+    serving(Limits(max_wait=0.02), scenario)
+    assert set(together) == {3}
+    assert all(array.any() for array in wanted)
 
 
 def test_a_client_that_goes_away_has_been_served() -> None:
