@@ -1,10 +1,11 @@
 """What a step costs in each host at batch 1, with its tail: Python's, and the C++ hosts'. One thread, one run.
 
-``make hosts && python benchmarks/hosts.py [--steps 100000] [--rounds 3] [--markdown FILE]``
+``make hosts && python benchmarks/hosts.py [--steps 100000] [--rounds 3] [--jemalloc LIBRARY] [--markdown FILE]``
 """
 
 import argparse
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -45,12 +46,13 @@ class Times:
     sequence: float
 
 
-def in_cpp(program: Path, *options: object) -> Callable[[Bundle, int], Times]:
-    """A C++ host's own measurement: the clock runs around ``Program::step`` alone."""
+def in_cpp(program: Path, *options: object, preload: Path | None = None) -> Callable[[Bundle, int], Times]:
+    """A C++ host's own measurement: the clock runs around ``Program::step`` alone. ``preload`` is another malloc."""
+    environment = os.environ | ({"LD_PRELOAD": str(preload)} if preload else {})
 
     def measure(bundle: Bundle, steps: int) -> Times:
         command = [program, "bench", bundle.path, "--steps", steps, "--json", *options]
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True, env=environment)
         found = json.loads(done.stdout)
         return Times(**{name: found[name] for name in ("p50", "p99", "p999", "largest", "sequence")})
 
@@ -96,7 +98,7 @@ def bare(program: Path) -> Callable[[Bundle], tuple[float, float]]:
     return measure
 
 
-def case(title: str, build: Path, steps: int, rounds: int) -> tuple[Table, str]:
+def case(title: str, build: Path, jemalloc: Path | None, steps: int, rounds: int) -> tuple[Table, str]:
     """One model in every host, turn by turn, as the machine has its moods. The round of the median p50 counts."""
     model, options, snap = CASES[title]
     contenders = {
@@ -106,6 +108,11 @@ def case(title: str, build: Path, steps: int, rounds: int) -> tuple[Table, str]:
         "snn-torch --aoti": in_cpp(build / "snn-torch", "--aoti"),
         "snn-ort": in_cpp(build / "snn-ort", "--onnxruntime", ONNXRUNTIME),
     }
+    if jemalloc:
+        contenders |= {
+            "snn-torch, jemalloc": in_cpp(build / "snn-torch", preload=jemalloc),
+            "snn-torch --aoti, jemalloc": in_cpp(build / "snn-torch", "--aoti", preload=jemalloc),
+        }
     with tempfile.TemporaryDirectory() as folder:
         bundle = export_model(model, options, Path(folder) / "bundle", formats=ALL, steps=2, snap=snap)
         seen: dict[str, list[Times]] = {name: [] for name in contenders}
@@ -129,6 +136,7 @@ def main() -> None:
     """Measure every case and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, default=ROOT / "serve" / "cpp" / "build")
+    parser.add_argument("--jemalloc", type=Path, help="its shared library: measure libtorch with it, too")
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--markdown", type=Path)
@@ -140,7 +148,7 @@ def main() -> None:
     console.print(f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}; {options.steps} steps, batch 1")
     texts = []
     for title in CASES:
-        table, line = case(title, options.build, options.steps, options.rounds)
+        table, line = case(title, options.build, options.jemalloc, options.steps, options.rounds)
         table.show(console)
         console.print(line)
         texts += [table.markdown(), line, ""]

@@ -12,6 +12,7 @@ from deploy_snn.formats import Bundle
 from deploy_snn.runtimes import Eager
 from deploy_snn.server.model import Answer, Busy, Limits, Model
 from deploy_snn.server.protocol import InferRequest, Sequence
+from deploy_snn.server.stream import draw_noise, new_stream
 from deploy_snn.trace import record
 
 EXPORT = Path(__file__).parent.parent.parent / "export"
@@ -21,9 +22,9 @@ def request(sequence: Sequence | None, *, start: bool = False, end: bool = False
     return InferRequest("", {"x": np.full((1, 8), value, np.float32)}, {}, False, sequence, start, end, None)
 
 
-def serving(limits: Limits, scenario: Callable[[Model], Awaitable[None]]) -> None:
+def serving(limits: Limits, scenario: Callable[[Model], Awaitable[None]], name: str = "lif") -> None:
     async def serve() -> None:
-        model = Model(Bundle.open(EXPORT / "lif"), "onnxruntime-cpu", limits)
+        model = Model(Bundle.open(EXPORT / name), "onnxruntime-cpu", limits)
         model.open()
         await scenario(model)
         await asyncio.wait_for(model.close(), 10)
@@ -85,6 +86,26 @@ def test_a_step_that_fails_has_not_been(monkeypatch: pytest.MonkeyPatch) -> None
         assert model.streams["old"].steps == 2
 
     serving(Limits(), scenario)
+
+
+def test_a_step_that_fails_has_drawn_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = Bundle.open(EXPORT / "srm0")
+    x = {"x": np.full((20, 1, 8), 9, np.float32)}
+    noise = draw_noise(new_stream({}, 1, "s", None).generator, bundle.contract, x, 1, 20)
+    wanted = record(Eager(bundle).program, x | noise, bundle.initial_state(1)).outputs["s"]
+    assert wanted.any()
+
+    async def scenario(model: Model) -> None:
+        for step in range(20):
+            if step % 3 == 1:
+                with monkeypatch.context() as broken:
+                    broken.setattr("deploy_snn.server.model.step_together", lambda *_, **__: 1 / 0)
+                    with pytest.raises(ZeroDivisionError):
+                        await model.infer(request("s", value=9.0))
+            answer = await model.infer(request("s", start=step == 0, value=9.0))
+            assert_array_equal(answer.outputs["s"], wanted[step])
+
+    serving(Limits(), scenario, "srm0")
 
 
 def test_requests_together_are_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
