@@ -8,12 +8,12 @@ from http import HTTPStatus
 from fastapi import FastAPI, Request, Response
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from deploy_snn import __version__
 from deploy_snn.errors import InvalidInput
-from deploy_snn.server.body import TooLarge
-from deploy_snn.server.model import Busy, Elsewhere
-from deploy_snn.server.repository import NotFound, Repository, Settings
+from deploy_snn.server.refusals import Busy, Elsewhere, NotFound, TooLarge
+from deploy_snn.server.repository import Repository, Settings
 from deploy_snn.server.routes import router
 
 STATUSES: dict[type[Exception], HTTPStatus] = {
@@ -42,6 +42,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="deploy_snn", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.repository = repository
     app.include_router(router)
+    app.add_api_route("/metrics", metrics)
     app.add_middleware(GZipMiddleware, minimum_size=SMALL)
     for kind, status in STATUSES.items():
         app.add_exception_handler(kind, _told(status))
@@ -49,6 +50,11 @@ def create_app(settings: Settings) -> FastAPI:
     if settings.token:
         app.middleware("http")(_only_with(f"Bearer {settings.token}"))
     return app
+
+
+async def metrics(request: Request) -> Response:
+    """What Prometheus asks for."""
+    return Response(request.app.state.repository.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 def _told(status: HTTPStatus) -> Callable[[Request, Exception], Awaitable[Response]]:

@@ -4,12 +4,9 @@ import zlib
 from collections.abc import AsyncIterator
 
 from deploy_snn.errors import InvalidInput
+from deploy_snn.server.refusals import TooLarge
 
 ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
-
-
-class TooLarge(Exception):
-    """A body that is larger than the server takes."""
 
 
 async def read_body(pieces: AsyncIterator[bytes], encoding: str, most: int) -> bytes:

@@ -2,9 +2,8 @@
 
 import asyncio
 import copy
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
 
 from deploy_snn.contract import Role, check_tensors
@@ -13,25 +12,12 @@ from deploy_snn.formats import Bundle
 from deploy_snn.runtimes import find_runtime
 from deploy_snn.server.batch import Part, step_together
 from deploy_snn.server.checkpoint import Checkpoint
+from deploy_snn.server.metrics import Metrics
 from deploy_snn.server.protocol import InferRequest, Sequence
+from deploy_snn.server.queue import Answer, Queue, Waiting
+from deploy_snn.server.refusals import Busy, Elsewhere
 from deploy_snn.server.stream import Stream, draw_noise, new_stream
 from deploy_snn.tensors import Arrays, check_finite
-
-
-class Busy(Exception):
-    """There is no room for a request now; after a while there may be."""
-
-
-class Elsewhere(Exception):
-    """A stream is not at the step at which its client believes it to be."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a request gets: its outputs, and how many steps its stream has taken with it."""
-
-    outputs: Arrays
-    steps: int
 
 
 @dataclass(frozen=True)
@@ -47,27 +33,22 @@ class Limits:
     idle_timeout: float = 600.0
 
 
-@dataclass
-class Waiting:
-    """A request whose inputs fit the contract."""
-
-    request: InferRequest
-    inputs: Arrays
-    batch: int
-    steps: int | None
-    """How many steps its chunk holds; None for a single step, whose tensors have no time axis."""
-    answer: asyncio.Future[Answer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-
-
 class Model:
     """Steps requests in order within each stream, and streams together in batches.
 
     Args:
         bundle: what to serve. runtime: the name of the runtime that steps it. limits: what it may take on.
-        checkpoint: where its streams are kept beyond its life, if anywhere.
+        checkpoint: where its streams are kept beyond its life, if anywhere. metrics: where its steps are counted.
     """
 
-    def __init__(self, bundle: Bundle, runtime: str, limits: Limits, checkpoint: Checkpoint | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        runtime: str,
+        limits: Limits,
+        checkpoint: Checkpoint | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
         self.bundle = bundle
         self.name = bundle.path.resolve().name
         self.contract = bundle.contract
@@ -76,16 +57,26 @@ class Model:
         self.streams: dict[Sequence, Stream] = {}
         self._runtime = find_runtime(runtime)(bundle)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=self.name)
-        self._queue: deque[Waiting] = deque()
-        self._news = asyncio.Event()
+        self._queue = Queue()
         self._tasks: list[asyncio.Task[None]] = []
         self._bytes = 0
         self._closing = False
         self._stepping: set[Sequence | None] = set()
         self._checkpoint = checkpoint
+        self._metrics = metrics
         for sequence, stream in checkpoint.load().items() if checkpoint else ():
             self._put(sequence, stream)
         self._open: set[asyncio.Future[Answer]] = set()
+
+    @property
+    def queued(self) -> int:
+        """How many requests wait."""
+        return len(self._queue)
+
+    @property
+    def state_bytes(self) -> int:
+        """What the states of its streams take in memory."""
+        return self._bytes
 
     def open(self) -> None:
         """Begin to serve, in the running event loop."""
@@ -115,10 +106,9 @@ class Model:
             raise Busy(f"{len(self._queue)} requests are waiting already")
         self._open.add(waiting.answer)
         waiting.answer.add_done_callback(self._open.discard)
-        self._queue.append(waiting)
-        self._news.set()
+        self._queue.put(waiting)
         # A client that goes away does not take back its request: its stream has been stepped, or will be.
-        return await asyncio.shield(waiting.answer)
+        return await waiting.answer
 
     def stream(self, sequence: Sequence) -> Stream:
         """Where a stream stands. Raises InvalidInput for one that there is not."""
@@ -149,13 +139,10 @@ class Model:
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await self._news.wait()
+            await self._queue.news.wait()
             if self.limits.max_wait and len(self._queue) < self.limits.max_batch:
                 await asyncio.sleep(self.limits.max_wait)
-            together = self._take()
-            if not self._queue:
-                self._news.clear()
-            ready = self._ready(together)
+            ready = self._ready(self._queue.take(self.limits.max_batch, alone=self.contract.couples_batch))
             if not ready:
                 continue
             self._stepping = {waiting.request.sequence for waiting, _ in ready}
@@ -167,28 +154,10 @@ class Model:
             else:
                 for (waiting, _), (outputs, after) in zip(ready, results, strict=True):
                     self._keep(waiting, outputs, after)
+                if self._metrics:
+                    rows = sum(waiting.batch for waiting, _ in ready)
+                    self._metrics.stepped(self.name, rows, ready[0][0].steps or 1, [outputs for outputs, _ in results])
             self._stepping = set()
-
-    def _take(self) -> list[Waiting]:
-        """The requests that can be stepped together: one a stream, its first, and all of the same length as the oldest."""
-        taken: list[Waiting] = []
-        rows, seen, left = 0, set[Sequence](), deque[Waiting]()
-        for waiting in self._queue:
-            sequence = waiting.request.sequence
-            room = not taken or (
-                not self.contract.couples_batch
-                and waiting.steps == taken[0].steps
-                and rows + waiting.batch <= self.limits.max_batch
-            )
-            if room and sequence not in seen:
-                taken.append(waiting)
-                rows += waiting.batch
-            else:
-                left.append(waiting)
-            if sequence is not None:
-                seen.add(sequence)  # what comes later in this stream must not overtake
-        self._queue = left
-        return taken
 
     def _ready(self, together: list[Waiting]) -> list[tuple[Waiting, Stream]]:
         """Requests with the streams that they step; those that have none are told why."""
@@ -197,7 +166,7 @@ class Model:
             try:
                 ready.append((waiting, self._stream_of(waiting)))
             except (InvalidInput, Elsewhere, Busy) as error:
-                _tell(waiting, error)
+                waiting.fail(error)
         return ready
 
     def _stream_of(self, waiting: Waiting) -> Stream:
@@ -264,7 +233,7 @@ class Model:
         sequence = waiting.request.sequence
         if sequence is not None and waiting.request.start and not self.streams[sequence].steps:
             self._drop(sequence)
-        _tell(waiting, error)
+        waiting.fail(error)
 
     def _put(self, sequence: Sequence, stream: Stream) -> None:
         self.streams[sequence] = stream
@@ -279,15 +248,10 @@ class Model:
         """Drop the streams of clients that have not been heard of for long."""
         while True:
             await asyncio.sleep(min(1.0, self.limits.idle_timeout / 4))
-            waiting = {each.request.sequence for each in self._queue} | self._stepping
+            waiting = self._queue.sequences() | self._stepping
             since = monotonic() - self.limits.idle_timeout
             idle = [name for name, stream in self.streams.items() if stream.used < since and name not in waiting]
             for sequence in idle:
                 self._drop(sequence)
             if idle and self._checkpoint:
                 await asyncio.get_running_loop().run_in_executor(self._thread, self._checkpoint.write, {}, idle)
-
-
-def _tell(waiting: Waiting, error: Exception) -> None:
-    if not waiting.answer.done():
-        waiting.answer.set_exception(error)

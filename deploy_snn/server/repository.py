@@ -1,13 +1,18 @@
 """The bundles a server was started with, and those of them that are loaded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from prometheus_client import Metric
+from prometheus_client.registry import Collector
 
 from deploy_snn.errors import InvalidInput
 from deploy_snn.formats import Bundle
 from deploy_snn.server.checkpoint import Checkpoint
+from deploy_snn.server.metrics import Metrics, gauge
 from deploy_snn.server.model import Limits, Model
+from deploy_snn.server.refusals import NotFound
 
 VERSION = "1"
 """Every model has this one version: another export is another bundle, with a name of its own."""
@@ -27,11 +32,7 @@ class Settings:
     """Where streams are kept, so that they outlive the server; None to keep them in memory alone."""
 
 
-class NotFound(Exception):
-    """There is no such model."""
-
-
-class Repository:
+class Repository(Collector):
     """Models by name. Nothing else can be loaded than the bundles it was made with. Raises InvalidInput for equal names."""
 
     def __init__(self, settings: Settings) -> None:
@@ -40,6 +41,15 @@ class Repository:
         if len(self.bundles) < len(settings.bundles):
             raise InvalidInput("two bundles have folders of one name, which is what clients ask for: rename one of them")
         self.models: dict[str, Model] = {}
+        self.metrics = Metrics()
+        self.metrics.watch(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """What there is now, for Prometheus."""
+        models = self.models.items()
+        yield gauge("streams", "Streams that are kept.", {name: len(model.streams) for name, model in models})
+        yield gauge("state_bytes", "What their states take.", {name: model.state_bytes for name, model in models})
+        yield gauge("queue", "Requests that wait.", {name: model.queued for name, model in models})
 
     def find(self, name: str, version: str) -> Model:
         """A loaded model. Raises NotFound, with those there are."""
@@ -54,7 +64,7 @@ class Repository:
         if name not in self.models:
             bundle, settings = self.bundles[name], self.settings
             kept = Checkpoint(settings.checkpoint, name, bundle) if settings.checkpoint else None
-            model = Model(bundle, settings.runtime, settings.limits, kept)
+            model = Model(bundle, settings.runtime, settings.limits, kept, self.metrics)
             model.open()
             self.models[name] = model
 

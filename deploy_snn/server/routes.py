@@ -60,15 +60,16 @@ async def infer(request: Request, name: str, version: str = VERSION) -> Response
     """Step a model: one step, or a chunk of them; of a stream, or on its own from the initial state."""
     known = repository(request)
     model = known.find(name, version)
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    body = await read_body(request.stream(), encoding, known.settings.max_body)
-    asked = parse_request(body, request.headers.get(HEADER_LENGTH))
-    outputs = [spec.name for spec in model.contract.outputs]
-    for wanted in asked.wanted:
-        if wanted not in outputs:  # before a step is taken that its client would not see
-            raise InvalidInput(f"there is no output '{wanted}'; there is {', '.join(outputs)}")
-    given = await model.infer(asked)
-    answer, length = render_response(name, asked, given.outputs, given.steps)
+    with known.metrics.request(name):
+        encoding = request.headers.get("content-encoding", "identity").lower()
+        body = await read_body(request.stream(), encoding, known.settings.max_body)
+        asked = parse_request(body, request.headers.get(HEADER_LENGTH))
+        outputs = [spec.name for spec in model.contract.outputs]
+        for wanted in asked.wanted:
+            if wanted not in outputs:  # before a step is taken that its client would not see
+                raise InvalidInput(f"there is no output '{wanted}'; there is {', '.join(outputs)}")
+        given = await model.infer(asked)
+        answer, length = render_response(name, asked, given.outputs, given.steps)
     if length is None:
         return Response(answer, media_type="application/json")
     return Response(answer, media_type="application/octet-stream", headers={HEADER_LENGTH: str(length)})

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 EXPORT = Path(__file__).parent.parent.parent / "export"
 X = {"name": "x", "datatype": "FP32", "shape": [1, 8], "data": [0.0] * 8}
@@ -110,6 +111,41 @@ def test_streams_are_bounded_and_forgotten_when_idle(http: httpx.Client) -> None
         assert infer(http, X, sequence_id="d").status_code == 200, "who is heard of is kept"
     assert infer(http, X, sequence_id="a").status_code == 400
     assert infer(http, X, sequence_id="c").status_code == 400
+
+
+def test_what_prometheus_sees(running: Callable) -> None:
+    """Parsed by Prometheus' own reader: what was asked, answered, refused, stepped, and what there is now."""
+    with (
+        running([EXPORT / "lif"], "--max-streams", 1) as served,
+        httpx.Client(base_url=f"http://{served.address}/v2", timeout=60) as http,
+    ):
+        spikes = 0
+        for step in range(20):
+            drive = X | {"shape": [2, 8], "data": [15.0] * 16}
+            answer = infer(http, drive, sequence_id="a", sequence_start=step == 0)
+            spikes += sum(answer.json()["outputs"][0]["data"])
+        infer(http, X, sequence_id="b", sequence_start=True)  # there is no room
+        infer(http, X | {"shape": [7]})
+        chunk = X | {"shape": [5, 1, 8], "data": [0.0] * 40}
+        infer(http, chunk)
+        text = httpx.get(f"http://{served.address}/metrics").text
+    found = {
+        (sample.name, *(value for label, value in sorted(sample.labels.items()) if label != "model")): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert spikes > 0
+    assert found["deploy_snn_requests_total", "answered"] == 21
+    assert found["deploy_snn_requests_total", "busy"] == 1
+    assert found["deploy_snn_requests_total", "refused"] == 1
+    assert found["deploy_snn_request_seconds_count",] == 23
+    assert found["deploy_snn_steps_total",] == 2 * 20 + 5
+    assert found["deploy_snn_spikes_total", "s"] == spikes
+    assert found["deploy_snn_batch_rows_bucket", "1.0"] == 1
+    assert found["deploy_snn_batch_rows_bucket", "2.0"] == 21
+    assert found["deploy_snn_streams",] == 1
+    assert found["deploy_snn_state_bytes",] == 2 * 2 * 8 * 4
+    assert found["deploy_snn_queue",] == 0
 
 
 def test_a_token(running: Callable) -> None:

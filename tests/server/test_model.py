@@ -10,8 +10,10 @@ from numpy.testing import assert_array_equal
 
 from deploy_snn.formats import Bundle
 from deploy_snn.runtimes import Eager
-from deploy_snn.server.model import Answer, Busy, Limits, Model
+from deploy_snn.server.model import Limits, Model
 from deploy_snn.server.protocol import InferRequest, Sequence
+from deploy_snn.server.queue import Answer
+from deploy_snn.server.refusals import Busy
 from deploy_snn.server.stream import draw_noise, new_stream
 from deploy_snn.trace import record
 
@@ -153,6 +155,17 @@ def test_streams_of_several_rows_get_their_own(chunk: bool, monkeypatch: pytest.
     serving(Limits(max_wait=0.02), scenario)
     assert set(together) == {3}
     assert all(array.any() for array in wanted)
+
+
+def test_a_stream_with_a_request_waiting_is_not_idle() -> None:
+    async def scenario(model: Model) -> None:
+        await model.infer(request("patient", start=True))
+        await model.infer(request("patient"))  # waits for longer than a stream may rest
+        assert model.streams["patient"].steps == 2
+        await asyncio.sleep(0.6)
+        assert not model.streams, "now it is"
+
+    serving(Limits(max_wait=0.5, idle_timeout=0.2), scenario)
 
 
 def test_a_client_that_goes_away_has_been_served() -> None:

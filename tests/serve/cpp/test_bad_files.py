@@ -1,8 +1,10 @@
 """Whatever a host is given, it says in one line what is wrong, ends with the right status and writes nothing."""
 
+import hashlib
 import json
 import shutil
 import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,16 @@ def test_a_spoilt_model(host: str, bundle: Path, compiled: Callable[[str], Bundl
     refuses(2, MODEL[host], "check", bundle)
 
 
+def test_bytes_that_are_no_bool(bundle: Path, build) -> None:
+    """A bool that is neither 0 nor 1 is not even a value in C++."""
+    golden = bundle / "golden.safetensors"
+    data = golden.read_bytes()
+    golden.write_bytes(data[:-1] + b"\2")  # spikes stand last
+    recorded = {"bytes": len(data), "sha256": hashlib.sha256(golden.read_bytes()).hexdigest()}
+    edit(bundle, lambda m: m["files"].update({golden.name: recorded}))
+    build.hosts["ort"].refuses(2, "tensor 'outputs/s' holds bytes that are no bool", "check", bundle)
+
+
 X = np.zeros((5, 1, 6), np.float32)
 BAD_INPUTS = [
     ({"x": np.full((5, 1, 6), np.nan, np.float32)}, "input 'x' holds nan at its element 0"),
@@ -162,9 +174,6 @@ def test_what_is_missing_here(bundle: Path, build, tmp_path: Path) -> None:
 
 
 def test_code_for_another_cpu(compiled: Callable[[str], Bundle], build, tmp_path: Path) -> None:
-    import hashlib
-    import zipfile
-
     bundle = tmp_path / "lif"
     shutil.copytree(compiled("lif").path, bundle)
     model = bundle / "step.aoti.pt2"

@@ -1,0 +1,77 @@
+"""What a server counts, for Prometheus."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from deploy_snn.errors import InvalidInput
+from deploy_snn.server.refusals import Busy, Elsewhere, TooLarge
+from deploy_snn.tensors import Arrays
+
+SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+class Metrics:
+    """Counters of one server, by model."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+
+        def counter(name: str, about: str, *labels: str) -> Counter:
+            return Counter(f"deploy_snn_{name}", about, ["model", *labels], registry=self.registry)
+
+        def histogram(name: str, about: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(f"deploy_snn_{name}", about, ["model"], buckets=buckets, registry=self.registry)
+
+        self.requests = counter("requests", "Infer requests, by what became of them.", "outcome")
+        self.seconds = histogram("request_seconds", "From a request's body to its answer.", SECONDS)
+        self.rows = histogram("batch_rows", "Rows that were stepped together.", ROWS)
+        self.steps = counter("steps", "Steps that were taken, summed over rows.")
+        self.spikes = counter("spikes", "Spikes that came out, summed over rows and layers.", "output")
+
+    @contextmanager
+    def request(self, model: str) -> Iterator[None]:
+        """Count what happens within as a request, and how long it takes."""
+        begun, outcome = perf_counter(), "failed"
+        try:
+            yield
+            outcome = "answered"
+        except Busy:
+            outcome = "busy"
+            raise
+        except (InvalidInput, Elsewhere, TooLarge):
+            outcome = "refused"
+            raise
+        finally:
+            self.requests.labels(model, outcome).inc()
+            self.seconds.labels(model).observe(perf_counter() - begun)
+
+    def stepped(self, model: str, rows: int, steps: int, outputs: list[Arrays]) -> None:
+        """Count a batch."""
+        self.rows.labels(model).observe(rows)
+        self.steps.labels(model).inc(rows * steps)
+        for given in outputs:
+            for name, array in given.items():
+                if array.dtype == bool:
+                    self.spikes.labels(model, name).inc(int(array.sum()))
+
+    def watch(self, gauges: Collector) -> None:
+        """Ask this, too, whenever somebody looks."""
+        self.registry.register(gauges)
+
+    def text(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+def gauge(name: str, about: str, values: dict[str, float]) -> GaugeMetricFamily:
+    """A value of each model, as it is now."""
+    family = GaugeMetricFamily(f"deploy_snn_{name}", about, labels=["model"])
+    for model, value in values.items():
+        family.add_metric([model], value)
+    return family
