@@ -97,7 +97,7 @@ def test_kill_9_in_the_middle_of_load(running: Callable, tmp_path: Path) -> None
 def test_ends_and_idle_streams_are_forgotten_on_disk_too(running: Callable, tmp_path: Path) -> None:
     options = ("--checkpoint", tmp_path, "--idle-timeout", 1)
     with running([EXPORT / "srm0"], *options) as served, httpx.Client(base_url=f"http://{served.address}") as http:
-        for number, parameters in ((1, {}), (3, {"sequence_end": True}), (7, {})):
+        for number, parameters in ((1, {}), (3, {}), (7, {}), (3, {"sequence_start": False, "sequence_end": True})):
             x = {"name": "x", "datatype": "FP32", "shape": [1, 8], "data": [0.0] * 8}
             body = {"inputs": [x], "parameters": {"sequence_id": number, "sequence_start": True, **parameters}}
             assert http.post("/v2/models/srm0/infer", json=body).status_code == 200

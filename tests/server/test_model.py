@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from deploy_snn.contract import Contract, Role, TensorSpec
 from deploy_snn.formats import Bundle
 from deploy_snn.runtimes import Eager
 from deploy_snn.server.model import Limits, Model
@@ -108,6 +109,19 @@ def test_a_step_that_fails_has_drawn_no_noise(monkeypatch: pytest.MonkeyPatch) -
             assert_array_equal(answer.outputs["s"], wanted[step])
 
     serving(Limits(), scenario, "srm0")
+
+
+def test_noise_is_the_same_however_a_run_is_cut() -> None:
+    """Of a model with two noise inputs, too; and a stream called 7 has other noise than one called "7"."""
+    noises = tuple(TensorSpec(name=name, role=Role.NOISE).over((size,)) for name, size in (("a.noise", 3), ("b.noise", 5)))
+    contract = Contract(dt=1.0, tensors=noises)
+    whole = draw_noise(new_stream({}, 2, 7, None).generator, contract, {}, 2, 9)
+    generator = new_stream({}, 2, 7, None).generator
+    parts = [draw_noise(generator, contract, {}, 2, steps) for steps in (1, 4, 1, 3)]
+    for name, array in whole.items():
+        assert_array_equal(np.concatenate([part[name] for part in parts]), array)
+    other = draw_noise(new_stream({}, 2, "7", None).generator, contract, {}, 2, 9)
+    assert not np.array_equal(other["a.noise"], whole["a.noise"])
 
 
 def test_requests_together_are_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
