@@ -29,13 +29,13 @@ SMALL = 1000
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The server. Raises InvalidInput for two bundles of one name."""
+    """The server. Raises InvalidInput for bundles, or kept streams, that cannot be served."""
     repository = Repository(settings)
+    repository.prepare()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        for name in repository.bundles:
-            repository.load(name)
+        repository.open()
         yield
         await repository.close()
 

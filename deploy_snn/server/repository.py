@@ -58,15 +58,28 @@ class Repository(Collector):
             raise NotFound(f"there is no model '{name}', version {version}; loaded, in version {VERSION}: {known}")
         return self.models[name]
 
+    def prepare(self) -> None:
+        """Read every bundle, before there is a server. Raises InvalidInput for what cannot be served."""
+        for name in self.bundles:
+            self.models[name] = self._model(name)
+
+    def open(self) -> None:
+        """Begin to serve what has been prepared, in the running event loop."""
+        for model in self.models.values():
+            model.open()
+
     def load(self, name: str) -> None:
         """Load a bundle, if it is not. Raises NotFound for a name that the server was not started with."""
         self._known(name)
         if name not in self.models:
-            bundle, settings = self.bundles[name], self.settings
-            kept = Checkpoint(settings.checkpoint, name, bundle) if settings.checkpoint else None
-            model = Model(bundle, settings.runtime, settings.limits, kept, self.metrics)
+            model = self._model(name)
             model.open()
             self.models[name] = model
+
+    def _model(self, name: str) -> Model:
+        bundle, settings = self.bundles[name], self.settings
+        kept = Checkpoint(settings.checkpoint, name, bundle) if settings.checkpoint else None
+        return Model(bundle, settings.runtime, settings.limits, kept, self.metrics)
 
     async def unload(self, name: str) -> None:
         """Answer what a model has been asked, and forget it and its streams."""

@@ -66,5 +66,20 @@ def _serve(
 
 
 @pytest.fixture(scope="session")
+def refused() -> Callable[..., str]:
+    """``refused(bundle, "--option", ...)``: what a server says that must not start; status 2, in one line, and at once."""
+
+    def start(*arguments: object) -> str:
+        code = "from deploy_snn.cli.main import main; main()"
+        command = [sys.executable, "-c", code, "serve", "--port", "0", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.count("\n") == 1, done.stderr
+        return done.stderr
+
+    return start
+
+
+@pytest.fixture(scope="session")
 def running() -> Callable[..., contextmanager]:
     return server

@@ -156,12 +156,7 @@ def test_a_token(running: Callable) -> None:
         assert httpx.get(url, headers={"Authorization": "Bearer secret"}).json()["name"] == "lif"
 
 
-def test_mistakes_at_the_start(command: Callable, tmp_path: Path) -> None:
-    status, _, told = command("serve", tmp_path)
-    assert (status, told) == (2, f"deploy-snn: {tmp_path} is no bundle: it has no manifest.json\n")
-    (tmp_path / "lif").symlink_to(EXPORT / "if")
-    status, _, told = command("serve", EXPORT / "lif", EXPORT / "lif")
-    assert status == 2
-    assert "two bundles have folders of one name" in told
-    status, _, told = command("serve", EXPORT / "lif", "--runtime", "abacus")
-    assert (status, "there is no runtime 'abacus'" in told) == (2, True)
+def test_mistakes_at_the_start(refused: Callable[..., str], tmp_path: Path) -> None:
+    assert refused(tmp_path) == f"deploy-snn: {tmp_path} is no bundle: it has no manifest.json\n"
+    assert "two bundles have folders of one name" in refused(EXPORT / "lif", EXPORT / "lif")
+    assert "there is no runtime 'abacus'" in refused(EXPORT / "lif", "--runtime", "abacus")
