@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load, load_file, save
+from safetensors.numpy import load, save
 
 from deploy_snn.errors import InvalidInput
 
@@ -30,7 +30,7 @@ def unpack_tensors(data: bytes, where: str) -> Arrays:
     """What ``pack_tensors`` packed. Raises InvalidInput, naming ``where`` it stood, for anything else."""
     try:
         return load(data)
-    except (SafetensorError, TypeError, KeyError, ValueError) as error:
+    except (SafetensorError, TypeError, KeyError, ValueError) as error:  # some of an element type that numpy lacks
         raise InvalidInput(f"{where} cannot be read as {TENSORS}: {error}") from None
 
 
@@ -56,9 +56,10 @@ def read_tensors(path: Path) -> Arrays:
     if not path.is_file():
         raise InvalidInput(f"{path} is no file" if path.exists() else f"{path} does not exist")
     try:
-        return load_file(path)
-    except (OSError, SafetensorError, TypeError) as error:  # TypeError: an element type that numpy lacks
+        data = path.read_bytes()
+    except OSError as error:
         raise InvalidInput(f"{path} cannot be read as {TENSORS}: {error}") from None
+    return unpack_tensors(data, str(path))
 
 
 def check_finite(tensors: Mapping[str, Array], what: str) -> None:

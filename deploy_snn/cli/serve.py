@@ -38,9 +38,7 @@ def serve(
     except ImportError as error:
         raise Unavailable(f"serve needs {error.name}: pip install 'deploy-snn[serve]'") from None
     from deploy_snn.formats import Bundle
-    from deploy_snn.runtimes import find_runtime
 
-    find_runtime(runtime)
     limits = Limits(max_batch, max_wait_ms / 1e3, max_streams, max_state_mb * 2**20, max_queue, idle_timeout)
     token = os.environ.get(TOKEN_VARIABLE) or None
     bundles = [Bundle.open(path) for path in paths]

@@ -5,7 +5,6 @@ The code is tied to a kind of CPU and to the torch that built it; the other form
 
 import platform
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from deploy_snn.contract import CONTRACT_FILE
 from deploy_snn.errors import Unavailable
-from deploy_snn.formats.pt2 import capture
+from deploy_snn.formats.pt2 import capture, tree_specs_on_purpose
 from deploy_snn.formats.torchscript import torchscript_on_purpose
 from deploy_snn.program import Program
 
@@ -70,8 +69,7 @@ def write_compiled_step(program: Program, path: Path) -> None:
         get_cpp_compiler()
     except InvalidCxxCompiler:
         raise Unavailable("format aoti needs a C++ compiler, and there is none: install g++, or set CXX") from None
-    with tempfile.TemporaryDirectory() as folder, torchscript_on_purpose():
-        warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category=FutureWarning)
+    with tempfile.TemporaryDirectory() as folder, torchscript_on_purpose(), tree_specs_on_purpose():
         options["aot_inductor.output_path"] = folder
         try:
             made: Any = aot_compile(captured.module(check_guards=False), *captured.example_inputs, options=options)

@@ -1,7 +1,6 @@
 """ONNX: one step, or a whole run, as a graph that holds the neurons' equations and nothing else."""
 
 import logging
-import warnings
 from pathlib import Path
 
 import onnx
@@ -15,7 +14,7 @@ from torch.utils import _pytree as pytree
 from deploy_snn import __version__
 from deploy_snn.contract import CONTRACT_KEY, NEXT, Contract
 from deploy_snn.errors import InvalidInput
-from deploy_snn.formats.pt2 import capture_sequence, capture_step
+from deploy_snn.formats.pt2 import capture_sequence, capture_step, tree_specs_on_purpose
 from deploy_snn.program import Program
 
 DEFAULT_OPSET = 20
@@ -81,8 +80,7 @@ def _convert(captured: ExportedProgram, contract: Contract, opset: int) -> ir.Mo
     level = exporter.level
     exporter.setLevel(logging.ERROR)  # it would tell that torchvision, which nothing here uses, is not installed
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category=FutureWarning)
+        with tree_specs_on_purpose():
             exported = torch.onnx.export(
                 captured,
                 dynamo=True,

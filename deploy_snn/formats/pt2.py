@@ -1,7 +1,8 @@
 """torch.export: one step or a whole run as an ExportedProgram, saved as ``.pt2``, and where the ONNX export starts."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -14,6 +15,14 @@ from deploy_snn.program import Program
 
 ORIGINS = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node")
 """What the exporter notes of a node's origin: the paths of this machine, and most of the file."""
+
+
+@contextmanager
+def tree_specs_on_purpose() -> Iterator[None]:
+    """Silence exactly torch's notice that LeafSpec is deprecated: torch.export copies its own, and warns itself for it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category=FutureWarning)
+        yield
 
 
 class Sequence(nn.Module):
@@ -50,9 +59,7 @@ def capture(module: nn.Module, inputs: Iterable[TensorSpec], states: Iterable[Te
         return {place: open_axes[axis] for place, axis in enumerate(spec.axes) if axis in open_axes}
 
     roles = (tuple(inputs), tuple(states))
-    with torch.no_grad(), warnings.catch_warnings():
-        # torch.export copies its own tree specs, and warns itself for it.
-        warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category=FutureWarning)
+    with torch.no_grad(), tree_specs_on_purpose():
         return torch.export.export(
             module.eval(),
             tuple({spec.name: example(spec) for spec in specs} for specs in roles),

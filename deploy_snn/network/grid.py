@@ -51,7 +51,7 @@ def snap_weights(connections: Iterable[Connection], bits: int) -> tuple[Snapped,
     summing = [made for made in connections if made.largest_sums() is not None]
     before = {made.name: [w.clone() for w in summed_weights(made)] for made in summing}
     try:
-        return tuple(_snap(made, bits) for made in summing)
+        return tuple(_snap(made, before[made.name], bits) for made in summing)
     except InvalidInput:
         for made in summing:
             for w, kept in zip(summed_weights(made), before[made.name], strict=True):
@@ -59,8 +59,7 @@ def snap_weights(connections: Iterable[Connection], bits: int) -> tuple[Snapped,
         raise
 
 
-def _snap(made: Connection, bits: int) -> Snapped:
-    given = [w.clone() for w in summed_weights(made)]
+def _snap(made: Connection, given: list[Tensor], bits: int) -> Snapped:
     most = _round(made, given, bits)
     if most > _room(bits):
         fits = next((fewer for fewer in range(bits - 1, -1, -1) if _round(made, given, fewer) <= _room(fewer)), None)

@@ -1,6 +1,5 @@
 """The runtimes that step with torch: eager modules, TorchScript and torch.export programs, on CPU."""
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import cached_property
@@ -12,6 +11,7 @@ from torch import Tensor
 from deploy_snn.contract import CONTRACT_FILE, Contract
 from deploy_snn.errors import InvalidInput
 from deploy_snn.formats import Bundle
+from deploy_snn.formats.pt2 import tree_specs_on_purpose
 from deploy_snn.formats.torchscript import torchscript_on_purpose
 from deploy_snn.program import Program
 from deploy_snn.runtimes.runtime import Runtime
@@ -124,8 +124,7 @@ class ExportedProgram(TorchRuntime):
     def _load(self, name: str) -> Function:
         path, inside = self.bundle.file(name), {CONTRACT_FILE: ""}
         try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category=FutureWarning)
+            with tree_specs_on_purpose():
                 program = torch.export.load(path, extra_files=inside)
         except Exception as error:  # noqa: BLE001  (it raises what its parts raise: zip, schema, pickle errors)
             raise InvalidInput(f"{path} is no torch.export program: {_first_line(error)}") from None

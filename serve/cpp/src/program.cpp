@@ -31,25 +31,29 @@ void Program::start(const State& state) {
   start_from(state);
 }
 
-std::span<float> Program::input(std::string_view name) {
+void Program::check_started() const {
   if (!batch_) throw std::logic_error("start(state) first");
+}
+
+std::span<float> Program::input(std::string_view name) {
+  check_started();
   return inputs_[find(contract_.inputs, name, "input")].floats();
 }
 
 void Program::step() {
-  if (!batch_) throw std::logic_error("start(state) first");
+  check_started();
   take_step();
 }
 
 std::span<const bool> Program::spikes(std::string_view name) const { return output(name).bools(); }
 
 const Tensor& Program::output(std::string_view name) const {
-  if (!batch_) throw std::logic_error("start(state) first");
+  check_started();
   return outputs_[find(contract_.outputs, name, "output")];
 }
 
 Tensors Program::rollout(const Tensors& inputs) {
-  if (!batch_) throw std::logic_error("start(state) first");
+  check_started();
   const auto sizes = check(in_time(contract_.inputs), inputs, "input", {{"batch", batch_}});
   return roll(inputs, sizes.at("time"));
 }

@@ -1,4 +1,3 @@
-#include <limits>
 #include <stdexcept>
 
 #include <deploy_snn/tensor.hpp>

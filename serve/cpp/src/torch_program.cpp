@@ -86,7 +86,7 @@ class TorchProgram final : public Program {
     return moved;
   }
 
-  mutable torch::jit::Module module_;
+  torch::jit::Module module_;
   torch::jit::Method rollout_;
   at::Device device_;
   Dict given_, state_;

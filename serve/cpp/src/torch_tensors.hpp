@@ -1,8 +1,6 @@
 // Between our tensors and libtorch's.
 #pragma once
 
-#include <cstring>
-
 #include <torch/script.h>
 
 #include <deploy_snn/errors.hpp>

@@ -60,6 +60,8 @@ class Program {
   virtual Tensors roll(const Tensors& inputs, std::int64_t steps);
 
  private:
+  // Throws std::logic_error before the first start.
+  void check_started() const;
   virtual void start_from(const State& state) = 0;
   virtual void take_step() = 0;
 
