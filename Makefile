@@ -48,7 +48,7 @@ references: .venv/toolkit  ## write the reference bundles in export/ anew; a cha
 
 # BindsNET is the oracle of the tests and the peer of the benchmarks: only its own code is wanted, not its dependencies.
 .venv/dev: .venv/toolkit
-	$(BIN)/pip install --quiet --constraint constraints.txt --group dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[digits,serve]' --group dev
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps bindsnet
 	touch $@
 

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -26,6 +26,10 @@ def serve(
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", metavar="DIR", help="Keep streams here, beyond the server's life.")
     ] = None,
+    log: Annotated[Literal["text", "json"], typer.Option("--log", help="A line an event, on stderr.")] = "text",
+    log_level: Annotated[
+        Literal["debug", "info", "warning"], typer.Option("--log-level", help="debug tells of every stream.")
+    ] = "info",
 ) -> None:
     """Serve bundles to many clients at once, each with a stream of its own.
 
@@ -34,7 +38,7 @@ def serve(
     try:
         import uvicorn
 
-        from deploy_snn.server import Limits, Settings, create_app
+        from deploy_snn.server import Limits, Settings, configure_log, create_app
     except ImportError as error:
         raise Unavailable(f"serve needs {error.name}: pip install 'deploy-snn[serve]'") from None
     from deploy_snn.formats import Bundle
@@ -43,8 +47,17 @@ def serve(
     token = os.environ.get(TOKEN_VARIABLE) or None
     bundles = [Bundle.open(path) for path in paths]
     settings = Settings(bundles, runtime, limits, token=token, checkpoint=checkpoint)
+    configure_log(log, log_level)
     config = uvicorn.Config(
-        create_app(settings), host, port, log_level="info", access_log=False, timeout_graceful_shutdown=30
+        create_app(settings),
+        host,
+        port,
+        ws="websockets-sansio",
+        ws_max_size=settings.max_body,
+        ws_per_message_deflate=False,  # packing a step would take longer than sending it
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=30,
     )
     server = uvicorn.Server(config)
     try:

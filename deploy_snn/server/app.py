@@ -2,28 +2,22 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from hmac import compare_digest
 from http import HTTPStatus
+from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response, WebSocket
+from fastapi.exceptions import WebSocketRequestValidationError
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from deploy_snn import __version__
-from deploy_snn.errors import InvalidInput
-from deploy_snn.server.refusals import Busy, Elsewhere, NotFound, TooLarge
+from deploy_snn.server.gate import Gate
+from deploy_snn.server.log import tell
+from deploy_snn.server.refusals import STATUSES
 from deploy_snn.server.repository import Repository, Settings
 from deploy_snn.server.routes import router
 
-STATUSES: dict[type[Exception], HTTPStatus] = {
-    InvalidInput: HTTPStatus.BAD_REQUEST,
-    NotFound: HTTPStatus.NOT_FOUND,
-    Elsewhere: HTTPStatus.CONFLICT,
-    TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    Busy: HTTPStatus.SERVICE_UNAVAILABLE,
-    Exception: HTTPStatus.INTERNAL_SERVER_ERROR,
-}
 SMALL = 1000
 """Bytes below which an answer is not worth packing."""
 
@@ -44,11 +38,12 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(router)
     app.add_api_route("/metrics", metrics)
     app.add_middleware(GZipMiddleware, minimum_size=SMALL)
+    app.add_middleware(Gate, token=settings.token)
     for kind, status in STATUSES.items():
         app.add_exception_handler(kind, _told(status))
+    app.add_exception_handler(Exception, _failed)
+    app.add_exception_handler(WebSocketRequestValidationError, _malformed)
     app.add_exception_handler(404, _nothing_there)
-    if settings.token:
-        app.middleware("http")(_only_with(f"Bearer {settings.token}"))
     return app
 
 
@@ -57,28 +52,35 @@ async def metrics(request: Request) -> Response:
     return Response(request.app.state.repository.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _told(status: HTTPStatus) -> Callable[[Request, Exception], Awaitable[Response]]:
-    """A handler that gives an error's sentence in the protocol's form."""
+def _told(status: HTTPStatus) -> Callable[[Any, Exception], Awaitable[Any]]:
+    """A handler that gives an error's sentence in the protocol's form; to a WebSocket, before it is one."""
 
-    async def handle(_: Request, error: Exception) -> Response:
+    async def handle(asked: Request | WebSocket, error: Exception) -> Response | None:
+        tell("refused", path=asked.url.path, status=int(status), error=str(error))
         retry = {"Retry-After": "1"} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
-        known = status is not HTTPStatus.INTERNAL_SERVER_ERROR  # of its own mistakes a server tells only its log
-        return JSONResponse({"error": str(error) if known else "the server failed; its log says why"}, status, retry)
+        return await _give(asked, JSONResponse({"error": str(error)}, status, retry))
 
     return handle
 
 
+async def _malformed(asked: Any, error: Any) -> Any:
+    """For a query that does not fit its route."""
+    told = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
+    return await _give(asked, JSONResponse({"error": told}, HTTPStatus.BAD_REQUEST))
+
+
+async def _give(asked: Request | WebSocket, response: Response) -> Response | None:
+    """A response, to what may be a WebSocket: that one must be told before it is accepted."""
+    if not isinstance(asked, WebSocket):
+        return response
+    await asked.send_denial_response(response)
+    return None
+
+
+async def _failed(_: Request, __: Exception) -> Response:
+    """Of its own mistakes a server tells only its log."""
+    return JSONResponse({"error": "the server failed; its log says why"}, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
 async def _nothing_there(request: Request, _: Exception) -> Response:
     return JSONResponse({"error": f"there is nothing at {request.url.path}"}, HTTPStatus.NOT_FOUND)
-
-
-def _only_with(
-    token: str,
-) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
-    async def check(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
-        if compare_digest(request.headers.get("authorization", "").encode(), token.encode()):
-            return await proceed(request)
-        told = {"error": "this server wants its bearer token: Authorization: Bearer ..."}
-        return JSONResponse(told, HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": "Bearer"})
-
-    return check

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import monotonic
@@ -12,6 +13,7 @@ from deploy_snn.formats import Bundle
 from deploy_snn.runtimes import find_runtime
 from deploy_snn.server.batch import Part, step_together
 from deploy_snn.server.checkpoint import Checkpoint
+from deploy_snn.server.log import tell
 from deploy_snn.server.metrics import Metrics
 from deploy_snn.server.protocol import InferRequest, Sequence
 from deploy_snn.server.queue import Answer, Queue, Waiting
@@ -123,12 +125,24 @@ class Model:
         if not self._room_for(stream):
             raise Busy(f"{len(self.streams)} streams are all that {self.name} keeps")
         self._put(sequence, stream)
+        tell("stream moved in", model=self.name, sequence=sequence, step=stream.steps)
         if self._checkpoint:
             kept = {sequence: stream}
             await asyncio.get_running_loop().run_in_executor(self._thread, self._checkpoint.write, kept, ())
 
+    async def forget(self, sequence: Sequence) -> None:
+        """End a stream without a last step."""
+        self._drop(sequence)
+        tell("stream ended", logging.DEBUG, model=self.name, sequence=sequence)
+        if self._checkpoint:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._checkpoint.write, {}, [sequence])
+
     def _check(self, request: InferRequest) -> Waiting:
         """Tell a step from a chunk, and hold the inputs against the contract. Noise may be left out."""
+        outputs = [spec.name for spec in self.contract.outputs]
+        for wanted in request.wanted:
+            if wanted not in outputs:  # before a step is taken that its client would not see
+                raise InvalidInput(f"there is no output '{wanted}'; there is {', '.join(outputs)}")
         expected = [spec for spec in self.contract.inputs if spec.role is not Role.NOISE or spec.name in request.inputs]
         ranks = {len(spec.axes) - request.inputs[spec.name].ndim for spec in expected if spec.name in request.inputs}
         chunk = ranks == {-1}
@@ -178,6 +192,7 @@ class Model:
                 if not self._room_for(fresh):
                     raise Busy(f"{len(self.streams)} streams are all that {self.name} keeps")
                 self._put(request.sequence, fresh)  # its place is taken: others that start now see it
+            tell("stream starts", logging.DEBUG, model=self.name, sequence=request.sequence)
             return fresh
         if stream is None:
             raise InvalidInput(
@@ -223,7 +238,9 @@ class Model:
         sequence = waiting.request.sequence
         if sequence is not None:
             self._drop(sequence)
-            if not waiting.request.end:
+            if waiting.request.end:
+                tell("stream ended", logging.DEBUG, model=self.name, sequence=sequence, steps=after.steps)
+            else:
                 self._put(sequence, after)
         if not waiting.answer.done():
             waiting.answer.set_result(Answer(outputs, after.steps))
@@ -252,6 +269,7 @@ class Model:
             since = monotonic() - self.limits.idle_timeout
             idle = [name for name, stream in self.streams.items() if stream.used < since and name not in waiting]
             for sequence in idle:
+                tell("idle stream forgotten", model=self.name, sequence=sequence, steps=self.streams[sequence].steps)
                 self._drop(sequence)
             if idle and self._checkpoint:
                 await asyncio.get_running_loop().run_in_executor(self._thread, self._checkpoint.write, {}, idle)

@@ -101,6 +101,13 @@ def render_response(model: str, request: InferRequest, outputs: Arrays, steps: i
     return (b"".join([head, *blobs]), len(head)) if blobs else (head, None)
 
 
+def read_binary(name: str, blob: memoryview, dtype: str, shape: Iterable[int]) -> Array:
+    """A tensor's bytes, of the right length, as an array of its own. Raises InvalidInput for bytes that are no BOOL."""
+    if dtype == "bool" and (np.frombuffer(blob, np.uint8) > 1).any():
+        raise InvalidInput(f"input '{name}' holds bytes that are no BOOL")
+    return np.frombuffer(blob, dtype).reshape(tuple(shape)).copy()
+
+
 def metadata(model: str, platform: str, contract: Contract) -> dict[str, Any]:
     """What a model takes and gives, step by step; a chunk has one more axis in front, its time."""
     return {
@@ -162,10 +169,7 @@ def _input(given: dict[str, Any], blobs: memoryview) -> tuple[str, Array, memory
                 f"input '{name}': binary_data_size {size}, of {len(blobs)} bytes left; "
                 f"{datatype} {shape} takes {count * dtype.itemsize}"
             )
-        blob, blobs = blobs[:size], blobs[size:]
-        if dtype == np.bool_ and (np.frombuffer(blob, np.uint8) > 1).any():
-            raise InvalidInput(f"input '{name}' holds bytes that are no BOOL")
-        return name, np.frombuffer(blob, dtype).reshape(shape).copy(), blobs
+        return name, read_binary(name, blobs[:size], dtype.name, shape), blobs[size:]
     array = _numbers(given.get("data"), dtype)
     if array is None:
         raise InvalidInput(f"input '{name}': data: expected numbers for {datatype}, flat or nested as its shape {shape}")

@@ -1,4 +1,8 @@
-"""Why a server may refuse a request that breaks no contract."""
+"""Why a server may refuse a request that breaks no contract, and which HTTP status each refusal has."""
+
+from http import HTTPStatus
+
+from deploy_snn.errors import InvalidInput
 
 
 class Busy(Exception):
@@ -15,3 +19,13 @@ class NotFound(Exception):
 
 class TooLarge(Exception):
     """A body is larger than the server takes."""
+
+
+STATUSES: dict[type[Exception], HTTPStatus] = {
+    InvalidInput: HTTPStatus.BAD_REQUEST,
+    NotFound: HTTPStatus.NOT_FOUND,
+    Elsewhere: HTTPStatus.CONFLICT,
+    TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Busy: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+REFUSALS = tuple(STATUSES)

@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 from deploy_snn.errors import InvalidInput
 from deploy_snn.formats import Bundle
 from deploy_snn.server.checkpoint import Checkpoint
+from deploy_snn.server.log import tell
 from deploy_snn.server.metrics import Metrics, gauge
 from deploy_snn.server.model import Limits, Model
 from deploy_snn.server.refusals import NotFound
@@ -79,7 +80,9 @@ class Repository(Collector):
     def _model(self, name: str) -> Model:
         bundle, settings = self.bundles[name], self.settings
         kept = Checkpoint(settings.checkpoint, name, bundle) if settings.checkpoint else None
-        return Model(bundle, settings.runtime, settings.limits, kept, self.metrics)
+        model = Model(bundle, settings.runtime, settings.limits, kept, self.metrics)
+        tell("model loaded", model=name, runtime=settings.runtime, streams=len(model.streams))
+        return model
 
     async def unload(self, name: str) -> None:
         """Answer what a model has been asked, and forget it and its streams."""
@@ -87,6 +90,7 @@ class Repository(Collector):
         model = self.models.pop(name, None)
         if model:
             await model.close()
+            tell("model unloaded", model=name)
 
     def index(self) -> list[dict[str, str]]:
         """Every bundle, and whether it is loaded."""

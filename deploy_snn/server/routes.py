@@ -1,13 +1,14 @@
 """The routes of the Open Inference Protocol."""
 
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response, WebSocket
+from fastapi.requests import HTTPConnection
 
 from deploy_snn import __version__
-from deploy_snn.errors import InvalidInput
 from deploy_snn.server.body import read_body
+from deploy_snn.server.channel import converse, open_channel
 from deploy_snn.server.protocol import HEADER_LENGTH, metadata, parse_request, render_response, sequence_in_path
 from deploy_snn.server.repository import VERSION, Repository
 from deploy_snn.server.stream import pack_stream, unpack_stream
@@ -18,9 +19,9 @@ STEP = "Sequence-Step"
 """How many steps a stream has taken whose state goes over the wire."""
 
 
-def repository(request: Request) -> Repository:
+def repository(connection: HTTPConnection) -> Repository:
     """The application's models."""
-    found: Repository = request.app.state.repository
+    found: Repository = connection.app.state.repository
     return found
 
 
@@ -64,15 +65,27 @@ async def infer(request: Request, name: str, version: str = VERSION) -> Response
         encoding = request.headers.get("content-encoding", "identity").lower()
         body = await read_body(request.stream(), encoding, known.settings.max_body)
         asked = parse_request(body, request.headers.get(HEADER_LENGTH))
-        outputs = [spec.name for spec in model.contract.outputs]
-        for wanted in asked.wanted:
-            if wanted not in outputs:  # before a step is taken that its client would not see
-                raise InvalidInput(f"there is no output '{wanted}'; there is {', '.join(outputs)}")
         given = await model.infer(asked)
         answer, length = render_response(name, asked, given.outputs, given.steps)
     if length is None:
         return Response(answer, media_type="application/json")
     return Response(answer, media_type="application/octet-stream", headers={HEADER_LENGTH: str(length)})
+
+
+@router.websocket("/models/{name}/stream")
+async def stream(
+    socket: WebSocket,
+    name: str,
+    sequence_id: str | None = None,
+    *,
+    sequence_start: bool = False,
+    batch: Annotated[int | None, Query(ge=1)] = None,
+    seed: Annotated[int | None, Query(ge=0, lt=2**64)] = None,
+) -> None:
+    """A stream on a WebSocket: one that there is, one that starts here, or, without a ``sequence_id``, one of its own."""
+    sequence = None if sequence_id is None else sequence_in_path(sequence_id)
+    channel = open_channel(repository(socket), name, sequence, start=sequence_start, batch=batch, seed=seed)
+    await converse(socket, channel)
 
 
 @router.get("/models/{name}/sequences/{sequence}/state")

@@ -19,10 +19,11 @@ import pytest
 
 @dataclass(frozen=True)
 class Served:
-    """Where a server listens, and its process."""
+    """Where a server listens, its process, and what it has logged."""
 
     address: str
     process: subprocess.Popen[bytes]
+    log: Callable[[], str]
 
 
 @contextmanager
@@ -57,7 +58,7 @@ def _serve(
             except httpx.TransportError:
                 time.sleep(0.1)
         assert process.poll() is None, shown()
-        yield Served(address, process)
+        yield Served(address, process, shown)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)

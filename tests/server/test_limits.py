@@ -148,14 +148,6 @@ def test_what_prometheus_sees(running: Callable) -> None:
     assert found["deploy_snn_queue",] == 0
 
 
-def test_a_token(running: Callable) -> None:
-    with running([EXPORT / "lif"], environment={"DEPLOY_SNN_TOKEN": "secret"}) as served:
-        url = f"http://{served.address}/v2/models/lif"
-        assert httpx.get(url).status_code == 401
-        assert httpx.get(url, headers={"Authorization": "Bearer guess"}).status_code == 401
-        assert httpx.get(url, headers={"Authorization": "Bearer secret"}).json()["name"] == "lif"
-
-
 def test_mistakes_at_the_start(refused: Callable[..., str], tmp_path: Path) -> None:
     assert refused(tmp_path) == f"deploy-snn: {tmp_path} is no bundle: it has no manifest.json\n"
     assert "two bundles have folders of one name" in refused(EXPORT / "lif", EXPORT / "lif")

@@ -1,0 +1,50 @@
+"""Who may use a server: by requests, and by WebSockets."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets import InvalidStatus
+from websockets.sync.client import connect
+
+EXPORT = Path(__file__).parent.parent.parent / "export"
+
+
+def refused(address: str, **headers: str) -> tuple[int, str]:
+    """What a WebSocket is told that is turned away."""
+    with (
+        pytest.raises(InvalidStatus) as caught,
+        connect(f"ws://{address}/v2/models/lif/stream", additional_headers=headers),
+    ):
+        pass
+    response = caught.value.response
+    return response.status_code, json.loads(response.body)["error"]
+
+
+def test_a_token(running: Callable) -> None:
+    with running([EXPORT / "lif"], environment={"DEPLOY_SNN_TOKEN": "secret"}) as served:
+        url = f"http://{served.address}/v2/models/lif"
+        assert httpx.get(url).status_code == 401
+        assert httpx.get(url, headers={"Authorization": "Bearer guess"}).status_code == 401
+        assert httpx.get(url, headers={"Authorization": "Bearer secret"}).json()["name"] == "lif"
+        assert refused(served.address)[0] == 401
+        assert refused(served.address, Authorization="Bearer guess")[0] == 401
+        passing = {"Authorization": "Bearer secret"}
+        with connect(f"ws://{served.address}/v2/models/lif/stream", additional_headers=passing) as socket:
+            assert json.loads(socket.recv())["model_name"] == "lif"
+
+
+def test_pages_of_other_sites(running: Callable) -> None:
+    """A browser says whose page sends: another's may neither step nor unload, and opens no WebSocket."""
+    with running([EXPORT / "lif"]) as served:
+        own, other = {"Origin": f"http://{served.address}"}, {"Origin": "https://example.com"}
+        unload = f"http://{served.address}/v2/repository/models/lif/unload"
+        for origin in (other, {"Origin": "null"}):
+            assert httpx.post(unload, headers=origin).status_code == 403
+            assert refused(served.address, **origin) == (403, "a page of another site has sent this")
+        assert httpx.get(f"http://{served.address}/v2/models/lif/ready", headers=other).status_code == 200
+        with connect(f"ws://{served.address}/v2/models/lif/stream", additional_headers=own) as socket:
+            assert socket.recv()
+        assert httpx.post(unload, headers=own).status_code == 200

@@ -1,0 +1,63 @@
+"""What a server's log tells, and that nobody else can write in it."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+EXPORT = Path(__file__).parent.parent.parent / "export"
+HOSTILE = "robot\n2026-01-01T00:00:00 error    all is lost \x1b[2J"
+
+
+def use(address: str) -> None:
+    """A stream's life, a stream that is left alone, and a request that is refused."""
+
+    def infer(**parameters: object) -> int:
+        x = {"name": "x", "datatype": "FP32", "shape": [1, 8], "data": [0.0] * 8}
+        return httpx.post(
+            f"http://{address}/v2/models/lif/infer", json={"inputs": [x], "parameters": parameters}
+        ).status_code
+
+    assert infer(sequence_id=HOSTILE, sequence_start=True) == 200
+    assert infer(sequence_id=HOSTILE, sequence_end=True) == 200
+    assert infer(sequence_id=HOSTILE) == 400
+    assert infer(sequence_id=7, sequence_start=True) == 200
+    time.sleep(1.5)
+    assert httpx.post(f"http://{address}/v2/repository/models/lif/unload").status_code == 200
+
+
+def test_lines_of_json(running: Callable) -> None:
+    options = ("--log", "json", "--log-level", "debug", "--idle-timeout", 1)
+    with running([EXPORT / "lif"], *options) as served:
+        use(served.address)
+        events = [json.loads(line) for line in served.log().splitlines()]
+    assert all(event["time"] and event["level"] in ("debug", "info") for event in events)
+    stream = {"model": "lif", "sequence": HOSTILE}
+    refused = {"path": "/v2/models/lif/infer", "status": 400}
+    expected = [
+        ("model loaded", {"model": "lif", "runtime": "onnxruntime-cpu", "streams": 0}),
+        ("stream starts", stream),
+        ("stream ended", stream | {"steps": 2}),
+        ("refused", refused),
+        ("stream starts", stream | {"sequence": 7}),
+        ("idle stream forgotten", {"model": "lif", "sequence": 7, "steps": 1}),
+        ("model unloaded", {"model": "lif"}),
+    ]
+    own = [event for event in events if event["event"] in dict(expected)]
+    for event, (name, fields) in zip(own, expected, strict=True):
+        assert event["event"] == name
+        assert event.items() >= fields.items()
+
+
+def test_lines_of_text(running: Callable) -> None:
+    """An event is one line, whatever its names hold; and what is only for debugging is left out."""
+    with running([EXPORT / "lif"], "--idle-timeout", 1) as served:
+        use(served.address)
+        lines = served.log().splitlines()
+    refused = [line for line in lines if "refused" in line]
+    assert len(refused) == 1
+    assert r"robot\\n2026-01-01T00:00:00 error    all is lost \\x1b[2J" in refused[0]
+    assert not [line for line in lines if line.startswith("2026-01-01") or "\x1b" in line or "stream starts" in line]
+    assert [line.split("  ")[-1] for line in lines if "forgotten" in line] == ['model="lif" sequence=7 steps=1']
