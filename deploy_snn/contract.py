@@ -7,6 +7,7 @@ part of the toolkit, and every host, can read them.
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -79,7 +80,7 @@ class TensorSpec(Record):
     @property
     def batch_axis(self) -> int | None:
         """Where the batch axis stands, or None for a tensor that all rows of a batch share."""
-        return self.axes.index(BATCH) if BATCH in self.axes else None
+        return next((place for place, axis in enumerate(self.axes) if axis.size is None and axis.name == BATCH.name), None)
 
     @property
     def window_axis(self) -> int | None:
@@ -125,19 +126,19 @@ class Contract(Record):
     tensors: tuple[TensorSpec, ...]
     rounding: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[TensorSpec, ...]:
         return self._with(Role.DRIVE, Role.NOISE)
 
-    @property
+    @cached_property
     def states(self) -> tuple[TensorSpec, ...]:
         return self._with(Role.STATE)
 
-    @property
+    @cached_property
     def outputs(self) -> tuple[TensorSpec, ...]:
         return self._with(Role.SPIKES, Role.RECORD)
 
-    @property
+    @cached_property
     def couples_batch(self) -> bool:
         """Whether the rows of a batch share a state, so that a row's result depends on the others."""
         return any(spec.batch_axis is None for spec in self.states)
@@ -171,33 +172,43 @@ def check_tensors(
     type or shape, sizes that disagree between tensors, and an empty axis.
     """
     specs = tuple(specs)
-    expected = "; ".join(map(str, specs)) or f"no {what}"
     for spec in specs:
         if spec.name not in tensors:
-            raise InvalidInput(f"{what} '{spec.name}' is missing. Expected: {expected}")
-    names = {spec.name for spec in specs}
-    for name in tensors:
-        if name not in names:
-            raise InvalidInput(f"{what} '{name}' is unknown. Expected: {expected}")
+            raise InvalidInput(f"{what} '{spec.name}' is missing. Expected: {_listed(specs, what)}")
+    if len(tensors) > len(specs):
+        known = {spec.name for spec in specs}
+        unknown = next(name for name in tensors if name not in known)
+        raise InvalidInput(f"{what} '{unknown}' is unknown. Expected: {_listed(specs, what)}")
     found = dict(sizes or {})
     for spec in specs:
         _check_tensor(spec, tensors[spec.name], what, found)
     return found
 
 
+def _listed(specs: tuple[TensorSpec, ...], what: str) -> str:
+    return "; ".join(map(str, specs)) or f"no {what}"
+
+
 def _check_tensor(spec: TensorSpec, tensor: HasShape, what: str, sizes: dict[str, int]) -> None:
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    shape = tuple(int(size) for size in tensor.shape)
-    given = f"{what} '{spec.name}' is {dtype} {list(shape)}"
-    if dtype != spec.dtype:
-        raise InvalidInput(f"{given}; expected {spec}: convert it to {spec.dtype}")
+    problem = _misfit(spec, tensor, sizes)
+    if problem:
+        dtype, shape = str(tensor.dtype).removeprefix("torch."), [int(size) for size in tensor.shape]
+        raise InvalidInput(f"{what} '{spec.name}' is {dtype} {shape}; expected {spec}: {problem}")
+
+
+def _misfit(spec: TensorSpec, tensor: HasShape, sizes: dict[str, int]) -> str | None:
+    """What is wrong with a tensor, if anything; the sizes of its open axes are added to ``sizes``."""
+    if str(tensor.dtype).removeprefix("torch.") != spec.dtype:
+        return f"convert it to {spec.dtype}"
+    shape = tuple(tensor.shape)
     if len(shape) != len(spec.axes):
-        raise InvalidInput(f"{given}; expected {spec}: it has {len(shape)} axes and not {len(spec.axes)}")
-    for axis, size in zip(spec.axes, shape, strict=True):
+        return f"it has {len(shape)} axes and not {len(spec.axes)}"
+    for axis, size in zip(spec.axes, map(int, shape), strict=True):
         wanted = sizes.get(axis.name) if axis.size is None else axis.size
         if size == 0:
-            raise InvalidInput(f"{given}; expected {spec}: axis '{axis.name}' is empty")
+            return f"axis '{axis.name}' is empty"
         if wanted is not None and wanted != size:
-            raise InvalidInput(f"{given}; expected {spec}: axis '{axis.name}' is {size} and not {wanted}")
+            return f"axis '{axis.name}' is {size} and not {wanted}"
         if axis.size is None:
             sizes[axis.name] = size
+    return None

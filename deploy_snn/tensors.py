@@ -30,7 +30,9 @@ def unpack_tensors(data: bytes, where: str) -> Arrays:
     """What ``pack_tensors`` packed. Raises InvalidInput, naming ``where`` it stood, for anything else."""
     try:
         return load(data)
-    except (SafetensorError, TypeError, KeyError, ValueError) as error:  # some of an element type that numpy lacks
+    except KeyError as error:
+        raise InvalidInput(f"{where} holds tensors of a type that numpy lacks: {error.args[0]}") from None
+    except (SafetensorError, TypeError, ValueError) as error:
         raise InvalidInput(f"{where} cannot be read as {TENSORS}: {error}") from None
 
 
@@ -65,8 +67,9 @@ def read_tensors(path: Path) -> Arrays:
 def check_finite(tensors: Mapping[str, Array], what: str) -> None:
     """Raise InvalidInput, with the place of the first one, if a tensor holds NaN or an infinity."""
     for name, tensor in tensors.items():
-        bad = np.argwhere(~np.isfinite(tensor))
-        if len(bad):
+        finite = np.isfinite(tensor)
+        if not finite.all():
+            bad = np.argwhere(~finite)
             place = tuple(map(int, bad[0]))
             raise InvalidInput(f"{what} '{name}' holds {tensor[place]} at {list(place)}, and {len(bad)} such values in all")
 

@@ -1,5 +1,6 @@
 """``deploy-snn serve``: put bundles behind the Open Inference Protocol."""
 
+import gc
 import os
 from pathlib import Path
 from typing import Annotated, Literal
@@ -60,6 +61,7 @@ def serve(
         timeout_graceful_shutdown=30,
     )
     server = uvicorn.Server(config)
+    gc.freeze()  # what is here now stays: else the collector looks through all of it, now and then, for 200 ms
     try:
         server.run()
     except SystemExit:

@@ -1,25 +1,21 @@
 """The server as an ASGI application: its life, who may use it, and what its errors look like."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import WebSocketRequestValidationError
-from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from deploy_snn import __version__
+from deploy_snn.server.express import Express
 from deploy_snn.server.gate import Gate
-from deploy_snn.server.log import tell
-from deploy_snn.server.refusals import STATUSES
+from deploy_snn.server.refusals import REFUSALS, refusal
 from deploy_snn.server.repository import Repository, Settings
 from deploy_snn.server.routes import router
-
-SMALL = 1000
-"""Bytes below which an answer is not worth packing."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -37,10 +33,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.repository = repository
     app.include_router(router)
     app.add_api_route("/metrics", metrics)
-    app.add_middleware(GZipMiddleware, minimum_size=SMALL)
+    app.add_middleware(Express)
     app.add_middleware(Gate, token=settings.token)
-    for kind, status in STATUSES.items():
-        app.add_exception_handler(kind, _told(status))
+    for kind in REFUSALS:
+        app.add_exception_handler(kind, _refused)
     app.add_exception_handler(Exception, _failed)
     app.add_exception_handler(WebSocketRequestValidationError, _malformed)
     app.add_exception_handler(404, _nothing_there)
@@ -52,15 +48,8 @@ async def metrics(request: Request) -> Response:
     return Response(request.app.state.repository.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _told(status: HTTPStatus) -> Callable[[Any, Exception], Awaitable[Any]]:
-    """A handler that gives an error's sentence in the protocol's form; to a WebSocket, before it is one."""
-
-    async def handle(asked: Request | WebSocket, error: Exception) -> Response | None:
-        tell("refused", path=asked.url.path, status=int(status), error=str(error))
-        retry = {"Retry-After": "1"} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
-        return await _give(asked, JSONResponse({"error": str(error)}, status, retry))
-
-    return handle
+async def _refused(asked: Any, error: Exception) -> Any:
+    return await _give(asked, refusal(asked.url.path, error))
 
 
 async def _malformed(asked: Any, error: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def step_together(runtime: Runtime, contract: Contract, parts: Sequence[Part], *
     inputs = {spec.name: _gather(spec, [part.inputs[spec.name] for part in parts], in_time) for spec in contract.inputs}
     outputs = runtime.run(inputs) if chunk else runtime.step(inputs)
     state = runtime.state()
-    bounds = np.cumsum([part.batch for part in parts])[:-1]
+    bounds = [0, *accumulate(part.batch for part in parts)]
     dealt_outputs = {spec.name: _deal(spec, outputs[spec.name], bounds, in_time) for spec in contract.outputs}
     dealt_state = {spec.name: _deal(spec, state[spec.name], bounds) for spec in contract.states}
     return [
@@ -55,10 +56,9 @@ def _gather(spec: TensorSpec, arrays: list[Array], in_time: int = 0) -> Array:
     return np.concatenate(arrays, axis=spec.batch_axis + in_time)
 
 
-def _deal(
-    spec: TensorSpec, array: Array, bounds: "np.ndarray[tuple[int], np.dtype[np.int64]]", in_time: int = 0
-) -> list[Array]:
+def _deal(spec: TensorSpec, array: Array, bounds: list[int], in_time: int = 0) -> list[Array]:
     """Each stream's rows, in memory of their own: a view would keep the whole batch alive."""
-    if spec.batch_axis is None or not len(bounds):
+    if spec.batch_axis is None or len(bounds) == 2:
         return [array]
-    return [np.ascontiguousarray(rows) for rows in np.split(array, bounds, axis=spec.batch_axis + in_time)]
+    before = (slice(None),) * (spec.batch_axis + in_time)
+    return [array[(*before, slice(begin, end))].copy() for begin, end in pairwise(bounds)]

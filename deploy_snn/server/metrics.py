@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from time import perf_counter
+from typing import TypeVar
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -11,6 +14,8 @@ from prometheus_client.registry import Collector
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.refusals import Busy, Elsewhere, TooLarge
 from deploy_snn.tensors import Arrays
+
+T = TypeVar("T", Counter, Histogram)
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -48,17 +53,17 @@ class Metrics:
             outcome = "refused"
             raise
         finally:
-            self.requests.labels(model, outcome).inc()
-            self.seconds.labels(model).observe(perf_counter() - begun)
+            _child(self.requests, model, outcome).inc()
+            _child(self.seconds, model).observe(perf_counter() - begun)
 
     def stepped(self, model: str, rows: int, steps: int, outputs: list[Arrays]) -> None:
         """Count a batch."""
-        self.rows.labels(model).observe(rows)
-        self.steps.labels(model).inc(rows * steps)
+        _child(self.rows, model).observe(rows)
+        _child(self.steps, model).inc(rows * steps)
         for given in outputs:
             for name, array in given.items():
                 if array.dtype == bool:
-                    self.spikes.labels(model, name).inc(int(array.sum()))
+                    _child(self.spikes, model, name).inc(np.count_nonzero(array))
 
     def watch(self, gauges: Collector) -> None:
         """Ask this, too, whenever somebody looks."""
@@ -67,6 +72,12 @@ class Metrics:
     def text(self) -> bytes:
         """Everything, in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+@cache
+def _child(metric: T, *labels: str) -> T:
+    """A metric of one model: to look it up takes longer than to count."""
+    return metric.labels(*labels)
 
 
 def gauge(name: str, about: str, values: dict[str, float]) -> GaugeMetricFamily:

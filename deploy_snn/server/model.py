@@ -57,6 +57,7 @@ class Model:
         self.platform = f"deploy_snn_{runtime}"
         self.limits = limits
         self.streams: dict[Sequence, Stream] = {}
+        self._draws = any(spec.role is Role.NOISE for spec in self.contract.inputs)
         self._runtime = find_runtime(runtime)(bundle)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=self.name)
         self._queue = Queue()
@@ -216,7 +217,7 @@ class Model:
         steps = ready[0][0].steps
         parts, generators = [], []
         for waiting, stream in ready:
-            generators.append(copy.deepcopy(stream.generator))
+            generators.append(copy.deepcopy(stream.generator) if self._draws else stream.generator)
             noise = draw_noise(generators[-1], self.contract, waiting.inputs, waiting.batch, steps or 1)
             given = waiting.inputs | {name: array if steps else array[0] for name, array in noise.items()}
             parts.append(Part(given, stream.state, waiting.batch))

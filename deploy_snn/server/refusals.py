@@ -2,7 +2,10 @@
 
 from http import HTTPStatus
 
+from fastapi.responses import JSONResponse
+
 from deploy_snn.errors import InvalidInput
+from deploy_snn.server.log import tell
 
 
 class Busy(Exception):
@@ -29,3 +32,11 @@ STATUSES: dict[type[Exception], HTTPStatus] = {
     Busy: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 REFUSALS = tuple(STATUSES)
+
+
+def refusal(path: str, error: Exception) -> JSONResponse:
+    """What a client is told that is refused, in the protocol's form."""
+    status = STATUSES[type(error)]
+    tell("refused", path=path, status=int(status), error=str(error))
+    retry = {"Retry-After": "1"} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
+    return JSONResponse({"error": str(error)}, status, retry)

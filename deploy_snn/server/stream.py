@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from time import monotonic
 
 import numpy as np
@@ -26,7 +27,7 @@ class Stream:
     steps: int = 0
     used: float = field(default_factory=monotonic)
 
-    @property
+    @cached_property
     def bytes(self) -> int:
         """What its state takes in memory."""
         return sum(array.nbytes for array in self.state.values())
