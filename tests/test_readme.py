@@ -1,10 +1,15 @@
 """The README's commands and code run as they stand, in order, and print what it says they print."""
 
+import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import httpx
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -21,10 +26,40 @@ def test_readme_runs(tmp_path: Path) -> None:
                 check(run(["bash", "-c", command], tmp_path), expected, command)
 
 
+def test_readme_serves(tmp_path: Path) -> None:
+    """The section on serving: its server, its request and its WebSocket, from the commands' folder."""
+    section = (ROOT / "README.md").read_text().split("## Serve\n")[1].split("\n## ")[0]
+    starting, request = re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    (stepping,) = re.findall(r"^```py\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    install, export, serve = starting.splitlines()
+    assert install == "pip install '.[serve]'"
+    run(["bash", "-c", export], tmp_path)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    process = subprocess.Popen(["bash", "-c", f"exec {serve.replace('8000', port)}"], cwd=tmp_path, env=environment())
+    try:
+        for _ in range(300):
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/v2/health/ready")
+                break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        answer = json.loads(run(["bash", "-c", request.replace("8000", port)], tmp_path))
+        assert answer["parameters"] == {"sequence_id": "robot 7", "sequence_step": 1}
+        assert "'shape': [1, 8]" in run([sys.executable, "-c", stepping.replace("8000", port)], tmp_path)
+    finally:
+        process.terminate()
+        assert process.wait(30) in (0, -15)
+
+
+def environment() -> dict[str, str]:
+    """The commands of this very environment; no warnings filter, as a user has none."""
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
 def run(command: list[str], folder: Path) -> str:
-    # The commands of this very environment; no warnings filter, as a user has none.
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout
 
