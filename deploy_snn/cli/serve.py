@@ -1,13 +1,12 @@
 """``deploy-snn serve``: put bundles behind the Open Inference Protocol."""
 
-import gc
 import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from deploy_snn.errors import InvalidInput, Unavailable
+from deploy_snn.errors import Unavailable
 
 TOKEN_VARIABLE = "DEPLOY_SNN_TOKEN"  # noqa: S105
 
@@ -37,9 +36,7 @@ def serve(
     Where the environment has a DEPLOY_SNN_TOKEN, every request must carry it as its bearer token.
     """
     try:
-        import uvicorn
-
-        from deploy_snn.server import Limits, Settings, configure_log, create_app
+        from deploy_snn.server import Limits, Settings, configure_log, listen
     except ImportError as error:
         raise Unavailable(f"serve needs {error.name}: pip install 'deploy-snn[serve]'") from None
     from deploy_snn.formats import Bundle
@@ -49,20 +46,4 @@ def serve(
     bundles = [Bundle.open(path) for path in paths]
     settings = Settings(bundles, runtime, limits, token=token, checkpoint=checkpoint)
     configure_log(log, log_level)
-    config = uvicorn.Config(
-        create_app(settings),
-        host,
-        port,
-        ws="websockets-sansio",
-        ws_max_size=settings.max_body,
-        ws_per_message_deflate=False,  # packing a step would take longer than sending it
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=30,
-    )
-    server = uvicorn.Server(config)
-    gc.freeze()  # what is here now stays: else the collector looks through all of it, now and then, for 200 ms
-    try:
-        server.run()
-    except SystemExit:
-        raise InvalidInput(f"cannot listen on {host}, port {port}: is something else listening there?") from None
+    listen(settings, host, port)

@@ -1,8 +1,8 @@
 """Bundles behind the Open Inference Protocol: every client has its own stream, its state kept between requests."""
 
-from deploy_snn.server.app import create_app
+from deploy_snn.server.listen import listen
 from deploy_snn.server.log import configure_log
 from deploy_snn.server.model import Limits
 from deploy_snn.server.repository import Settings
 
-__all__ = ["Limits", "Settings", "configure_log", "create_app"]
+__all__ = ["Limits", "Settings", "configure_log", "listen"]

@@ -11,11 +11,11 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from deploy_snn import __version__
+from deploy_snn.server import page, routes
 from deploy_snn.server.express import Express
 from deploy_snn.server.gate import Gate
 from deploy_snn.server.refusals import REFUSALS, refusal
 from deploy_snn.server.repository import Repository, Settings
-from deploy_snn.server.routes import router
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -31,7 +31,8 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="deploy_snn", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.repository = repository
-    app.include_router(router)
+    app.include_router(routes.router)
+    app.include_router(page.router)
     app.add_api_route("/metrics", metrics)
     app.add_middleware(Express)
     app.add_middleware(Gate, token=settings.token)

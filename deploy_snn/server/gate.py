@@ -8,6 +8,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 HARMLESS = ("GET", "HEAD", "OPTIONS")
+PAGE = "/"
+"""The page that asks for the token itself: it shows nothing without."""
 
 
 class Gate:
@@ -33,7 +35,11 @@ class Gate:
         await self.app(scope, receive, send)
 
     def _refusal(self, scope: Scope, headers: Headers) -> JSONResponse | None:
-        if self.expected and not compare_digest(headers.get("authorization", "").encode(), self.expected):
+        if (
+            self.expected
+            and scope["path"] != PAGE
+            and not compare_digest(headers.get("authorization", "").encode(), self.expected)
+        ):
             told = {"error": "this server wants its bearer token: Authorization: Bearer ..."}
             return JSONResponse(told, HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": "Bearer"})
         origin = headers.get("origin")

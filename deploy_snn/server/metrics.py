@@ -12,8 +12,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from deploy_snn.errors import InvalidInput
+from deploy_snn.server.model import Model, Step
 from deploy_snn.server.refusals import Busy, Elsewhere, TooLarge
-from deploy_snn.tensors import Arrays
 
 T = TypeVar("T", Counter, Histogram)
 
@@ -56,14 +56,14 @@ class Metrics:
             _child(self.requests, model, outcome).inc()
             _child(self.seconds, model).observe(perf_counter() - begun)
 
-    def stepped(self, model: str, rows: int, steps: int, outputs: list[Arrays]) -> None:
+    def stepped(self, model: Model, steps: list[Step]) -> None:
         """Count a batch."""
-        _child(self.rows, model).observe(rows)
-        _child(self.steps, model).inc(rows * steps)
-        for given in outputs:
-            for name, array in given.items():
+        _child(self.rows, model.name).observe(sum(step.batch for step in steps))
+        for step in steps:
+            _child(self.steps, model.name).inc(step.batch * (step.steps or 1))
+            for name, array in step.outputs.items():
                 if array.dtype == bool:
-                    _child(self.spikes, model, name).inc(np.count_nonzero(array))
+                    _child(self.spikes, model.name, name).inc(np.count_nonzero(array))
 
     def watch(self, gauges: Collector) -> None:
         """Ask this, too, whenever somebody looks."""

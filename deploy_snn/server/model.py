@@ -3,9 +3,11 @@
 import asyncio
 import copy
 import logging
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import monotonic
+from typing import Protocol
 
 from deploy_snn.contract import Role, check_tensors
 from deploy_snn.errors import InvalidInput
@@ -14,7 +16,6 @@ from deploy_snn.runtimes import find_runtime
 from deploy_snn.server.batch import Part, step_together
 from deploy_snn.server.checkpoint import Checkpoint
 from deploy_snn.server.log import tell
-from deploy_snn.server.metrics import Metrics
 from deploy_snn.server.protocol import InferRequest, Sequence
 from deploy_snn.server.queue import Answer, Queue, Waiting
 from deploy_snn.server.refusals import Busy, Elsewhere
@@ -35,12 +36,31 @@ class Limits:
     idle_timeout: float = 600.0
 
 
+@dataclass(frozen=True)
+class Step:
+    """What was taken for one request: ``steps`` of them, or one, without a time axis, for None."""
+
+    sequence: Sequence | None
+    batch: int
+    steps: int | None
+    taken: int
+    """How many its stream has taken with them."""
+    outputs: Arrays
+
+
+class Observer(Protocol):
+    """One who is told of every batch."""
+
+    def stepped(self, model: "Model", steps: list[Step]) -> None:
+        """What was stepped together."""
+
+
 class Model:
     """Steps requests in order within each stream, and streams together in batches.
 
     Args:
         bundle: what to serve. runtime: the name of the runtime that steps it. limits: what it may take on.
-        checkpoint: where its streams are kept beyond its life, if anywhere. metrics: where its steps are counted.
+        checkpoint: where its streams are kept beyond its life, if anywhere. observers: who is told of its steps.
     """
 
     def __init__(
@@ -49,7 +69,7 @@ class Model:
         runtime: str,
         limits: Limits,
         checkpoint: Checkpoint | None = None,
-        metrics: Metrics | None = None,
+        observers: Iterable[Observer] = (),
     ) -> None:
         self.bundle = bundle
         self.name = bundle.path.resolve().name
@@ -66,7 +86,7 @@ class Model:
         self._closing = False
         self._stepping: set[Sequence | None] = set()
         self._checkpoint = checkpoint
-        self._metrics = metrics
+        self._observers = tuple(observers)
         for sequence, stream in checkpoint.load().items() if checkpoint else ():
             self._put(sequence, stream)
         self._open: set[asyncio.Future[Answer]] = set()
@@ -169,9 +189,12 @@ class Model:
             else:
                 for (waiting, _), (outputs, after) in zip(ready, results, strict=True):
                     self._keep(waiting, outputs, after)
-                if self._metrics:
-                    rows = sum(waiting.batch for waiting, _ in ready)
-                    self._metrics.stepped(self.name, rows, ready[0][0].steps or 1, [outputs for outputs, _ in results])
+                taken = [
+                    Step(waiting.request.sequence, waiting.batch, waiting.steps, after.steps, outputs)
+                    for (waiting, _), (outputs, after) in zip(ready, results, strict=True)
+                ]
+                for observer in self._observers:
+                    observer.stepped(self, taken)
             self._stepping = set()
 
     def _ready(self, together: list[Waiting]) -> list[tuple[Waiting, Stream]]:

@@ -14,6 +14,7 @@ from deploy_snn.server.log import tell
 from deploy_snn.server.metrics import Metrics, gauge
 from deploy_snn.server.model import Limits, Model
 from deploy_snn.server.refusals import NotFound
+from deploy_snn.server.watch import Watch
 
 VERSION = "1"
 """Every model has this one version: another export is another bundle, with a name of its own."""
@@ -44,6 +45,7 @@ class Repository(Collector):
         self.models: dict[str, Model] = {}
         self.metrics = Metrics()
         self.metrics.watch(self)
+        self.watch = Watch()
 
     def collect(self) -> Iterator[Metric]:
         """What there is now, for Prometheus."""
@@ -80,7 +82,7 @@ class Repository(Collector):
     def _model(self, name: str) -> Model:
         bundle, settings = self.bundles[name], self.settings
         kept = Checkpoint(settings.checkpoint, name, bundle) if settings.checkpoint else None
-        model = Model(bundle, settings.runtime, settings.limits, kept, self.metrics)
+        model = Model(bundle, settings.runtime, settings.limits, kept, (self.metrics, self.watch))
         tell("model loaded", model=name, runtime=settings.runtime, streams=len(model.streams))
         return model
 

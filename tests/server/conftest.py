@@ -26,12 +26,18 @@ class Served:
     log: Callable[[], str]
 
 
-@contextmanager
-def server(bundles: list[Path], *options: object, environment: dict[str, str] | None = None) -> Iterator[Served]:
-    """``deploy-snn serve``: ends with SIGTERM, or as a test has ended it, after which it must have ended well."""
+def any_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def server(
+    bundles: list[Path], *options: object, environment: dict[str, str] | None = None, port: int | None = None
+) -> Iterator[Served]:
+    """``deploy-snn serve``: ends with SIGTERM, or as a test has ended it, after which it must have ended well."""
+    port = port or any_port()
     with tempfile.TemporaryFile("w+") as log:  # no pipe, which would be full some time
         yield from _serve(log, port, bundles, options, environment or {})
 
@@ -84,3 +90,8 @@ def refused() -> Callable[..., str]:
 @pytest.fixture(scope="session")
 def running() -> Callable[..., contextmanager]:
     return server
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    return any_port

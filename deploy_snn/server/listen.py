@@ -1,0 +1,43 @@
+"""The server as a process: where it listens, and how it ends."""
+
+import gc
+from types import FrameType
+
+import uvicorn
+
+from deploy_snn.errors import InvalidInput
+from deploy_snn.server.app import create_app
+from deploy_snn.server.repository import Settings
+
+PATIENCE = 30
+"""Seconds that requests under way get when a server is told to end."""
+
+
+class Server(uvicorn.Server):
+    """Lets those go who only watch: they would hold it up for as long as they like."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.config.loaded_app.state.repository.watch.closing = True
+        super().handle_exit(sig, frame)
+
+
+def listen(settings: Settings, host: str, port: int) -> None:
+    """Serve until a signal ends it. Raises InvalidInput for what cannot be served, or a place that is taken."""
+    config = uvicorn.Config(
+        create_app(settings),
+        host,
+        port,
+        ws="websockets-sansio",
+        ws_max_size=settings.max_body,
+        ws_per_message_deflate=False,  # packing a step would take longer than sending it
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=PATIENCE,
+        proxy_headers=False,
+    )
+    server = Server(config)
+    gc.freeze()  # what is here now stays: else the collector looks through all of it, now and then, for 200 ms
+    try:
+        server.run()
+    except SystemExit:
+        raise InvalidInput(f"cannot listen on {host}, port {port}: is something else listening there?") from None
