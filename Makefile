@@ -46,10 +46,11 @@ references: .venv/toolkit  ## write the reference bundles in export/ anew; a cha
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[digits]'
 	touch $@
 
-# BindsNET is the oracle of the tests and the peer of the benchmarks: only its own code is wanted, not its dependencies.
+# BindsNET is the oracle of the tests and the peer of the benchmarks, and MLServer has types that our server's replies are held
+# against: only their own code is wanted, not their dependencies.
 .venv/dev: .venv/toolkit
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[digits,serve]' --group dev
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps bindsnet
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps bindsnet mlserver
 	touch $@
 
 clean:

@@ -7,8 +7,9 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import WebSocketRequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
 
 from deploy_snn import __version__
 from deploy_snn.server import page, routes
@@ -33,14 +34,14 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.repository = repository
     app.include_router(routes.router)
     app.include_router(page.router)
-    app.add_api_route("/metrics", metrics)
+    app.add_api_route("/metrics", metrics, response_class=PlainTextResponse)
     app.add_middleware(Express)
     app.add_middleware(Gate, token=settings.token)
     for kind in REFUSALS:
         app.add_exception_handler(kind, _refused)
     app.add_exception_handler(Exception, _failed)
     app.add_exception_handler(WebSocketRequestValidationError, _malformed)
-    app.add_exception_handler(404, _nothing_there)
+    app.add_exception_handler(HTTPException, _not_so)
     return app
 
 
@@ -72,5 +73,7 @@ async def _failed(_: Request, __: Exception) -> Response:
     return JSONResponse({"error": "the server failed; its log says why"}, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-async def _nothing_there(request: Request, _: Exception) -> Response:
-    return JSONResponse({"error": f"there is nothing at {request.url.path}"}, HTTPStatus.NOT_FOUND)
+async def _not_so(request: Request, error: Any) -> Response:
+    """For a path or a method that there is not."""
+    told = f"{request.method} {request.url.path}: {error.detail}"
+    return JSONResponse({"error": told}, error.status_code, error.headers)

@@ -1,18 +1,45 @@
-"""Bodies of requests: unpacked, and no larger than they may be."""
+"""Bodies of requests: unpacked, and no larger and no slower than they may be."""
 
+import asyncio
 import zlib
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from deploy_snn.errors import InvalidInput
-from deploy_snn.server.refusals import TooLarge
+from deploy_snn.server.refusals import TooLarge, TooSlow
 
 ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
-async def read_body(pieces: AsyncIterator[bytes], encoding: str, most: int) -> bytes:
-    """Put a body together. Raises TooLarge as soon as it is, InvalidInput for one that is not packed as it says."""
+@dataclass(frozen=True)
+class Bounds:
+    """What a body may take: bytes, unpacked, and seconds."""
+
+    size: int = 64 * 2**20
+    seconds: float = 60.0
+
+
+async def read_body(request: Request, bounds: Bounds) -> bytes:
+    """Put a body together, and unpack it.
+
+    Raises TooLarge or TooSlow as soon as it is, InvalidInput for one that is not packed as it says.
+    """
+    encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding not in ("identity", *ENCODINGS):
         raise InvalidInput(f"content-encoding {encoding[:20]}: expected {', '.join(ENCODINGS)}")
+    try:
+        async with asyncio.timeout(bounds.seconds):
+            return await _unpacked(request.stream(), encoding, bounds.size)
+    except ClientDisconnect:
+        raise InvalidInput("the body breaks off: its client has gone") from None
+    except TimeoutError:
+        raise TooSlow(f"the body did not come within {bounds.seconds:g} s") from None
+
+
+async def _unpacked(pieces: AsyncIterator[bytes], encoding: str, most: int) -> bytes:
     unpack = zlib.decompressobj(ENCODINGS[encoding]) if encoding in ENCODINGS else None
     body = bytearray()
     async for piece in pieces:

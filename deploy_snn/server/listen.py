@@ -28,7 +28,7 @@ def listen(settings: Settings, host: str, port: int) -> None:
         host,
         port,
         ws="websockets-sansio",
-        ws_max_size=settings.max_body,
+        ws_max_size=settings.body.size,
         ws_per_message_deflate=False,  # packing a step would take longer than sending it
         log_config=None,
         access_log=False,

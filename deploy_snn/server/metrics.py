@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.model import Model, Step
-from deploy_snn.server.refusals import Busy, Elsewhere, TooLarge
+from deploy_snn.server.refusals import Busy, Elsewhere, TooLarge, TooSlow
 
 T = TypeVar("T", Counter, Histogram)
 
@@ -49,7 +49,7 @@ class Metrics:
         except Busy:
             outcome = "busy"
             raise
-        except (InvalidInput, Elsewhere, TooLarge):
+        except (InvalidInput, Elsewhere, TooLarge, TooSlow):
             outcome = "refused"
             raise
         finally:

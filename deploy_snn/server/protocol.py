@@ -63,7 +63,9 @@ def parse_request(body: bytes, header_length: str | None) -> InferRequest:
     wanted = {}
     for output in _typed(request.get("outputs", []), list, "outputs"):
         own = _typed(_typed(output, dict, "an output").get("parameters", {}), dict, "parameters")
-        wanted[_typed(output.get("name"), str, "an output's name")] = bool(own.get("binary_data", binary))
+        wanted[_typed(output.get("name"), str, "an output's name")] = _typed(
+            own.get("binary_data", binary), bool, "binary_data"
+        )
     return InferRequest(
         id=_typed(request.get("id", ""), str, "id"),
         inputs=inputs,

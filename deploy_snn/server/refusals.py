@@ -24,11 +24,16 @@ class TooLarge(Exception):
     """A body is larger than the server takes."""
 
 
+class TooSlow(Exception):
+    """A body takes longer to come than the server waits."""
+
+
 STATUSES: dict[type[Exception], HTTPStatus] = {
     InvalidInput: HTTPStatus.BAD_REQUEST,
     NotFound: HTTPStatus.NOT_FOUND,
     Elsewhere: HTTPStatus.CONFLICT,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    TooSlow: HTTPStatus.REQUEST_TIMEOUT,
     Busy: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 REFUSALS = tuple(STATUSES)

@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from deploy_snn.errors import InvalidInput
 from deploy_snn.formats import Bundle
+from deploy_snn.server.body import Bounds
 from deploy_snn.server.checkpoint import Checkpoint
 from deploy_snn.server.log import tell
 from deploy_snn.server.metrics import Metrics, gauge
@@ -27,7 +28,7 @@ class Settings:
     bundles: Sequence[Bundle]
     runtime: str = "onnxruntime-cpu"
     limits: Limits = field(default_factory=Limits)
-    max_body: int = 64 * 2**20
+    body: Bounds = field(default_factory=Bounds)
     token: str | None = None
     """A bearer token that every request must carry, or None."""
     checkpoint: Path | None = None

@@ -89,7 +89,8 @@ def test_bodies_that_are_no_bodies(http: httpx.Client) -> None:
     assert post(b" " * (2**26 + 1))[0] == 413
     for length in ("-1", "ten", "9999"):
         assert post(good, Inference_Header_Content_Length=length)[1].startswith("Inference-Header-Content-Length")
-    assert http.get("/nothing").json() == {"error": "there is nothing at /v2/nothing"}
+    assert http.get("/nothing").json() == {"error": "GET /v2/nothing: Not Found"}
+    assert http.get("/models/lif/infer").json() == {"error": "GET /v2/models/lif/infer: Method Not Allowed"}
     assert http.get("/models/none").status_code == 404
     assert http.get("/models/lif/versions/7/ready").status_code == 404
 
