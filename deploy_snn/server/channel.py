@@ -74,7 +74,7 @@ class Channel:
     async def forget(self) -> None:
         """End the stream, if its model is still there."""
         if self.name in self.repository.models:
-            await self.model.forget(self.sequence)
+            await self.model.forget([self.sequence])
 
     async def _step(self, request: InferRequest, *, binary: bool) -> bytes | str:
         if request.sequence not in (None, self.sequence):

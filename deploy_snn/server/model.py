@@ -15,7 +15,7 @@ from deploy_snn.formats import Bundle
 from deploy_snn.runtimes import find_runtime
 from deploy_snn.server.batch import Part, step_together
 from deploy_snn.server.checkpoint import Checkpoint
-from deploy_snn.server.log import tell
+from deploy_snn.server.log import LOGGER, tell
 from deploy_snn.server.protocol import InferRequest, Sequence
 from deploy_snn.server.queue import Answer, Queue, Waiting
 from deploy_snn.server.refusals import Busy, Elsewhere
@@ -151,12 +151,13 @@ class Model:
             kept = {sequence: stream}
             await asyncio.get_running_loop().run_in_executor(self._thread, self._checkpoint.write, kept, ())
 
-    async def forget(self, sequence: Sequence) -> None:
-        """End a stream without a last step."""
-        self._drop(sequence)
-        tell("stream ended", logging.DEBUG, model=self.name, sequence=sequence)
-        if self._checkpoint:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._checkpoint.write, {}, [sequence])
+    async def forget(self, sequences: list[Sequence]) -> None:
+        """End streams without a last step."""
+        for sequence in sequences:
+            self._drop(sequence)
+            tell("stream ended", logging.DEBUG, model=self.name, sequence=sequence)
+        if sequences and self._checkpoint:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._checkpoint.write, {}, sequences)
 
     def _check(self, request: InferRequest) -> Waiting:
         """Tell a step from a chunk, and hold the inputs against the contract. Noise may be left out."""
@@ -193,9 +194,16 @@ class Model:
                     Step(waiting.request.sequence, waiting.batch, waiting.steps, after.steps, outputs)
                     for (waiting, _), (outputs, after) in zip(ready, results, strict=True)
                 ]
-                for observer in self._observers:
-                    observer.stepped(self, taken)
+                self._report(taken)
             self._stepping = set()
+
+    def _report(self, taken: list[Step]) -> None:
+        """Tell the observers, whose troubles are not the streams'."""
+        for observer in self._observers:
+            try:
+                observer.stepped(self, taken)
+            except Exception:  # noqa: BLE001
+                LOGGER.exception("observer failed", extra={"fields": {"model": self.name}})
 
     def _ready(self, together: list[Waiting]) -> list[tuple[Waiting, Stream]]:
         """Requests with the streams that they step; those that have none are told why."""
@@ -272,7 +280,8 @@ class Model:
     def _fail(self, waiting: Waiting, error: Exception) -> None:
         """A step that failed: its stream is where it was, and one that was to begin with it has not begun."""
         sequence = waiting.request.sequence
-        if sequence is not None and waiting.request.start and not self.streams[sequence].steps:
+        stream = None if sequence is None else self.streams.get(sequence)
+        if sequence is not None and stream and waiting.request.start and not stream.steps:
             self._drop(sequence)
         waiting.fail(error)
 
@@ -289,11 +298,12 @@ class Model:
         """Drop the streams of clients that have not been heard of for long."""
         while True:
             await asyncio.sleep(min(1.0, self.limits.idle_timeout / 4))
-            waiting = self._queue.sequences() | self._stepping
-            since = monotonic() - self.limits.idle_timeout
-            idle = [name for name, stream in self.streams.items() if stream.used < since and name not in waiting]
-            for sequence in idle:
-                tell("idle stream forgotten", model=self.name, sequence=sequence, steps=self.streams[sequence].steps)
-                self._drop(sequence)
-            if idle and self._checkpoint:
-                await asyncio.get_running_loop().run_in_executor(self._thread, self._checkpoint.write, {}, idle)
+            await self.forget_idle(monotonic() - self.limits.idle_timeout)
+
+    async def forget_idle(self, since: float) -> None:
+        """Drop the streams that were last stepped before, and that no request waits for."""
+        waiting = self._queue.sequences() | self._stepping
+        idle = [name for name, stream in self.streams.items() if stream.used < since and name not in waiting]
+        for sequence in idle:
+            tell("idle stream forgotten", model=self.name, sequence=sequence, steps=self.streams[sequence].steps)
+        await self.forget(idle)

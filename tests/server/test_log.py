@@ -43,6 +43,7 @@ def test_lines_of_json(running: Callable) -> None:
         ("refused", refused),
         ("stream starts", stream | {"sequence": 7}),
         ("idle stream forgotten", {"model": "lif", "sequence": 7, "steps": 1}),
+        ("stream ended", {"model": "lif", "sequence": 7}),
         ("model unloaded", {"model": "lif"}),
     ]
     own = [event for event in events if event["event"] in dict(expected)]
