@@ -12,7 +12,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from deploy_snn.errors import InvalidInput
-from deploy_snn.server.model import Model, Step
+from deploy_snn.server.model import Model
+from deploy_snn.server.observer import Step
 from deploy_snn.server.refusals import Busy, Elsewhere, TooLarge, TooSlow
 
 T = TypeVar("T", Counter, Histogram)

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import monotonic
-from typing import Protocol
+
+import numpy as np
 
 from deploy_snn.contract import Role, check_tensors
 from deploy_snn.errors import InvalidInput
@@ -15,7 +16,8 @@ from deploy_snn.formats import Bundle
 from deploy_snn.runtimes import find_runtime
 from deploy_snn.server.batch import Part, step_together
 from deploy_snn.server.checkpoint import Checkpoint
-from deploy_snn.server.log import LOGGER, tell
+from deploy_snn.server.log import tell
+from deploy_snn.server.observer import Observer, Step, report
 from deploy_snn.server.protocol import InferRequest, Sequence
 from deploy_snn.server.queue import Answer, Queue, Waiting
 from deploy_snn.server.refusals import Busy, Elsewhere
@@ -34,25 +36,6 @@ class Limits:
     max_state_bytes: int = 2**30
     max_queue: int = 4096
     idle_timeout: float = 600.0
-
-
-@dataclass(frozen=True)
-class Step:
-    """What was taken for one request: ``steps`` of them, or one, without a time axis, for None."""
-
-    sequence: Sequence | None
-    batch: int
-    steps: int | None
-    taken: int
-    """How many its stream has taken with them."""
-    outputs: Arrays
-
-
-class Observer(Protocol):
-    """One who is told of every batch."""
-
-    def stepped(self, model: "Model", steps: list[Step]) -> None:
-        """What was stepped together."""
 
 
 class Model:
@@ -90,6 +73,7 @@ class Model:
         for sequence, stream in checkpoint.load().items() if checkpoint else ():
             self._put(sequence, stream)
         self._open: set[asyncio.Future[Answer]] = set()
+        self._warm_up()
 
     @property
     def queued(self) -> int:
@@ -159,6 +143,12 @@ class Model:
         if sequences and self._checkpoint:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._checkpoint.write, {}, sequences)
 
+    def _warm_up(self) -> None:
+        """Let the runtime open its files, and take its buffers, before there are clients who would wait for it."""
+        for steps in ((), (1,)):
+            inputs = {spec.name: np.zeros((*steps, *spec.shape(batch=1)), spec.dtype) for spec in self.contract.inputs}
+            step_together(self._runtime, self.contract, [Part(inputs, self.bundle.initial_state(1), 1)], chunk=bool(steps))
+
     def _check(self, request: InferRequest) -> Waiting:
         """Tell a step from a chunk, and hold the inputs against the contract. Noise may be left out."""
         outputs = [spec.name for spec in self.contract.outputs]
@@ -194,16 +184,8 @@ class Model:
                     Step(waiting.request.sequence, waiting.batch, waiting.steps, after.steps, outputs)
                     for (waiting, _), (outputs, after) in zip(ready, results, strict=True)
                 ]
-                self._report(taken)
+                report(self._observers, self, taken)
             self._stepping = set()
-
-    def _report(self, taken: list[Step]) -> None:
-        """Tell the observers, whose troubles are not the streams'."""
-        for observer in self._observers:
-            try:
-                observer.stepped(self, taken)
-            except Exception:  # noqa: BLE001
-                LOGGER.exception("observer failed", extra={"fields": {"model": self.name}})
 
     def _ready(self, together: list[Waiting]) -> list[tuple[Waiting, Stream]]:
         """Requests with the streams that they step; those that have none are told why."""

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from deploy_snn.contract import Role
-from deploy_snn.server.model import Model, Step
+from deploy_snn.server.model import Model
+from deploy_snn.server.observer import Step
 from deploy_snn.server.protocol import Sequence
 
 INTERVAL = 0.1

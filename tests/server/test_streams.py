@@ -1,7 +1,9 @@
 """Streams of many clients, by clients that we did not write: each is what eager torch gives for it alone."""
 
 import asyncio
+import os
 import random
+import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -141,46 +143,79 @@ def test_what_the_server_says_of_itself(address: str) -> None:
             client.load_model("../lif")
 
 
-def test_many_streams_at_once(address: str) -> None:
-    """Sixty streams of three models, at random: steps, chunks, ends, new beginnings and mistakes."""
+REST = 4.0
+"""Seconds after which the server forgets a stream that nobody steps."""
 
-    async def stream(http: httpx.AsyncClient, number: int) -> int:
-        name = ("lif", "diehl-and-cook", "diehl_cook_2015")[number % 3]
-        chance, bundle = random.Random(number), Bundle.open(EXPORT / name)
-        steps = 0
-        for run in range(2):
-            length = chance.randrange(10, 40)
-            inputs = draw(bundle, length, 1, seed=1000 * number + run)
-            wanted = record(Eager(bundle).program, inputs, bundle.initial_state(1)).outputs
-            begin = 0
-            while begin < length:
-                if chance.random() < 0.2:  # a mistake: it must change nothing
-                    response = await post(http, name, number, {key: array[0, :, :-1] for key, array in inputs.items()})
-                    assert response.status_code == 400, response.text
-                end = min(length, begin + chance.choice([1, 1, 1, 2, 7]))
-                chunk = end - begin > 1
-                part = slice(begin, end) if chunk else begin
-                flags = {"sequence_start": begin == 0, "sequence_end": end == length and run == 1}
-                response = await post(http, name, number, {key: array[part] for key, array in inputs.items()}, **flags)
-                assert response.status_code == 200, response.text
-                for output in response.json()["outputs"]:
-                    got = np.array(output["data"]).reshape(output["shape"])
-                    assert_array_equal(got, wanted[output["name"]][part])
-                steps += end - begin
-                begin = end
-        return steps
 
-    async def post(http: httpx.AsyncClient, name: str, number: int, inputs: Arrays, **flags: bool) -> httpx.Response:
+MANY = ["lif", "diehl-and-cook", "diehl_cook_2015"]
+LONGEST = 60
+
+
+class Client:
+    """One of many: it begins, steps, ends, makes mistakes, and now and then rests for too long; all at random."""
+
+    def __init__(self, http: httpx.AsyncClient, number: int, lone: list[tuple[Arrays, Arrays]]) -> None:
+        self.http, self.number, self.lone = http, number, lone
+        self.name, self.chance = MANY[number % 3], random.Random(number)
+        self.runs, self.steps, self.rests = 0, 0, 0
+
+    async def live(self, until: float) -> None:
+        while time.monotonic() < until:
+            await self.run()
+            self.runs += 1
+
+    async def run(self) -> None:
+        """A run, cut at random, and equal to its lone run in eager torch for as long as it lasts."""
+        inputs, wanted = self.chance.choice(self.lone)
+        begin, length = 0, self.chance.randrange(10, LONGEST)
+        while begin < length:
+            if self.chance.random() < 0.1:  # a mistake: it must change nothing
+                assert (await self.post({key: array[0, :, :-1] for key, array in inputs.items()})).status_code == 400
+            end = min(length, begin + self.chance.choice([1, 1, 1, 2, 7]))
+            part = slice(begin, end) if end - begin > 1 else begin
+            flags = {"sequence_start": begin == 0, "sequence_end": end == length and self.chance.random() < 0.5}
+            response = await self.post({key: array[part] for key, array in inputs.items()}, **flags)
+            assert response.status_code == 200, response.text
+            for output in response.json()["outputs"]:
+                assert_array_equal(np.array(output["data"]).reshape(output["shape"]), wanted[output["name"]][part])
+            self.steps += end - begin
+            begin = end
+            if begin < length and self.chance.random() < 0.01:
+                await asyncio.sleep(REST * 1.5)
+                response = await self.post({key: array[begin] for key, array in inputs.items()})
+                assert response.status_code == 400
+                assert "or it was idle for" in response.json()["error"]
+                self.rests += 1
+                return
+
+    async def post(self, inputs: Arrays, **flags: bool) -> httpx.Response:
         tensors = [
             {"name": key, "datatype": "FP32", "shape": list(array.shape), "data": array.ravel().tolist()}
             for key, array in inputs.items()
         ]
-        body = {"inputs": tensors, "parameters": {"sequence_id": f"many {number}", **flags}}
-        return await http.post(f"http://{address}/v2/models/{name}/infer", json=body)
+        body = {"inputs": tensors, "parameters": {"sequence_id": f"many {self.number}", **flags}}
+        return await self.http.post(f"/v2/models/{self.name}/infer", json=body)
 
-    async def all_of_them() -> list[int]:
-        async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=60)) as http:
-            return await asyncio.gather(*(stream(http, number) for number in range(60)))
 
-    steps = asyncio.run(all_of_them())
-    assert sum(steps) > 60 * 20
+def test_sixty_four_streams(running: Callable) -> None:
+    """For ten seconds, or as many as the environment's DEPLOY_SNN_SOAK says."""
+    seconds = float(os.environ.get("DEPLOY_SNN_SOAK", "10"))
+
+    async def all_of_them(address: str) -> list[Client]:
+        limits = httpx.Limits(max_connections=64)
+        async with httpx.AsyncClient(base_url=f"http://{address}", timeout=60, limits=limits) as http:
+            clients = [Client(http, number, lone[MANY[number % 3]]) for number in range(64)]
+            until = time.monotonic() + seconds
+            await asyncio.gather(*(client.live(until) for client in clients))
+            return clients
+
+    lone = {}
+    for name in MANY:
+        bundle = Bundle.open(EXPORT / name)
+        runs = [draw(bundle, LONGEST, 1, seed) for seed in range(8)]
+        lone[name] = [(inputs, record(Eager(bundle).program, inputs, bundle.initial_state(1)).outputs) for inputs in runs]
+    with running([EXPORT / name for name in MANY], "--idle-timeout", REST, "--max-streams", 30) as served:
+        clients = asyncio.run(all_of_them(served.address))
+    assert min(client.steps for client in clients) > 0
+    assert sum(client.rests for client in clients) > 0
+    print(f"{sum(client.steps for client in clients)} steps, {sum(client.runs for client in clients)} runs")  # noqa: T201

@@ -1,0 +1,39 @@
+"""Who is told of every batch: what is counted, and what is watched."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from deploy_snn.server.log import LOGGER
+from deploy_snn.server.protocol import Sequence
+from deploy_snn.tensors import Arrays
+
+if TYPE_CHECKING:
+    from deploy_snn.server.model import Model
+
+
+@dataclass(frozen=True)
+class Step:
+    """What was taken for one request: ``steps`` of them, or one, without a time axis, for None."""
+
+    sequence: Sequence | None
+    batch: int
+    steps: int | None
+    taken: int
+    """How many its stream has taken with them."""
+    outputs: Arrays
+
+
+class Observer(Protocol):
+    """One who is told of every batch."""
+
+    def stepped(self, model: "Model", steps: list[Step]) -> None:
+        """What was stepped together."""
+
+
+def report(observers: tuple[Observer, ...], model: "Model", steps: list[Step]) -> None:
+    """Tell all of them. Their troubles are not the streams'."""
+    for observer in observers:
+        try:
+            observer.stepped(model, steps)
+        except Exception:  # noqa: BLE001
+            LOGGER.exception("observer failed", extra={"fields": {"model": model.name}})
