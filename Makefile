@@ -8,7 +8,7 @@ parity: .venv/toolkit  ## export every neuron and prove it on every runtime of t
 	$(BIN)/deploy-snn parity input mcculloch-pitts if lif boosted-lif current-lif adaptive-lif diehl-and-cook izhikevich csrm srm0 \
 		--stimulus digits --steps 1000 --json parity.json
 
-test: .venv/dev lint  ## lint, type check, tests
+test: .venv/dev .venv/tritonserver lint  ## lint, type check, tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
 lint: .venv/dev
@@ -49,8 +49,14 @@ references: .venv/toolkit  ## write the reference bundles in export/ anew; a cha
 # BindsNET is the oracle of the tests and the peer of the benchmarks, and MLServer has types that our server's replies are held
 # against: only their own code is wanted, not their dependencies.
 .venv/dev: .venv/toolkit
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[digits,serve]' --group dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[digits,serve,triton]' --group dev
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps bindsnet mlserver
+	touch $@
+
+# The server inside nvidia-pytriton's wheel, to run what `deploy-snn triton` writes; without such a wheel its tests are skipped.
+.venv/tritonserver: tests/triton/requirements.txt
+	$(PYTHON) -m venv $@
+	-$@/bin/pip install --quiet --no-deps --requirement tests/triton/requirements.txt
 	touch $@
 
 clean:

@@ -15,7 +15,7 @@ FLOORS = [
     {"source"},
     {"formats"},
     {"runtimes"},
-    {"parity", "server"},
+    {"parity", "server", "triton"},
     {"cli"},
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}

@@ -15,6 +15,7 @@ from deploy_snn.cli.list import list_all
 from deploy_snn.cli.parity import parity
 from deploy_snn.cli.run import run
 from deploy_snn.cli.serve import serve
+from deploy_snn.cli.triton import triton
 from deploy_snn.errors import InvalidInput, Unavailable
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ for name, command in (
     ("run", run),
     ("bench", bench),
     ("serve", serve),
+    ("triton", triton),
 ):
     app.command(name)(command)
 
