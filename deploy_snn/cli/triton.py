@@ -22,10 +22,11 @@ def triton(
     Other models in the repository are left alone. serve/triton says how to start Triton and how to scale out.
     """
     try:
-        from deploy_snn.triton import write_repository
-    except ImportError as error:
-        raise Unavailable(f"triton needs {error.name}: pip install 'deploy-snn[triton]'") from None
+        import tritonclient.grpc  # noqa: F401
+    except (ImportError, RuntimeError):  # the latter where it was installed without its gRPC part
+        raise Unavailable("triton needs tritonclient[grpc]: pip install 'deploy-snn[triton]'") from None
     from deploy_snn.formats import Bundle
+    from deploy_snn.triton import write_repository
 
     for folder in write_repository(output, [Bundle.open(path) for path in paths], backend):
         typer.echo(f"{folder}: {backend} backend, checked")

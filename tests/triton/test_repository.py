@@ -1,0 +1,117 @@
+"""``deploy-snn triton``: what it writes, what it leaves alone, and what it refuses."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy_snn.contract import BATCH, Axis, Contract, Role, TensorSpec
+from deploy_snn.errors import InvalidInput
+from deploy_snn.formats import Bundle
+from deploy_snn.triton import repository, write_repository
+from deploy_snn.triton.config import onnxruntime_config, python_config
+
+from ..serving_driver import EXPORT  # noqa: TID252
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_both_backends(command: Callable, tmp_path: Path) -> None:
+    place = tmp_path / "new" / "repository"
+    status, out, _ = command("triton", EXPORT / "lif", EXPORT / "srm0", "-o", place)
+    assert status == 0
+    assert out.splitlines() == [f"{place / name}: onnxruntime backend, checked" for name in ("lif", "srm0")]
+    step = (EXPORT / "lif/step.onnx").read_bytes()
+    first = Bundle.open(EXPORT / "lif").initial_rows
+    assert {name: data for name, data in files(place / "lif").items() if name != "config.pbtxt"} == {
+        "1/model.onnx": step,
+        "initial_state/refrac_count.raw": first["refrac_count"].tobytes(),
+        "initial_state/v.raw": first["v"].tobytes(),
+    }
+    before = files(place / "srm0")
+    status, out, _ = command("triton", EXPORT / "lif", "-o", place, "--backend", "python")
+    assert (status, out) == (0, f"{place / 'lif'}: python backend, checked\n")
+    assert files(place / "lif").keys() == {"config.pbtxt", "1/model.onnx", "1/model.py", "1/initial_state.safetensors"}
+    assert files(place / "srm0") == before
+    assert sorted(path.name for path in place.parent.iterdir()) == ["repository"]  # nothing half written is left
+
+
+def test_what_is_not_ours_is_left_alone(command: Callable, tmp_path: Path) -> None:
+    (tmp_path / "srm0").mkdir()
+    (tmp_path / "srm0/config.pbtxt").write_text("name: 'srm0' # of somebody else")
+    before = files(tmp_path)
+    status, _, err = command("triton", EXPORT / "lif", EXPORT / "srm0", "-o", tmp_path)
+    assert status == 2
+    assert (
+        err == f"deploy-snn: {tmp_path / 'srm0'} exists and was not written by this command: give another place with -o\n"
+    )
+    assert files(tmp_path) == before
+
+
+def test_a_mistake_in_writing_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The lint has the last word: what stood there stays."""
+    bundle = Bundle.open(EXPORT / "lif")
+    write_repository(tmp_path / "repository", [bundle], "onnxruntime")
+    before = files(tmp_path)
+
+    def forgetful(bundle: Bundle, folder: Path) -> Any:
+        config = repository._write_onnxruntime(bundle, folder)
+        (folder / "initial_state/v.raw").unlink()
+        return config
+
+    monkeypatch.setitem(repository.BACKENDS, "onnxruntime", forgetful)
+    with pytest.raises(InvalidInput, match="lif would be wrong in Triton: the first value of state 'v' is no file"):
+        write_repository(tmp_path / "repository", [bundle], "onnxruntime")
+    assert files(tmp_path) == before
+
+
+def test_refusals(command: Callable, exported: Callable, tmp_path: Path) -> None:
+    status, _, err = command("triton", EXPORT / "lif", exported("lif").path, "-o", tmp_path / "repository")
+    assert (status, err) == (2, "deploy-snn: 2 bundles are named lif: a model has its folder's name, so rename one\n")
+    (tmp_path / "file").write_text("")
+    status, _, err = command("triton", EXPORT / "lif", "-o", tmp_path / "file")
+    assert (status, err) == (2, f"deploy-snn: {tmp_path / 'file'} cannot be written: File exists\n")
+    command("export", "lif", "--n", 3, "--format", "torchscript", "-o", tmp_path / "scripted")
+    status, _, err = command("triton", tmp_path / "scripted", "-o", tmp_path / "repository")
+    assert status == 2
+    assert "scripted holds no step.onnx" in err
+    assert not (tmp_path / "repository").exists()
+
+
+@pytest.mark.parametrize("package", ["tritonclient", "grpc"])
+def test_without_triton_s_client(package: str, tmp_path: Path) -> None:
+    code = f"import sys; sys.modules['{package}'] = None; from deploy_snn.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "triton", EXPORT / "lif", "-o", tmp_path / "repository"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        3,
+        "deploy-snn: triton needs tritonclient[grpc]: pip install 'deploy-snn[triton]'\n",
+    )
+
+
+def test_where_rows_cannot_be_joined() -> None:
+    """Triton puts a batch axis in front of all tensors or of none; a tensor without axes it cannot have at all."""
+
+    def contract(*axes: Axis) -> Contract:
+        x = TensorSpec(name="x", role=Role.DRIVE, axes=(BATCH, Axis(name="n", size=4)))
+        return Contract(dt=1, tensors=(x, TensorSpec(name="v", role=Role.STATE, axes=axes)))
+
+    n = Axis(name="n", size=4)
+    for axes, joined, dims in (
+        ((BATCH, n), True, [4]),
+        ((n, BATCH), False, [4, 1]),
+        ((n,), False, [4]),
+        ((BATCH,), False, [1]),
+    ):
+        config = onnxruntime_config("model", contract(*axes))
+        assert (config.max_batch_size > 0) == joined
+        assert list(config.sequence_batching.state[0].dims) == dims
+        assert list(config.input[0].dims) == ([4] if joined else [1, 4])
+    with pytest.raises(InvalidInput, match="onnxruntime backend cannot carry v: a tensor needs at least one axis"):
+        onnxruntime_config("model", contract())
+    assert python_config("model", contract()).max_batch_size == 0  # which keeps its states itself
