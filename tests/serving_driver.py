@@ -186,7 +186,13 @@ def batches(client: Client, steps: int = 8) -> None:
 
 
 def many_at_once(address: str, streams: int = 40, steps: int = 25) -> None:
-    """Streams of several models whose requests overlap, so that the server steps them as batches."""
+    """Streams of several models whose requests overlap, mistakes among them, so that the server steps them as batches."""
+
+    async def ask(client: Any, model: str, inputs: Arrays, **options: Any) -> Any:
+        tensors = [tritonclient.http.InferInput(name, list(array.shape), "FP32") for name, array in inputs.items()]
+        for tensor, array in zip(tensors, inputs.values(), strict=True):
+            tensor.set_data_from_numpy(array)
+        return await client.infer(model, tensors, **options)
 
     async def stream(client: Any, number: int) -> None:
         model = MODELS[number % len(MODELS)]
@@ -194,12 +200,12 @@ def many_at_once(address: str, streams: int = 40, steps: int = 25) -> None:
         given = draw(bundle, steps, 1, seed=number)
         _, outputs = expected(bundle, given, name)
         for step in range(steps):
-            tensors = []
-            for key, array in given.items():
-                tensors.append(tritonclient.http.InferInput(key, list(array[step].shape), "FP32"))
-                tensors[-1].set_data_from_numpy(array[step])
+            inputs = {key: array[step] for key, array in given.items()}
+            if step and (step + number) % 5 == 0:
+                with pytest.raises(InferenceServerException):
+                    await ask(client, model, {key: array * np.nan for key, array in inputs.items()}, sequence_id=name)
             flags = {"sequence_start": step == 0, "sequence_end": step == steps - 1}
-            result = await client.infer(model, tensors, sequence_id=name, **flags)
+            result = await ask(client, model, inputs, sequence_id=name, **flags)
             check(result, outputs, step, f"{model}, sequence {name!r}")
 
     async def all_of_them() -> None:

@@ -39,23 +39,26 @@ def stub() -> Path:
     return packages() / "pytriton/tritonserver/python_backend_stubs" / version / "triton_python_backend_stub"
 
 
-def environment() -> dict[str, str]:
+def environment(python: Path) -> dict[str, str]:
     """The first python3 on PATH is the one whose packages the stub sees; its library must be that Python's own."""
     libraries = [str(packages() / "nvidia_pytriton.libs"), sysconfig.get_config_var("LIBDIR") or ""]
-    path = f"{ENVIRONMENT / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    path = f"{python / 'bin'}{os.pathsep}{os.environ['PATH']}"
     return os.environ | {"PATH": path, "LD_LIBRARY_PATH": os.pathsep.join(libraries)}
 
 
 def missing() -> str | None:
     if not stub().is_file():
         return f"no tritonserver for this Python in {ENVIRONMENT}: make .venv/tritonserver"
-    done = subprocess.run([stub()], env=environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run([stub()], env=environment(ENVIRONMENT), capture_output=True, text=True, check=False)
     return done.stderr.strip() if "shared libraries" in done.stderr else None
 
 
 @contextmanager
-def tritonserver(repository: Path) -> Iterator[Tritonserver]:
-    """Ends with SIGTERM. Raises AssertionError, with its log, if it does not start."""
+def tritonserver(repository: Path, python: Path = ENVIRONMENT) -> Iterator[Tritonserver]:
+    """Ends with SIGTERM. Raises AssertionError, with its log, if it does not start.
+
+    ``python`` is the environment that models run in.
+    """
     with ExitStack() as stack:
         ports = []
         for _ in range(2):
@@ -79,7 +82,7 @@ def tritonserver(repository: Path) -> Iterator[Tritonserver]:
             "exit-timeout-secs": 1,
         }
         command = [server / "bin/tritonserver", *(f"--{key}={value}" for key, value in options.items())]
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment())
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment(python))
         try:
             address = f"127.0.0.1:{ports[0]}"
             _wait(address, process)

@@ -2,9 +2,12 @@
 
 import re
 import shutil
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tritonclient.http
 
@@ -43,3 +46,25 @@ def test_many_at_once(triton: object) -> None:
     with tritonclient.http.InferenceServerClient(triton.http) as client:
         (statistics,) = client.get_inference_statistics("lif")["model_stats"]
         assert statistics["execution_count"] < statistics["inference_count"]  # some ran together
+
+
+def test_what_triton_itself_refuses(triton: object) -> None:
+    """A chunk, as it fixes the number of axes; a request without a sequence; one whose sequence has rested too long."""
+    with http(triton.http) as client:
+        x = np.full((1, 8), 25, "float32")
+        client.refused("lif", {"x": np.stack([x, x])}, sequence_id="chunk", sequence_start=True)
+        client.refused("lif", {"x": x})
+        client.infer("restless", {"x": x}, sequence_id=1, sequence_start=True)
+        client.infer("restless", {"x": x}, sequence_id=1)
+        time.sleep(1)
+        client.refused("restless", {"x": x}, sequence_id=1)
+
+
+def test_numpy_2_is_refused(repository: Path, running_triton: Callable) -> None:
+    """Triton's python backend would hand the model inputs of other values than the client sent."""
+    assert np.__version__.startswith("2.")
+    with (
+        pytest.raises(AssertionError, match="Triton's python backend misreads numpy 2"),
+        running_triton(repository, python=Path(sys.prefix)),
+    ):
+        pass

@@ -1,0 +1,146 @@
+"""``model.py`` by itself, for what a client cannot see: memory that is given back, and who is blamed for a failed step."""
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from deploy_snn.formats import Bundle
+from deploy_snn.tensors import Array, Arrays
+from deploy_snn.triton import write_repository
+
+from ..serving_driver import EXPORT, draw, expected  # noqa: TID252
+
+START, END = 1, 2
+
+
+@dataclass(frozen=True)
+class Tensor:
+    title: str
+    array: Array
+
+    def name(self) -> str:
+        return self.title
+
+    def as_numpy(self) -> Array:
+        return self.array
+
+
+@dataclass(frozen=True)
+class Error:
+    message: str
+    code: str
+    INVALID_ARG = "invalid"
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True)
+class Response:
+    output_tensors: list[Tensor] = field(default_factory=list)
+    error: Error | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    sequence: int | str
+    arrays: Arrays
+    bits: int = 0
+
+    def correlation_id(self) -> int | str:
+        return self.sequence
+
+    def flags(self) -> int:
+        return self.bits
+
+    def inputs(self) -> list[Tensor]:
+        return [Tensor(name, array) for name, array in self.arrays.items()]
+
+    def parameters(self) -> str:
+        return ""
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """``load("lif")``: the model that Triton would run, over a stand-in for the backend's own module."""
+    backend = ModuleType("triton_python_backend_utils")
+    backend.__dict__.update(
+        TRITONSERVER_REQUEST_FLAG_SEQUENCE_START=START,
+        TRITONSERVER_REQUEST_FLAG_SEQUENCE_END=END,
+        Tensor=Tensor,
+        TritonError=Error,
+        InferenceResponse=Response,
+        TritonModelException=RuntimeError,
+    )
+    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", backend)
+    monkeypatch.setattr(np, "__version__", "1.26.4")
+
+    def model(name: str) -> Any:
+        (folder,) = write_repository(tmp_path, [Bundle.open(EXPORT / name)], "python")
+        spec = importlib.util.spec_from_file_location("model", folder / "1" / "model.py")
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, "model", module)
+        spec.loader.exec_module(module)
+        loaded = module.TritonPythonModel()
+        config = json.dumps({"sequence_batching": {"max_sequence_idle_microseconds": "600000000"}})
+        loaded.initialize({"model_repository": str(folder), "model_version": "1", "model_config": config})
+        return loaded
+
+    return model
+
+
+def test_one_that_fails_does_not_fail_the_others(load: Callable) -> None:
+    """ONNX Runtime refuses a batch as a whole. The one at fault is found, and its stream is where it was."""
+    bundle, model = Bundle.open(EXPORT / "lif"), load("lif")
+    runs = {name: expected(bundle, draw(bundle, 3, 1, seed), name) for seed, name in enumerate("abc")}
+    session, spoilt = model.session, np.full((1, 8), -1, "float32")
+
+    def touchy(names: list[str], feeds: Arrays) -> list[Array]:
+        if (feeds["x"] == -1).any():
+            raise RuntimeError("no")
+        return session.run(names, feeds)
+
+    model.session = SimpleNamespace(run=touchy)
+    for step in range(3):
+        company = [Request("a", {"x": spoilt}), Request("never started", {"x": np.ones((1, 8), "float32")})] if step else []
+        requests = [Request(name, {"x": runs[name][0]["x"][step]}, 0 if step else START) for name in runs]
+        answers = model.execute([*company, *requests[1:]])
+        assert [answer.error.code for answer in answers[: len(company)]] == ["internal", "invalid"][: len(company)]
+        answers = model.execute(requests[:1]) + answers[len(company) :]
+        for name, answer in zip(runs, answers, strict=True):
+            assert_array_equal(answer.output_tensors[0].as_numpy(), runs[name][1]["s"][step])
+
+
+def test_memory_is_given_back(load: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, now = load("lif"), [0.0]
+    monkeypatch.setattr(sys.modules["model"], "monotonic", lambda: now[0])
+
+    def ask(sequence: int | str, bits: int = 0, value: float = 1) -> Any:
+        return model.execute([Request(sequence, {"x": np.full((1, 8), value, "float32")}, bits)])[0].error
+
+    for sequence in ("ends", "fails at its end", "rests", "works"):
+        assert ask(sequence, START) is None
+    assert ask("ends", END) is None
+    assert ask("fails at its end", END, np.nan).code == "invalid"  # nobody can go on with it: Triton let go of it
+    assert list(model.streams) == ["rests", "works"]
+    for now[0] in (500, 1000, 1199):
+        assert ask("works") is None
+    assert "rests" in model.streams  # for as long as Triton might still let it go on, and that time again
+    now[0] = 1201
+    assert ask("works") is None
+    assert list(model.streams) == ["works"]
+    assert ask("alone", START | END) is None
+    assert list(model.streams) == ["works"]
+
+
+def test_no_stream_keeps_the_batch_alive(load: Callable) -> None:
+    model = load("lif")
+    model.execute([Request(name, {"x": np.ones((1, 8), "float32")}, START) for name in "abcd"])
+    assert all(array.base is None for stream in model.streams.values() for array in stream.state.values())
