@@ -124,7 +124,8 @@ def interleaved_streams(client: Client, model: str, steps: int = 12) -> None:
     for index in turns:
         step, (inputs, outputs) = taken[index] % steps, runs[index]
         given = {name: array[step] for name, array in inputs.items()}
-        flags = {"sequence_start": step == 0, "sequence_end": step == steps - 1}
+        last = taken[index] == 2 * steps - 1 if index % 2 else step == steps - 1  # some begin anew without having ended
+        flags = {"sequence_start": step == 0, "sequence_end": last}
         answer = client.infer(model, given, sequence_id=names[index], **flags)
         check(answer, outputs, step, f"{model}, sequence {names[index]!r}")
         taken[index] += 1

@@ -1,5 +1,6 @@
 """``deploy-snn triton``: what it writes, what it leaves alone, and what it refuses."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from deploy_snn.triton import repository, write_repository
 from deploy_snn.triton.config import onnxruntime_config, python_config
 
 from ..serving_driver import EXPORT  # noqa: TID252
+from ..test_readme import BLOCK, check, run  # noqa: TID252
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -115,3 +117,14 @@ def test_where_rows_cannot_be_joined() -> None:
     with pytest.raises(InvalidInput, match="onnxruntime backend cannot carry v: a tensor needs at least one axis"):
         onnxruntime_config("model", contract())
     assert python_config("model", contract()).max_batch_size == 0  # which keeps its states itself
+
+
+def test_the_readme_s_commands(tmp_path: Path) -> None:
+    (tmp_path / "export").symlink_to(EXPORT)
+    (block,) = [
+        text
+        for language, text in BLOCK.findall((EXPORT.parent / "serve/triton/README.md").read_text())
+        if language == "console"
+    ]
+    for command, printed in re.findall(r"^\$ (.*)\n((?:(?!\$).*\n)*)", block, re.MULTILINE):
+        check(run(["bash", "-c", command], tmp_path), printed, command)

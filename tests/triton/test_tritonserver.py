@@ -13,6 +13,7 @@ import tritonclient.http
 
 from deploy_snn.formats import Bundle
 from deploy_snn.triton import write_repository
+from deploy_snn.triton.config import MAX_BATCH
 
 from ..serving_driver import EXPORT, MODELS, aio, drive, grpc, http, many_at_once  # noqa: TID252
 
@@ -50,14 +51,25 @@ def test_many_at_once(triton: object) -> None:
 
 def test_what_triton_itself_refuses(triton: object) -> None:
     """A chunk, as it fixes the number of axes; a request without a sequence; one whose sequence has rested too long."""
+    x = np.full((1, 8), 25, "float32")
     with http(triton.http) as client:
-        x = np.full((1, 8), 25, "float32")
         client.refused("lif", {"x": np.stack([x, x])}, sequence_id="chunk", sequence_start=True)
         client.refused("lif", {"x": x})
-        client.infer("restless", {"x": x}, sequence_id=1, sequence_start=True)
-        client.infer("restless", {"x": x}, sequence_id=1)
-        time.sleep(1)
+        for model in ("lif", "restless"):
+            client.infer(model, {"x": x}, sequence_id=1, sequence_start=True)
+            client.infer(model, {"x": x}, sequence_id=1)
+        time.sleep(2)
+        client.infer("lif", {"x": x}, sequence_id=1, sequence_end=True)
         client.refused("restless", {"x": x}, sequence_id=1)
+
+
+def test_more_streams_than_rows_of_a_batch(triton: object) -> None:
+    """A stream that does nothing keeps nobody from beginning."""
+    x = np.full((1, 8), 25, "float32")
+    with http(triton.http) as client:
+        for flags in ({"sequence_start": True}, {}, {"sequence_end": True}):
+            for sequence in range(1, 2 * MAX_BATCH):
+                client.infer("lif", {"x": x}, sequence_id=sequence, **flags)
 
 
 def test_numpy_2_is_refused(repository: Path, running_triton: Callable) -> None:
@@ -68,3 +80,12 @@ def test_numpy_2_is_refused(repository: Path, running_triton: Callable) -> None:
         running_triton(repository, python=Path(sys.prefix)),
     ):
         pass
+
+
+def test_the_readme_s_client(triton: object) -> None:
+    (block,) = re.findall(
+        r"^```python\n(.*?)^```", (EXPORT.parent / "serve/triton/README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert "localhost:8000" in block
+    exec(block.replace("localhost:8000", triton.http), names := {})
+    assert names["s"].shape == (1, 8)
