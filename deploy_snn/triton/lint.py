@@ -124,20 +124,17 @@ def _shapes(config: Any, graph: Graph) -> Iterator[str]:
 
 
 def _pairing(config: Any, graph: Graph) -> Iterator[str]:
-    """Each state comes back as what the graph makes of it."""
-    if not _keeps_states(config):
-        return
-    declared = {state.input_name: state.output_name for state in config.sequence_batching.state}
-    for spec in graph.contract.states:
-        said = declared.get(spec.name)
-        if said != spec.next_name:
-            yield f"state '{spec.name}' leaves the graph as '{spec.next_name}', and the configuration says '{said}'"
+    """Each state comes back as what the graph makes of it: by what Triton does, and by what the configuration says."""
+    wanted = {spec.name: spec.next_name for spec in graph.contract.states}
+    said = {state.input_name: state.output_name for state in config.sequence_batching.state}
     for name, output in sorted_pairs(config):
-        if declared[name] != output:
+        if output != wanted.get(name):
             yield (
                 f"Triton pairs states by the sorted order of their names, and would feed '{output}' into '{name}', "
-                f"which wants '{declared[name]}'"
+                f"which wants '{wanted.get(name)}'"
             )
+        elif said[name] != output:
+            yield f"the configuration feeds '{said[name]}' into '{name}', which wants '{output}'"
 
 
 def _first_values(config: Any, folder: Path) -> Iterator[str]:

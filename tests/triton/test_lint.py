@@ -80,7 +80,7 @@ def test_a_suffix_would_mix_them_up(tmp_path: Path) -> None:
     """Why states leave a graph with a prefix: `v_next` and `v_hist_next` sort the other way round than `v` and `v_hist`."""
     path = tmp_path / "counters"
     write_counters(path, ["v", "v_hist"], lambda name: f"{name}_next")
-    assert any("would feed 'v_hist_next' into 'v', which wants 'v_next'" in problem for problem in lint(path))
+    assert any("would feed 'v_hist_next' into 'v', which wants 'next.v'" in problem for problem in lint(path))
     triton = ImplicitState(path)
     triton.infer([Request(7, {"in": np.zeros((1, 1), "float32")}, start=True)])
     assert triton.sequences[7]["v"].item() == 2002  # and Triton would have said nothing
@@ -104,7 +104,7 @@ INPUT, OUTPUT = 'input {\n  name: "x"\n', 'output {\n  name: "s"\n'
 EDITS = {
     "outputs swapped": (
         {'"next.v"': '"next.refrac_count"', '"next.refrac_count"': '"next.v"'},
-        r"sorted order .* would feed 'next.v' into 'v', which wants 'next.refrac_count'",
+        r"the configuration feeds 'next.refrac_count' into 'v', which wants 'next.v'",
     ),
     "output renamed": ({'"next.v"': '"next.w"'}, r"output 'next.v' is listed 0 times, and the graph has 1 of it"),
     "state missing": ({STATE: ""}, r"input 'v' is listed 0 times, and the graph has 1 of it"),
@@ -171,6 +171,17 @@ def test_a_configuration_that_was_edited(edit: str, lif: Path) -> None:
     assert text != config.read_text()
     config.write_text(text)
     assert re.search(problem, "\n".join(lint(lif))), lint(lif)
+
+
+def test_open_dims_of_an_output_stay_open(tmp_path: Path) -> None:
+    """Triton does not load an output whose dims are not the graph's to the letter; an input's may say more."""
+    (path,) = write_repository(tmp_path, [Bundle.open(EXPORT / "adaptive-lif")], "onnxruntime")
+    text = (path / "config.pbtxt").read_text()
+    assert text.count("dims: -1") == 1
+    (path / "config.pbtxt").write_text(text.replace("dims: -1", "dims: 1"))
+    assert [
+        problem for problem in lint(path) if "'s' is TYPE_BOOL [1, 8] in the configuration, and in the graph" in problem
+    ]
 
 
 @pytest.mark.parametrize("size", [0, 31, 33, 64])
