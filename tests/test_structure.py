@@ -12,6 +12,7 @@ FLOORS = [
     {"program"},
     {"trace", "neurons"},
     {"network"},
+    {"importers"},
     {"source"},
     {"formats"},
     {"runtimes"},
