@@ -1,8 +1,9 @@
-"""Where a program comes from: a neuron's name with options, or a Python file that defines ``build()``."""
+"""Where a program comes from: a neuron's name, a Python file that defines ``build()``, or another framework's file."""
 
 import hashlib
 import importlib.util
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,27 +12,43 @@ from pydantic import Field
 
 from deploy_snn.contract import Record
 from deploy_snn.errors import InvalidInput
+from deploy_snn.importers import IMPORTERS
 from deploy_snn.neurons import NeuronProgram, Nodes, find_neuron, keywords
 from deploy_snn.program import Program
 from deploy_snn.tensors import Arrays
 
 
 class Source(Record):
-    """How to build a program again: a neuron's class or a file's path, and the options for the class or ``build()``."""
+    """How to build a program again: a neuron's class or a file's path, and the options for what makes it.
 
-    kind: Literal["neuron", "file"]
+    ``left_behind`` and ``notes`` are what an importer told of a file of another framework.
+    """
+
+    kind: Literal["neuron", "file", "import"]
     name: str
     options: dict[str, Any] = Field(default_factory=dict)
     sha256: str | None = None
+    left_behind: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def load_model(model: str, options: dict[str, Any]) -> tuple[str, Program, Source]:
-    """What MODEL means on the command line: its short name, the program, and where it came from.
+Built = tuple[str, Program, Source]
+"""A model's short name, its program, and where it came from."""
 
-    Raises InvalidInput for a name that is unknown, a file that does not define ``build()``, and options that do not fit.
+
+def is_file(model: str) -> bool:
+    """Whether MODEL on the command line means a file, by its ending."""
+    return Path(model).suffix in _FILES
+
+
+def load_model(model: str, options: dict[str, Any]) -> Built:
+    """What MODEL means on the command line.
+
+    Raises InvalidInput for a name that is unknown, a file that does not define ``build()`` or cannot be imported, and
+    options that do not fit.
     """
-    if model.endswith(".py"):
-        return _from_file(Path(model), options)
+    if is_file(model):
+        return _FILES[Path(model).suffix](Path(model), options)
     name, cls = find_neuron(model)
     program = NeuronProgram(_construct(cls, options))
     return name, program, Source(kind="neuron", name=cls.__name__, options=structure(program.neuron))
@@ -39,7 +56,9 @@ def load_model(model: str, options: dict[str, Any]) -> tuple[str, Program, Sourc
 
 def rebuild(source: Source, parameters: Arrays) -> Program:
     """Build a program again and put the saved parameters in. Raises InvalidInput if that cannot be done."""
-    if source.kind == "file":
+    if source.kind == "neuron":
+        program: Program = NeuronProgram(_construct(find_neuron(source.name)[1], source.options))
+    else:
         path = Path(source.name)
         if not path.is_file():
             raise InvalidInput(
@@ -47,9 +66,7 @@ def rebuild(source: Source, parameters: Arrays) -> Program:
             )
         if source.sha256 != _sha256(path):
             raise InvalidInput(f"{path} has changed since the export: export again, or compare with --stimulus golden")
-        program = _from_file(path, source.options)[1]
-    else:
-        program = NeuronProgram(_construct(find_neuron(source.name)[1], source.options))
+        program = load_model(source.name, source.options)[1]
     _restore(program, parameters)
     return program
 
@@ -72,7 +89,7 @@ def _construct(cls: type[Nodes], options: dict[str, Any]) -> Nodes:
     return cls(**values)
 
 
-def _from_file(path: Path, options: dict[str, Any]) -> tuple[str, Program, Source]:
+def _from_file(path: Path, options: dict[str, Any]) -> Built:
     if not path.is_file():
         raise InvalidInput(f"{path} does not exist")
     spec = importlib.util.spec_from_file_location(f"deploy_snn_model_{path.stem}", path)
@@ -98,6 +115,16 @@ def _from_file(path: Path, options: dict[str, Any]) -> tuple[str, Program, Sourc
     if not isinstance(program, Program):
         raise InvalidInput(f"{path}: build() returned a {type(built).__name__}; expected a neuron of deploy_snn.neurons")
     return path.stem, program, Source(kind="file", name=str(path), options=options, sha256=_sha256(path))
+
+
+def _imported(path: Path, options: dict[str, Any]) -> Built:
+    imported = IMPORTERS[path.suffix](path, options)
+    told = {"left_behind": imported.left_behind, "notes": imported.notes}
+    source = Source(kind="import", name=str(path), options=options, sha256=_sha256(path), **told)
+    return path.stem, imported.network, source
+
+
+_FILES: dict[str, Callable[[Path, dict[str, Any]], Built]] = {".py": _from_file, **dict.fromkeys(IMPORTERS, _imported)}
 
 
 def _restore(program: Program, parameters: Arrays) -> None:

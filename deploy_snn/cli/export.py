@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deploy_snn.cli.import_file import print_told
 from deploy_snn.cli.options import Dt, N, Seed, Set, Shape, SnapWeights, model_options, names
 from deploy_snn.cli.table import console, size, table
 from deploy_snn.errors import InvalidInput
@@ -18,7 +19,12 @@ GOLDEN_BATCH = 2
 
 
 def export(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A neuron's name, or a .py file that defines build().")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A neuron's name, a .py file that defines build(), or a .pt file of BindsNET's."
+        ),
+    ],
     *,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="DIR", help="The bundle's folder [default: export/NAME].")
@@ -62,6 +68,7 @@ def export(
         out.print(
             f"{done.connection}: {done.changed} of {done.weights} weights moved, by {done.largest_change:.3g} at most"
         )
+    print_told(bundle.manifest.source, out)
     out.print("\n".join(f"{spec.role:>6}  {spec}" for spec in bundle.contract.tensors))
 
 

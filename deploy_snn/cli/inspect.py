@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deploy_snn.cli.import_file import print_told
 from deploy_snn.cli.table import console, size, table
 from deploy_snn.contract import CONTRACT_FILE, CONTRACT_KEY, Contract
 from deploy_snn.errors import InvalidInput
@@ -39,6 +40,7 @@ def _bundle(path: Path, out: "Console") -> None:
     manifest = bundle.manifest
     out.print(f"{manifest.name}: {manifest.source.kind} {manifest.source.name}, dt {bundle.contract.dt:g} ms", style="bold")
     out.print(f"options: {manifest.source.options}")
+    print_told(manifest.source, out)
     out.print(f"golden: {manifest.golden.steps} steps of {manifest.golden.stimulus}, batch {manifest.golden.batch}")
     out.print("written by: " + ", ".join(f"{name} {version}" for name, version in manifest.written_by.items()))
     files = ((name, size(file.bytes), file.sha256[:12]) for name, file in manifest.files.items())

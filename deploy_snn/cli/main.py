@@ -10,6 +10,7 @@ import typer
 from deploy_snn import __version__
 from deploy_snn.cli.bench import bench
 from deploy_snn.cli.export import export
+from deploy_snn.cli.import_file import import_file
 from deploy_snn.cli.inspect import inspect
 from deploy_snn.cli.list import list_all
 from deploy_snn.cli.parity import parity
@@ -29,6 +30,7 @@ app = typer.Typer(
 for name, command in (
     ("list", list_all),
     ("export", export),
+    ("import", import_file),
     ("parity", parity),
     ("inspect", inspect),
     ("run", run),

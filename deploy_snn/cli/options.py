@@ -43,7 +43,9 @@ BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder tha
 
 
 def model_options(model: str, n: int | None, shape: str | None, dt: float | None, sets: list[str] | None) -> dict[str, Any]:
-    """The keywords for a neuron class or ``build()``, from the options that were given."""
+    """The keywords for a neuron class, ``build()`` or an importer, from the options that were given."""
+    from deploy_snn.source import is_file
+
     options: dict[str, Any] = dict(map(_key_and_value, sets or []))
     if shape is not None:
         options["shape"] = _sizes(shape)
@@ -51,7 +53,7 @@ def model_options(model: str, n: int | None, shape: str | None, dt: float | None
         options["n"] = n
     if dt is not None:
         options["dt"] = dt
-    if not model.endswith(".py") and not {"n", "shape"} & options.keys():
+    if not is_file(model) and not {"n", "shape"} & options.keys():
         options["n"] = DEFAULT_N
     return options
 

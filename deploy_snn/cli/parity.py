@@ -42,7 +42,11 @@ MODE_SETS: "dict[str, tuple[Mode, ...]]" = {
 def parity(
     models: Annotated[
         list[str],
-        typer.Argument(metavar="BUNDLE|MODEL...", help="Bundles, neurons' names, or .py files.", show_default=False),
+        typer.Argument(
+            metavar="BUNDLE|MODEL...",
+            help="Bundles, neurons' names, .py files, or files of other frameworks.",
+            show_default=False,
+        ),
     ],
     *,
     runtime: RuntimeNames = None,
@@ -127,8 +131,9 @@ def parity(
 def _is_bundle(model: str) -> bool:
     """Whether the word names a folder; a neuron's bare name never does."""
     from deploy_snn.neurons import find_neuron
+    from deploy_snn.source import is_file
 
-    if model.endswith(".py"):
+    if is_file(model):
         return False
     if Path(model).name != model or Path(model).is_dir():
         try:

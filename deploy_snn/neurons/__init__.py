@@ -10,6 +10,7 @@ from deploy_snn.neurons.program import NeuronProgram
 from deploy_snn.neurons.registry import NEURONS, find_neuron
 from deploy_snn.neurons.srm0 import SRM0Nodes
 from deploy_snn.neurons.stateless import Input, McCullochPitts
+from deploy_snn.neurons.subtractive import SubtractiveResetIFNodes
 
 __all__ = [
     "NEURONS",
@@ -26,6 +27,7 @@ __all__ = [
     "NeuronProgram",
     "Nodes",
     "SRM0Nodes",
+    "SubtractiveResetIFNodes",
     "find_neuron",
     "keywords",
 ]

@@ -9,6 +9,7 @@ from deploy_snn.neurons.leaky import BoostedLIFNodes, CurrentLIFNodes, LIFNodes
 from deploy_snn.neurons.nodes import Nodes
 from deploy_snn.neurons.srm0 import SRM0Nodes
 from deploy_snn.neurons.stateless import Input, McCullochPitts
+from deploy_snn.neurons.subtractive import SubtractiveResetIFNodes
 
 NEURONS: dict[str, type[Nodes]] = {
     "input": Input,
@@ -22,6 +23,7 @@ NEURONS: dict[str, type[Nodes]] = {
     "izhikevich": IzhikevichNodes,
     "csrm": CSRMNodes,
     "srm0": SRM0Nodes,
+    "subtractive-reset-if": SubtractiveResetIFNodes,
 }
 
 

@@ -1,0 +1,63 @@
+"""``deploy-snn import``: write a network of another framework's as a definition that people can read and change."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deploy_snn.cli.options import Set, model_options
+from deploy_snn.cli.table import console, table
+from deploy_snn.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from deploy_snn.source import Source
+
+
+def import_file(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A network that BindsNET's Network.save wrote (.pt).")],
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="NAME", help="Writes NAME.py and NAME.safetensors [default: FILE's name]."),
+    ] = None,
+    sets: Set = None,
+) -> None:
+    """Read a network of another framework's, and write it as a model in our own language: build(), and its numbers."""
+    from deploy_snn.importers import IMPORTERS, define
+    from deploy_snn.network import Network
+    from deploy_snn.source import load_model
+    from deploy_snn.tensors import TENSORS, check_writable, write_tensors
+    from deploy_snn.trace import to_numpy
+
+    if file.suffix not in IMPORTERS:
+        raise InvalidInput(f"{file} is no file that can be imported; there is {', '.join(IMPORTERS)}")
+    name, network, source = load_model(str(file), model_options(str(file), None, None, None, sets))
+    assert isinstance(network, Network)
+    definition = Path(str(output or name).removesuffix(".py") + ".py")
+    for path in (definition, definition.with_suffix(TENSORS)):
+        check_writable(path)
+        if path.exists():
+            raise InvalidInput(f"{path} exists, and may have been changed by hand: give another name with -o")
+    written = define(network, "\n".join([f"{file.name}, as deploy-snn import wrote it.", "", *_told(source)]).rstrip())
+    if written.tensors:
+        write_tensors(definition.with_suffix(TENSORS), to_numpy(dict(written.tensors)))
+    definition.write_text(written.text)
+    out = console()
+    layers = ((layer.name, type(layer.neuron).__name__, list(layer.shape)) for layer in network.layers.values())
+    out.print(table(f"{definition}", ["layer", "class", "shape"], layers))
+    wires = ((made.source, made.target, type(made).__name__) for made in network.connections)
+    out.print(table("", ["from", "to", "connection"], wires))
+    print_told(source, out)
+
+
+def _told(source: "Source") -> list[str]:
+    left = ["Left behind:", *(f"- {sentence}" for sentence in source.left_behind)] if source.left_behind else []
+    return left + (["Notes:", *(f"- {sentence}" for sentence in source.notes)] if source.notes else [])
+
+
+def print_told(source: "Source", out: "Console") -> None:
+    """What an importer left behind, by name, and what else it told."""
+    if source.left_behind or source.notes:
+        out.print("\n".join(_told(source)))

@@ -1,0 +1,106 @@
+"""The pipeline of a MulticompartmentConnection, folded into one matrix and one bias, as BindsNET folds it at each step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from deploy_snn.importers.part import Part
+
+
+@dataclass(frozen=True)
+class Folded:
+    """What the features so far make of a spike: ``z @ (factor + offset)``, of which the offset needs no spike."""
+
+    factor: Tensor | None = None
+    offset: Tensor | None = None
+
+    def times(self, value: Tensor) -> "Folded":
+        return Folded(
+            value if self.factor is None else self.factor * value, None if self.offset is None else self.offset * value
+        )
+
+    def plus(self, value: Tensor) -> "Folded":
+        return Folded(self.factor, value if self.offset is None else self.offset + value)
+
+
+def read_pipeline(made: Part, n_source: int, n_target: int) -> tuple[Tensor, Tensor | None]:
+    """Weights ``[N, M]`` and bias ``[M]``, or None. Raises InvalidInput for features whose value moves during a run."""
+    folded = Folded()
+    for thing in made.get("pipeline"):
+        feature = Part(f"{made.label}, feature {getattr(thing, 'name', '?')!r}", thing)
+        fold = FEATURES.get(feature.kind.name)
+        if fold is None or not feature.kind.module.startswith("bindsnet."):
+            reason = MOVING.get(feature.kind.name, "no feature that can be carried over")
+            raise feature.refuse(f"{reason}; there is {', '.join(FEATURES)}")
+        folded = fold(folded, feature, (n_source, n_target))
+    w = torch.ones(n_source, n_target) if folded.factor is None else folded.factor
+    w = w if w.is_floating_point() else w.float()
+    if w.dtype != torch.float32:
+        raise made.refuse(f"its weights are {w.dtype}, and sums of them round otherwise than those of float32")
+    if list(w.shape) != [n_source, n_target]:
+        raise made.refuse(f"its features make {list(w.shape)}, and BindsNET needs [{n_source}, {n_target}] as well")
+    b = None if folded.offset is None else folded.offset.sum(dim=0).to(torch.float32).expand(n_target).clone()
+    return w.clone(), b
+
+
+def _value(feature: Part, ends: tuple[int, int]) -> Tensor:
+    """A feature's value in its own type, so that products round as they do in BindsNET."""
+    value = feature.get("value")
+    if not isinstance(value, Tensor):
+        raise feature.refuse("it has no value")
+    value = value.detach().cpu()
+    if value.layout == torch.strided and not feature.flag("sparse"):
+        return value
+    dense = value.to_dense() if value.layout != torch.strided else value
+    if dense.numel() != ends[0] * ends[1]:
+        raise feature.refuse(f"its sparse value is {list(dense.shape)}, which BindsNET can run for a batch of 1 alone")
+    return dense.reshape(ends)
+
+
+def _weight(folded: Folded, feature: Part, ends: tuple[int, int]) -> Folded:
+    if feature.get("norm_frequency", "sample") == "time step" and feature.get("norm", None) is not None:
+        raise feature.refuse("it is normalised in every step, so that it never stays the same")
+    if feature.flag("enforce_polarity"):
+        raise feature.refuse("enforce_polarity changes its value as the network runs")
+    return folded.times(_value(feature, ends))
+
+
+def _factor(folded: Folded, feature: Part, ends: tuple[int, int]) -> Folded:
+    return folded.times(_value(feature, ends))
+
+
+def _bias(folded: Folded, feature: Part, ends: tuple[int, int]) -> Folded:
+    return folded.plus(_value(feature, ends))
+
+
+def _degradation(folded: Folded, feature: Part, ends: tuple[int, int]) -> Folded:
+    if feature.get("degrade_function", None) is not None:
+        raise feature.refuse("its degrade_function is code, which is not carried over")
+    return folded.plus(-_value(feature, ends))
+
+
+def _probability(folded: Folded, feature: Part, ends: tuple[int, int]) -> Folded:
+    value = _value(feature, ends)
+    if not ((value == 0) | (value == 1)).all():
+        raise feature.refuse("it draws for every synapse in every step, and connections here take no noise")
+    return folded.times(value)
+
+
+FEATURES: dict[str, Callable[[Folded, Part, tuple[int, int]], Folded]] = {
+    "Weight": _weight,
+    "Mask": _factor,
+    "Intensity": _factor,
+    "Bias": _bias,
+    "Degradation": _degradation,
+    "Probability": _probability,
+}
+
+MOVING = {
+    "Normalization": "it normalises another feature in every step",
+    "Updating": "it makes another feature learn in every step, also when the network does not",
+    "MeanField": "its value is the mean of the spikes",
+    "AdaptationBaseSynapsHistory": "its value follows the spikes",
+    "AdaptationBaseOtherSynaps": "its value follows the spikes",
+}

@@ -1,0 +1,41 @@
+"""Integrate-and-fire that keeps what it had over its threshold: the neuron of converted rate networks."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from deploy_snn.contract import TensorSpec
+from deploy_snn.neurons.integrate_and_fire import REFRACTORY, RefractoryNodes, potential
+
+
+class SubtractiveResetIFNodes(RefractoryNodes):
+    """Integrate and fire with reset by subtraction (Rueckauer et al. 2017, doi:10.3389/fnins.2017.00682).
+
+    A spike lowers the potential by ``thresh``, whatever ``reset`` is, so that no drive is lost and rates stay linear in it.
+    State: ``v`` (reset), ``refrac_count`` (0), each ``[B, *shape]``; the count stops at 0 or one step below it.
+
+    Keywords: those of :class:`RefractoryNodes`; ``reset`` is where the potential starts.
+    """
+
+    STATES: ClassVar[tuple[TensorSpec, ...]] = (potential("reset"), REFRACTORY)
+
+    def resting_state(self) -> dict[str, Tensor]:
+        return {"v": self.everywhere(self.reset), "refrac_count": torch.zeros_like(self.everywhere(self.reset))}
+
+    def integrate(self, x: Tensor, state: dict[str, Tensor]) -> Tensor:
+        return state["v"] + torch.where(state["refrac_count"] == 0, x, 0.0)
+
+    def step(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        v = self.integrate(x, state)
+        waiting = state["refrac_count"] > 0
+        refrac_count = torch.where(waiting, state["refrac_count"] - self.dt, 0.0)
+        s = v >= self.thresh
+        after = {
+            "v": self.clip(torch.where(s, v - self.thresh, v)),
+            "refrac_count": torch.where(s, self.refrac, refrac_count),
+        }
+        return s, x, after
+
+    def crossing(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.integrate(x, state), self.everywhere(self.thresh)
