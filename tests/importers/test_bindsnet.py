@@ -1,0 +1,146 @@
+"""Networks of BindsNET's, live and as files, against its own ``Network.run``: spikes and potentials, step by step."""
+
+import math
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from deploy_snn.importers import Imported, from_bindsnet
+from deploy_snn.importers.bindsnet import read_bindsnet
+
+from ..network.bindsnet_network import peer  # noqa: F401, TID252  (a fixture)
+from . import bindsnet_networks as build
+
+pytestmark = pytest.mark.usefixtures("peer")
+
+STEPS = 500
+
+
+def saved(network: object, path: Path) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # it leaves its file to the garbage collector
+        network.save(str(path))
+    return path
+
+
+def same(one: Imported, other: Imported) -> bool:
+    """Whether two imports are the same, to the last bit and word."""
+    ours, theirs = one.network.state_dict(), other.network.state_dict()
+    return (
+        (one.left_behind, one.notes, one.network.contract) == (other.left_behind, other.notes, other.network.contract)
+        and ours.keys() == theirs.keys()
+        and all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    )
+
+
+def compare(imported: Imported, network: object, batch: int = 1, *, one_step: bool = False) -> None:
+    """Run both on the same inputs and draws; every spike and potential must agree."""
+    program = imported.network
+    program.record = [f"{name}.v" for name in program.layers if f"{name}.v" in program.initial_state(1)]
+    inputs = {
+        name: (torch.rand(STEPS, batch, *layer.shape) < 0.15).float()
+        for name, layer in network.layers.items()
+        if type(layer).__name__ == "Input"
+    }
+    names = dict(zip(network.layers, program.layers, strict=True))
+    noise = {old: torch.rand(STEPS, batch, *program.layers[new].shape) for old, new in names.items() if noisy(program, new)}
+    given = {f"{names[name]}.x": values for name, values in inputs.items()}
+    given |= {f"{names[name]}.noise": values for name, values in noise.items()}
+    with torch.no_grad():
+        outputs, last = program.rollout(given, program.initial_state(batch))
+    expected = build.run(network, inputs, noise, one_step=one_step)
+    compared = 0
+    for old, new in names.items():
+        if f"{new}.s" not in outputs:
+            continue
+        spikes = outputs[f"{new}.s"]
+        assert 0 < spikes.float().mean() < 0.99, f"{old} fires at {spikes.float().mean()}"
+        assert_equal(spikes, expected[f"{old}.s"].bool(), f"{old}.s")
+        if f"record.{new}.v" in outputs:
+            assert_equal(outputs[f"record.{new}.v"], expected[f"{old}.v"], f"{old}.v")
+        for state in ("theta", "summed"):
+            if state == "summed":
+                assert hasattr(network.layers[old], state) == (f"{new}.{state}" in last)
+            if f"{new}.{state}" in last:
+                assert_equal(last[f"{new}.{state}"], getattr(network.layers[old], state), f"{old}.{state}")
+        compared += 1
+    assert compared
+
+
+def noisy(program: object, name: str) -> bool:
+    return f"{name}.noise" in {spec.name for spec in program.contract.inputs}
+
+
+def assert_equal(ours: Tensor, theirs: Tensor, name: str) -> None:
+    theirs = theirs.reshape(ours.shape)
+    if not torch.equal(ours, theirs):
+        place = (ours != theirs).nonzero()[0].tolist()
+        raise AssertionError(f"{name} differs first at {place}: {ours[tuple(place)]} and {theirs[tuple(place)]}")
+
+
+NETWORKS: dict[str, tuple[Callable[[], object], int]] = {
+    "TwoLayerNetwork": (build.two_layers, 4),
+    "DiehlAndCook2015": (build.diehl_and_cook, 1),
+    "DiehlAndCook2015, a batch": (build.diehl_and_cook, 4),
+    "DiehlAndCook2015, sparse": (partial(build.diehl_and_cook, sparse=True, batch_size=1), 1),
+    "DiehlAndCook2015v2": (build.diehl_and_cook_v2, 4),
+    "IncreasingInhibitionNetwork": (build.increasing_inhibition, 1),
+    "LocallyConnectedNetwork": (build.locally_connected, 1),
+    "ann_to_snn": (build.converted, 4),
+    "reservoir": (build.reservoir, 1),
+    "Izhikevich": (build.izhikevich, 4),
+    "every neuron": (build.every_neuron, 1),
+    "every connection": (build.every_connection, 4),
+    "pipelines": (build.pipelines, 4),
+}
+
+
+@pytest.mark.parametrize("learning", [True, False], ids=["learning", "frozen"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_spike_and_potential(name: str, learning: bool, tmp_path: Path) -> None:
+    """With ``load(learning=False)`` BindsNET's layers go on adapting; with ``train(False)`` they do not."""
+    torch.manual_seed(5)
+    make, batch = NETWORKS[name]
+    network = build.snap(make())
+    if learning:
+        network.learning = False
+    else:
+        network.train(False)
+    live, filed = from_bindsnet(network), read_bindsnet(saved(network, tmp_path / "net.pt"), {})
+    assert same(live, filed)
+    compare(filed, network, batch)
+
+
+@pytest.mark.parametrize("name", ["TwoLayerNetwork", "DiehlAndCook2015", "reservoir", "ann_to_snn", "Izhikevich"])
+def test_one_step(name: str) -> None:
+    torch.manual_seed(6)
+    network = build.snap(NETWORKS[name][0]())
+    network.train(False)
+    compare(from_bindsnet(network, one_step=True), network, one_step=True)
+
+
+def test_an_older_file(tmp_path: Path) -> None:
+    network = build.diehl_and_cook()
+    torch.save(network, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    assert same(read_bindsnet(tmp_path / "old.pt", {}), from_bindsnet(network))
+
+
+def test_theta_is_held_where_it_is_asked_for() -> None:
+    network = build.snap(build.diehl_and_cook())
+    held = from_bindsnet(network, learning=False)
+    assert "Ae.theta" not in held.network.initial_state(1)
+    network.train(False)
+    compare(held, network)
+    assert math.prod(held.network.state_dict()["layers.Ae.neuron.theta"].shape) == 20
+
+
+def test_drives_are_added_in_the_order_of_the_connections() -> None:
+    """A sum has other last bits in another order; here no weights are snapped."""
+    torch.manual_seed(7)
+    network = build.converging(torch.rand(16).tolist())
+    compare(from_bindsnet(network), network)
