@@ -1,0 +1,230 @@
+"""Files that would run something, claim too much, or are of something else: one sentence, and nothing has been run."""
+
+import io
+import pickle
+import resource
+import struct
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from deploy_snn.errors import InvalidInput
+from deploy_snn.importers.bindsnet import read_bindsnet
+
+from ..network.bindsnet_network import peer  # noqa: F401, TID252  (a fixture)
+from . import bindsnet_networks as build
+
+Command = Callable[..., tuple[int, str, str]]
+GIGABYTE = 1 << 30
+
+
+@pytest.fixture(scope="module")
+def good(peer: object, tmp_path_factory: pytest.TempPathFactory) -> bytes:  # noqa: ARG001, F811
+    """A whole file of BindsNET's, whose import works."""
+    torch.manual_seed(8)
+    path = tmp_path_factory.mktemp("good") / "net.pt"
+    torch.save(build.diehl_and_cook(), path)
+    read_bindsnet(path, {})
+    return path.read_bytes()
+
+
+@pytest.fixture(autouse=True)
+def little_memory() -> Iterator[None]:
+    """Whoever believes a claim of gigabytes fails."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + GIGABYTE // 2, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def repacked(data: bytes, change: Callable[[str, bytes], bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    """A zip archive again, each entry as ``change(name, bytes)`` gives it."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(made, "w", compression) as copy:
+        for name in archive.namelist():
+            copy.writestr(name, change(name, archive.read(name)))
+    return made.getvalue()
+
+
+def with_pickle(data: bytes, pickled: bytes) -> bytes:
+    return repacked(data, lambda name, held: pickled if name.endswith("data.pkl") else held)
+
+
+def refused(data: bytes, path: Path) -> str:
+    path.write_bytes(data)
+    with pytest.raises(InvalidInput) as error:
+        read_bindsnet(path, {})
+    told = str(error.value)
+    assert told.startswith(str(path))
+    assert "\n" not in told
+    return told
+
+
+class Shell:
+    """What pickles as a call of the shell."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple:
+        import os
+
+        return os.system, (self.command,)
+
+
+def chain(canary: Path) -> bytes:
+    """``getattr(getattr(Network, "__init__"), "__globals__")["os"].system(...)``, as far as opcodes can say it."""
+    get = b"c__builtin__\ngetattr\n"
+    text = f"touch {canary}".encode()
+    network = b"cbindsnet.network.network\nNetwork\n"
+    step = get + b"(" + get + b"(" + network + b"X\x08\x00\x00\x00__init__tRX\x0b\x00\x00\x00__globals__tR"
+    return b"\x80\x02" + step + b"(X" + struct.pack("<I", len(text)) + text + b"tR."
+
+
+def test_calls_are_not_made(good: bytes, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    system = pickle.dumps(Shell(f"touch {canary}"), protocol=2)
+    evaluated = b"\x80\x02c__builtin__\neval\nX\x0d\x00\x00\x00open('x','w')\x85R."
+    imported = b"\x80\x02cimportlib\nimport_module\nX\x02\x00\x00\x00os\x85R."
+    for pickled in (system, evaluated, imported):
+        assert "asks for" in refused(with_pickle(good, pickled), tmp_path / "net.pt")
+    assert "damaged" in refused(with_pickle(good, chain(canary)), tmp_path / "net.pt")
+    # The same in place of a layer's name, within an otherwise whole network.
+    inside = repacked(good, lambda _, held: held.replace(b"X\x01\x00\x00\x00X", system[2:-1], 1))
+    assert "asks for" in refused(inside, tmp_path / "net.pt")
+    for alone in (system, pickle.dumps(Shell(f"touch {canary}"))):
+        assert "no file of torch.save's" in refused(alone, tmp_path / "net.pt")
+    assert list(tmp_path.iterdir()) == [tmp_path / "net.pt"]
+
+
+NETWORK = b"cbindsnet.network.network\nNetwork\n)\x81"
+HOSTILE = {
+    "build on a dictionary": b"\x80\x02}}b.",
+    "build on a class": b"\x80\x02cbindsnet.network.network\nNetwork\n}b.",
+    "a state that is no dictionary": b"\x80\x02" + NETWORK + b"K\x01b.",
+    "a call of what was made": b"\x80\x02" + NETWORK + b")R.",
+    "a call with no tuple": b"\x80\x02cbindsnet.network.network\nNetwork\nK\x01R.",
+    "a key that hashes for ever": b"\x80\x02})" + b"\x85" * 500_000 + b"K\x01s.",
+    "a memo of gigabytes": b"\x80\x02]r\xff\xff\xff\x7fb.",
+    "text of gigabytes": b"\x80\x02X\xff\xff\xff\x7fabc.",
+    "a number of gigabytes": b"\x80\x02\x8b\xff\xff\xff\x7fabc.",
+    "below the stack": b"\x80\x02" + b"0" * 10 + b".",
+    "a mark that is missing": b"\x80\x02t.",
+    "an empty stack": b"\x80\x02.",
+    "no end": b"\x80\x02}",
+    "bytearrays": pickle.dumps(bytearray(9), protocol=5),
+    "a registered extension": b"\x80\x02\x82\x01.",
+    "an old class": b"\x80\x02(ios\nsystem\n.",
+    "an id of a file's": b"\x80\x02]Q.",
+    "nothing": b"",
+}
+WORD = {name: b"X" + struct.pack("<I", len(name)) + name.encode() for name in ("layers", "connections", "dt", "X")}
+HOLDING = NETWORK + b"q\x00}q\x01(" + WORD["dt"] + b"K\x01" + WORD["connections"] + b"}" + WORD["layers"]
+RECURSIVE = {
+    "layers that hold themselves": HOLDING + b"h\x01ub.",
+    "a layer that is its network": HOLDING + b"}" + WORD["X"] + b"h\x00sub.",
+    "a list in itself": HOLDING + b"]q\x02h\x02aub.",
+    "a tuple's key in a list in itself": HOLDING + b"}]q\x02h\x02a\x85K\x01sub.",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_opcodes(name: str, good: bytes, tmp_path: Path) -> None:
+    assert "pickle" in refused(with_pickle(good, HOSTILE[name]), tmp_path / "net.pt")
+
+
+@pytest.mark.parametrize("name", RECURSIVE)
+def test_recursive_graphs(name: str, good: bytes, tmp_path: Path) -> None:
+    refused(with_pickle(good, b"\x80\x02" + RECURSIVE[name]), tmp_path / "net.pt")
+
+
+def test_claims_of_gigabytes(good: bytes, tmp_path: Path) -> None:
+    """A storage that says it is larger than its entry; a tensor that repeats one number; entries that are packed."""
+    path = tmp_path / "net.pt"
+    count = b"M\x00\x05t"  # 1280 numbers: the weights of 64 by 20
+    claim = repacked(good, lambda _, held: held.replace(count, b"J\x00\x00\x00\x10t"))
+    assert "claims 1073741824 bytes" in refused(claim, path)
+    size = b"K@K\x14\x86"
+    assert good.count(size)
+    wide = repacked(good, lambda _, held: held.replace(size, b"J\x00\x00\x01\x00J\x00\x00\x01\x00\x86", 1))
+    assert "lies outside" in refused(wide, path)
+    strides = b"K\x14K\x01\x86"
+    repeated = repacked(wide, lambda _, held: held.replace(strides, b"K\x00K\x00\x86"))
+    assert "claim more elements" in refused(repeated, path)
+    bomb = repacked(
+        good, lambda name, held: bytes(GIGABYTE // 8) if name.endswith("/data/0") else held, zipfile.ZIP_DEFLATED
+    )
+    assert "packed entries" in refused(bomb, path)
+
+
+def test_files_of_other_things(good: bytes, tmp_path: Path, exported: Callable) -> None:
+    path = tmp_path / "net.pt"
+    torch.save({"w": torch.ones(2)}, path)
+    assert "holds a dict, and no network" in refused(path.read_bytes(), path)
+    torch.save(torch.ones(2), path)
+    assert "holds a SavedTensor, and no network" in refused(path.read_bytes(), path)
+    torch.save(torch.nn.Linear(2, 2), path)
+    assert "asks for 'torch.nn.modules.linear.Linear'" in refused(path.read_bytes(), path)
+    torch.save(build.diehl_and_cook().layers["Ae"], path)
+    assert "holds a DiehlAndCookNodes, and no network" in refused(path.read_bytes(), path)
+    bundle = exported("lif", n=6).path
+    assert "TorchScript" in refused((bundle / "model.pt").read_bytes(), path)
+    assert "no data.pkl" in refused((bundle / "model.pt2").read_bytes(), path)
+    for data in (b"", b"hello", b"PK", b"PK\x03\x04" + bytes(100), bytes(1000), (bundle / "step.onnx").read_bytes()):
+        refused(data, path)
+    big = repacked(good, lambda name, held: b"big" if name.endswith("byteorder") else held)
+    assert "big-endian" in refused(big, path)
+    with pytest.raises(InvalidInput, match="does not exist"):
+        read_bindsnet(tmp_path / "none.pt", {})
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        read_bindsnet(tmp_path, {})
+
+
+def test_the_command_line_says_one_sentence(good: bytes, tmp_path: Path, command: Command) -> None:
+    canary = tmp_path / "canary"
+    hostile = tmp_path / "net.pt"
+    hostile.write_bytes(with_pickle(good, pickle.dumps(Shell(f"touch {canary}"), protocol=2)))
+    for arguments in (("import", hostile), ("export", hostile, "-o", tmp_path / "bundle"), ("parity", hostile)):
+        status, _, error = command(*arguments)
+        assert status == 2
+        assert error.startswith("deploy-snn: ")
+        assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [hostile]
+
+
+settings.register_profile("files", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@settings(settings.get_profile("files"), max_examples=60)
+@given(data=st.data())
+def test_truncated_files(data: st.DataObject, good: bytes, tmp_path: Path) -> None:
+    cut = data.draw(st.integers(0, len(good) - 1))
+    refused(good[:cut], tmp_path / "net.pt")
+    older = io.BytesIO()
+    torch.save(build.diehl_and_cook(), older, _use_new_zipfile_serialization=False)
+    cut = data.draw(st.integers(0, len(older.getvalue()) - 1))
+    refused(older.getvalue()[:cut], tmp_path / "net.pt")
+
+
+@settings(settings.get_profile("files"), max_examples=400)
+@given(data=st.data())
+def test_damaged_pickles(data: st.DataObject, good: bytes, tmp_path: Path) -> None:
+    """Whatever a few bytes are changed to: it is a network, or it is refused in one sentence; there is no third way."""
+    with zipfile.ZipFile(io.BytesIO(good)) as archive:
+        held = next(archive.read(name) for name in archive.namelist() if name.endswith("data.pkl"))
+    places = st.tuples(st.integers(0, len(held) - 1), st.integers(0, 255))
+    changed = bytearray(held)
+    for place, value in data.draw(st.lists(places, min_size=1, max_size=4)):
+        changed[place] = value
+    path = tmp_path / "net.pt"
+    path.write_bytes(with_pickle(good, bytes(changed)))
+    try:
+        read_bindsnet(path, {})
+    except InvalidInput as error:
+        assert "\n" not in str(error)  # noqa: PT017
