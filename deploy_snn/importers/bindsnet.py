@@ -163,7 +163,8 @@ def _identifiers(names: Sequence[str] | dict[str, Part]) -> dict[str, str]:
 
 
 def _moved(part: Part, name: str, resting: Tensor) -> bool:
+    """Whether a state, of any batch, was not at rest when the network was saved."""
     value = part.get(name, None)
-    if not isinstance(value, Tensor) or value.layout != torch.strided or not value.numel():
+    if not isinstance(value, Tensor) or value.shape[1:] != resting.shape:
         return False
-    return not bool((value.detach().cpu().to(torch.float32) == resting).all()) if value.dim() > resting.dim() else False
+    return not bool((value.detach().cpu().to(torch.float32) == resting).all())

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from deploy_snn.importers.bindsnet_features import read_pipeline
+from deploy_snn.importers.bindsnet_features import features_of, read_pipeline
 from deploy_snn.importers.matrix import connection_of, sparse_of
 from deploy_snn.importers.part import Part
 from deploy_snn.network import (
@@ -47,8 +47,8 @@ def left_in(made: Part) -> list[str]:
     """What a connection does in BindsNET between or because of its spikes, and ours does not, in words."""
     rules = [(made.get("update_rule", None), made.get("norm", None), "")]
     rules += [
-        (getattr(feature, "learning_rule", None), getattr(feature, "norm", None), f" of feature {feature.name!r}")
-        for feature in made.get("pipeline", None) or []
+        (feature.get("learning_rule", None), feature.get("norm", None), f" of feature {feature.get('name')!r}")
+        for feature in features_of(made)
     ]
     told = []
     for rule, norm, owner in rules:
@@ -59,7 +59,7 @@ def left_in(made: Part) -> list[str]:
         if norm is not None:
             scaled = "BindsNET scales the weights to it after every run, learning or not; here they stay as they were saved"
             told.append(f"{made.label}: norm {_short(norm)}{owner}: {scaled}")
-    if made.get("weight_decay", 0.0):
+    if isinstance(made.get("weight_decay", None), float) and made.number("weight_decay"):
         told.append(f"{made.label}: weight decay {made.number('weight_decay'):g}")
     return told
 
@@ -76,25 +76,26 @@ def _bias(made: Part) -> Tensor | None:
     return bias if bias.any() else None
 
 
-def _dense(made: Part, source: Nodes, target: Nodes) -> Connection:
+def _bias_of(made: Part, target: Nodes) -> Tensor | None:
+    """The bias for each target; BindsNET adds a single one to all."""
     bias = _bias(made)
-    return connection_of(
-        made.weights("w"), None if bias is None else bias.expand(target.n).clone(), source.shape, target.shape
-    )
+    return bias.expand(target.n).clone() if bias is not None and bias.numel() == 1 else bias
+
+
+def _dense(made: Part, source: Nodes, target: Nodes) -> Connection:
+    return connection_of(made.weights("w"), _bias_of(made, target), source.shape, target.shape)
 
 
 def _sparse(made: Part, _source: Nodes, target: Nodes) -> Connection:
-    bias = _bias(made)
-    return sparse_of(made.weights("w"), None if bias is None else bias.expand(target.n).clone())
+    return sparse_of(made.weights("w"), _bias_of(made, target))
 
 
-def _local(made: Part, source: Nodes, target: Nodes) -> Connection:
+def _local(made: Part, _source: Nodes, target: Nodes) -> Connection:
     """The older class, which multiplies with a whole matrix, and sets what it masks to 0 after every step."""
-    w = made.weights("w").reshape(source.n, target.n)
-    mask = made.get("mask")
-    if not isinstance(mask, Tensor) or (w[mask.bool().reshape(w.shape)] != 0).any():
+    w, mask = made.weights("w"), made.get("mask")
+    if not isinstance(mask, Tensor) or mask.shape != w.shape or (w[mask.bool()] != 0).any():
         raise made.refuse("it has weights under its mask, which BindsNET sets to 0 after the first step")
-    return sparse_of(w, _bias(made))
+    return sparse_of(w, _bias_of(made, target))
 
 
 def _pipeline(made: Part, source: Nodes, target: Nodes) -> Connection:
@@ -139,7 +140,7 @@ def _places(cls: type[LocalConnection1d | LocalConnection2d | LocalConnection3d]
 
 def _mean(made: Part, _source: Nodes, target: Nodes) -> Connection:
     w = made.weights("w")
-    return MeanField(w if w.dim() == 0 else w.expand(1, *target.shape)[0].clone())
+    return MeanField(w[0] if w.dim() > len(target.shape) else w)  # BindsNET may keep a batch axis of 1
 
 
 CONNECTIONS: dict[str, Reader] = {

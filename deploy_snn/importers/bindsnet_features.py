@@ -25,11 +25,18 @@ class Folded:
         return Folded(self.factor, value if self.offset is None else self.offset + value)
 
 
+def features_of(made: Part) -> list[Part]:
+    """The features of a connection in the order in which spikes go through them; none where it has no pipeline."""
+    things = made.get("pipeline", [])
+    if not isinstance(things, list):
+        raise made.refuse("its pipeline is no list")
+    return [Part(f"{made.label}, feature {number}", thing) for number, thing in enumerate(things, 1)]
+
+
 def read_pipeline(made: Part, n_source: int, n_target: int) -> tuple[Tensor, Tensor | None]:
     """Weights ``[N, M]`` and bias ``[M]``, or None. Raises InvalidInput for features whose value moves during a run."""
     folded = Folded()
-    for thing in made.get("pipeline"):
-        feature = Part(f"{made.label}, feature {getattr(thing, 'name', '?')!r}", thing)
+    for feature in features_of(made):
         fold = FEATURES.get(feature.kind.name)
         if fold is None or not feature.kind.module.startswith("bindsnet."):
             reason = MOVING.get(feature.kind.name, "no feature that can be carried over")
