@@ -109,7 +109,7 @@ class _Reading:
         wires = []
         for key, connection in _items(self.whole, "connections"):
             ends = key if isinstance(key, tuple) and len(key) == 2 else (key, key)
-            made = Part(f"connection {ends[0]} to {ends[1]}", connection)
+            made = Part(f"connection {ends[0]!r} to {ends[1]!r}", connection)
             source, target = (names.get(id(made.get(end))) for end in ("source", "target"))
             if ends[1] not in self.parts:
                 self.left.append(f"{made.label}: there is no layer {ends[1]!r}, and BindsNET passes it over")

@@ -1,7 +1,7 @@
 """A network as the text that defines it: ``build()`` with a line for each layer and connection, and numbers beside it."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from deploy_snn.network.gathered import Local
 from deploy_snn.network.layer import Layer
 from deploy_snn.neurons import Nodes, keywords
 
-WIDTH = 124
+WIDTH, INDENT = 124, 4
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ class _Writing:
     def definition(self, about: str) -> Definition:
         network = self.network
         options = {"one_step": network.one_step, "record": network.record}
-        lines = [f"network = {call('Network', {name: repr(value) for name, value in options.items() if value})}"]
+        lines = call("network = ", "Network", {name: repr(value) for name, value in options.items() if value}, "")
         for layer in network.layers.values():
             lines += self._layer(layer)
         for made in network.connections:
             arguments = {name: self._number(f"{made.name}.{name}", value) for name, value in _arguments(made).items()}
-            lines.append(f'network.add_connection({call(_class(made), arguments)}, "{made.source}", "{made.target}")')
+            lines += call("network.add_connection(", _class(made), arguments, f', "{made.source}", "{made.target}")')
         saved = ['saved = load_file(Path(__file__).with_suffix(".safetensors"))'] if self.tensors else []
-        body = "\n".join(f"    {line}" for line in _wrapped([*saved, *lines, "return network"]))
+        body = "\n".join(f"    {line}" for line in [*saved, *lines, "return network"])
         shapes = ", ".join(f"``{layer.name}`` {list(layer.shape)}" for layer in network.layers.values())
         docstring = about.replace("\\", "\\\\").replace('"', "'")
         heading = f'"""{docstring}\n"""\n\n{self._imports()}\n\n\n'
@@ -67,15 +67,15 @@ class _Writing:
         chosen = _chosen(neuron)
         again = type(neuron)(**chosen)
         shown = {name: self._number(f"{layer.name}.{name}", value) for name, value in chosen.items()}
-        made = call(type(neuron).__name__, shown)
+        cls = type(neuron).__name__
         outside = ", external=True" if layer.external and not layer.is_input else ""
         # What a constructor computes or draws, where the network has other numbers: learnt thresholds, for one.
         computed = {name: value for name, value in neuron.named_buffers() if not _same(value, again.get_buffer(name))}
         if not computed:
-            return [f'network.add_layer({made}, "{layer.name}"{outside})']
+            return call("network.add_layer(", cls, shown, f', "{layer.name}"{outside})')
         word = layer.name if layer.name not in ("network", "saved", "load_file", "Path") else f"{layer.name}_"
-        puts = [f"{word}.{name} = {self._number(f'{layer.name}.{name}', value)}" for name, value in computed.items()]
-        return [f"{word} = {made}", *puts, f'network.add_layer({word}, "{layer.name}"{outside})']
+        puts = [f"{word}.{name} = {self._saved(f'{layer.name}.{name}', value)}" for name, value in computed.items()]
+        return [*call(f"{word} = ", cls, shown, ""), *puts, f'network.add_layer({word}, "{layer.name}"{outside})']
 
     def _number(self, name: str, value: Any) -> str:
         """A value as it is written: a number in the line, more than one in the file beside it."""
@@ -85,6 +85,9 @@ class _Writing:
             return repr(value)
         if value.dim() == 0 and value.isfinite():
             return repr(float(str(value.numpy())))  # the shortest that is this float32
+        return self._saved(name, value)
+
+    def _saved(self, name: str, value: Tensor) -> str:
         self.tensors[name] = value.contiguous()
         return f'saved["{name}"]'
 
@@ -93,12 +96,21 @@ class _Writing:
         neurons = sorted({type(layer.neuron).__name__ for layer in self.network.layers.values()})
         reading = ["from pathlib import Path", "", "from safetensors.torch import load_file", ""] if self.tensors else []
         ours = (("deploy_snn.network", wires), ("deploy_snn.neurons", neurons))
-        return "\n".join([*reading, *(f"from {place} import {', '.join(names)}" for place, names in ours)])
+        return "\n".join([*reading, *(line for place, names in ours for line in _import(place, names))])
 
 
-def call(name: str, arguments: Mapping[str, str]) -> str:
-    """A call as it is written; the weights come first, without their keyword."""
-    return f"{name}({', '.join(text if key == 'w' else f'{key}={text}' for key, text in arguments.items())})"
+def call(head: str, name: str, arguments: Mapping[str, str], tail: str) -> list[str]:
+    """A call as it is written between ``head`` and ``tail``, on one line if it fits; weights go without their keyword."""
+    given = [text if key == "w" else f"{key}={text}" for key, text in arguments.items()]
+    line = f"{head}{name}({', '.join(given)}){tail}"
+    if len(line) + INDENT <= WIDTH:
+        return [line]
+    return [f"{head}{name}(", *(f"    {argument}," for argument in given), f"){tail}"]
+
+
+def _import(place: str, names: Sequence[str]) -> list[str]:
+    line = f"from {place} import {', '.join(names)}"
+    return [line] if len(line) <= WIDTH else [f"from {place} import (", *(f"    {name}," for name in names), ")"]
 
 
 def _class(made: Connection) -> str:
@@ -159,16 +171,3 @@ _RECOVERED: dict[type[Connection], Callable[[Connection], Tensor]] = {
     LocalConnection2d: _places,
     LocalConnection3d: _places,
 }
-
-
-def _wrapped(lines: Iterable[str]) -> list[str]:
-    """Lines that fit; a layer's keywords go one under the other where they do not."""
-    fitting = []
-    for line in lines:
-        head, _, rest = line.partition("Nodes(")
-        if len(line) + 4 <= WIDTH or not rest:
-            fitting.append(line)
-            continue
-        arguments, _, tail = rest.rpartition(")") if line.count("(") == 1 else rest.partition(")")
-        fitting += [f"{head}Nodes(", *(f"    {argument}," for argument in arguments.split(", ")), f"){tail}"]
-    return fitting

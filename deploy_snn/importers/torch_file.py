@@ -89,7 +89,7 @@ def _read_zip(path: Path, data: bytes, classes: Mapping[Name, Maker]) -> Any:
 
     def read(key: str) -> bytes:
         if f"data/{key}" not in entries:
-            raise InvalidInput(f"{path}: a tensor's numbers are missing: data/{key}")
+            raise InvalidInput(f"a tensor's numbers are missing: {key[:20]!r}")
         return archive.read(entries[f"data/{key}"])
 
     return _Reader(path, len(data), read).read(io.BytesIO(archive.read(entries["data.pkl"])), classes)
@@ -167,7 +167,7 @@ class _Reader:
         count = math.prod(size)
         last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
         if min((offset, *size, *stride)) < 0 or (count and last >= storage.count):
-            raise InvalidInput(f"{self.path}: a tensor of {list(size)} lies outside of the numbers it is made of")
+            raise InvalidInput(f"a tensor of {list(size)} lies outside of the numbers it is made of")
         self._spend(count)
         return storage.numbers().as_strided(size, stride, offset).clone() if count else torch.empty(size)
 
@@ -184,14 +184,14 @@ class _Reader:
             try:
                 return torch.sparse_coo_tensor(indices.tensor, values.tensor, sizes, check_invariants=True).to_dense()
             except (RuntimeError, TypeError):
-                raise InvalidInput(f"{self.path}: a sparse tensor is damaged") from None
+                raise InvalidInput("a sparse tensor is damaged") from None
 
         return SavedTensor(dense)
 
     def _spend(self, count: int) -> None:
         self._room -= count
         if self._room < 0:
-            raise InvalidInput(f"{self.path}: its tensors claim more elements than {self.size} bytes can hold")
+            raise InvalidInput(f"its tensors claim more elements than {self.size} bytes can hold")
 
 
 def _record(name: Name) -> Maker:

@@ -1,0 +1,245 @@
+"""What would change the spikes is refused, saying why; what would not is named. And the definitions that are written."""
+
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from deploy_snn.errors import InvalidInput
+from deploy_snn.formats import Bundle
+from deploy_snn.importers import from_bindsnet
+from deploy_snn.importers.bindsnet import read_bindsnet
+from deploy_snn.source import load_model, rebuild
+
+from ..network.bindsnet_network import peer  # noqa: F401, TID252  (a fixture)
+from . import bindsnet_networks as build
+from .test_bindsnet import NETWORKS, saved
+
+pytestmark = pytest.mark.usefixtures("peer")
+Command = Callable[..., tuple[int, str, str]]
+
+
+def two(target: object, **options: object) -> object:
+    """An input layer of three, a layer, and a connection with these options."""
+    network, nodes, topology = build.part("network").Network(), build.part("network.nodes"), build.part("network.topology")
+    X = nodes.Input(n=3)
+    network.add_layer(X, "X")
+    network.add_layer(target, "Y")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        network.add_connection(topology.Connection(X, target, **options), "X", "Y")
+    return network
+
+
+def pipeline(*features: object) -> object:
+    network, nodes, topology = build.part("network").Network(), build.part("network.nodes"), build.part("network.topology")
+    X, Y = nodes.Input(n=3), nodes.LIFNodes(n=3)
+    network.add_layer(X, "X")
+    network.add_layer(Y, "Y")
+    network.add_connection(topology.MulticompartmentConnection(X, Y, "cpu", list(features)), "X", "Y")
+    return network
+
+
+def lif(**options: object) -> object:
+    return build.part("network.nodes").LIFNodes(n=3, **options)
+
+
+def weight(**options: object) -> object:
+    return build.part("network.topology_features").Weight("weight", torch.ones(3, 3), **options)
+
+
+def feature(name: str, *arguments: object, **options: object) -> object:
+    return getattr(build.part("network.topology_features"), name)(name, *arguments, **options)
+
+
+def subclassed() -> object:
+    class LIFNodes(build.part("network.nodes").LIFNodes):
+        pass
+
+    return two(LIFNodes(n=3), w=torch.ones(3, 3))
+
+
+def masked() -> object:
+    network = build.locally_connected()
+    network.connections["X", "Y"].w.fill_(1.0)
+    return network
+
+
+def relayed() -> object:
+    return two(build.part("conversion").PassThroughNodes(n=3), w=torch.ones(3, 3))
+
+
+def pooled_without_decay() -> object:
+    network = build.every_connection()
+    network.connections["X2", "pool2"].decay = None
+    return network
+
+
+def elsewhere() -> object:
+    network = two(lif(), w=torch.ones(3, 3))
+    network.connections["X", "Y"].source = lif()
+    return network
+
+
+def csrm(**options: object) -> object:
+    return build.part("network.nodes").CSRMNodes(n=3, **options)
+
+
+def with_step(name: str) -> object:
+    """A pipeline in which another feature is normalised or learns in every step."""
+    network = pipeline(made := weight())
+    network.connections["X", "Y"].pipeline.append(feature(name, made))
+    return network
+
+
+def double() -> object:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        thresholds = torch.tensor([-52.1] * 3, dtype=torch.double)
+        return two(build.part("network.nodes").AdaptiveLIFNodes(n=3, thresh=thresholds), w=torch.ones(3, 3))
+
+
+def degraded() -> object:
+    return pipeline(weight(), feature("Degradation", torch.ones(3, 3), degrade_function=torch.sqrt))
+
+
+def with_weights(target: Callable[[], object] = lif, **options: object) -> Callable[[], object]:
+    return lambda: two(target(), **{"w": torch.ones(3, 3)} | options)
+
+
+REFUSED: dict[str, tuple[Callable[[], object], str]] = {
+    "Dale's rule": (with_weights(Dales_rule=torch.ones(3, 3)), "set all weights to 0 after the first"),
+    "a class of the user's": (subclassed, "no class of BindsNET's"),
+    "weights in double": (with_weights(w=torch.ones(3, 3).double(), w_dtype=torch.double), "torch.float64"),
+    "a threshold in double": (double, "float32 does not have"),
+    "weights under a mask": (masked, "under its mask"),
+    "a relay of weights": (relayed, "as if they were spikes"),
+    "pooling without decay": (pooled_without_decay, "no decay"),
+    "a source that is no layer": (elsewhere, "joins layers that are not the network's"),
+    "a bias into a window": (with_weights(csrm, b=torch.ones(3)), "before the first one"),
+    "normalised in each step": (lambda: pipeline(weight(norm=2.0, norm_frequency="time step")), "in every step"),
+    "polarity": (lambda: pipeline(weight(enforce_polarity=True)), "enforce_polarity"),
+    "half precision": (lambda: pipeline(weight(value_dtype=torch.half)), "torch.float16"),
+    "probabilities": (lambda: pipeline(weight(), feature("Probability", torch.full((3, 3), 0.5))), "take no noise"),
+    "code": (degraded, "is code"),
+    "a feature that is normalised": (lambda: with_step("Normalization"), "another feature in every step"),
+    "a feature that learns": (lambda: with_step("Updating"), "also when the network does not"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Provided")
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str) -> None:
+    make, told = REFUSED[name]
+    network = make()
+    with pytest.raises(InvalidInput, match=told) as error:
+        from_bindsnet(network)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"external": ["Z"]}, "there is no layer 'Z'; there is X, Y"),
+        ({"external": ["Y"], "one_step": True}, "discards the external input"),
+    ],
+)
+def test_options_that_do_not_fit(options: dict, told: str) -> None:
+    with pytest.raises(InvalidInput, match=told):
+        from_bindsnet(two(lif(), w=torch.ones(3, 3)), **options)
+
+
+def test_external_drives_are_added_to_the_others() -> None:
+    network = build.snap(two(lif(), w=3 * torch.rand(3, 3)))
+    imported = from_bindsnet(network, external="Y").network
+    drives = {"X": (torch.rand(500, 1, 3) < 0.3).float(), "Y": torch.randint(0, 5, (500, 1, 3)).float()}
+    outputs, _ = imported.rollout({f"{name}.x": x for name, x in drives.items()}, imported.initial_state(1))
+    assert torch.equal(outputs["Y.s"], build.run(network, drives, {})["Y.s"])
+    assert outputs["Y.s"].any()
+
+
+def test_all_that_is_left_behind_is_named(tmp_path: Path) -> None:
+    learning, monitors = build.part("learning"), build.part("network.monitors")
+    network = two(lif(traces=True), w=torch.ones(3, 3), update_rule=learning.MSTDP, nu=0.1, norm=2.0, weight_decay=0.5)
+    network.reward_fn = build.part("learning.reward").MovingAvgRPE()
+    network.add_monitor(monitors.Monitor(network.layers["Y"], ["s"]), "watch")
+    network.connections["X", "nowhere"] = network.connections["X", "Y"]
+    network.layers["Y"].v += 1
+    told = read_bindsnet(saved(network, tmp_path / "net.pt"), {}).left_behind
+    for word in ("MSTDP", "norm 2", "weight decay", "MovingAvgRPE", "monitor 'watch'", "'nowhere'", "trace", "its v when"):
+        assert sum(word in sentence for sentence in told) == 1, f"{word}: {told}"
+    assert len(told) == 8
+
+
+def test_names_become_identifiers() -> None:
+    network, nodes = build.part("network").Network(), build.part("network.nodes")
+    for name in ("layer_1", "1", "a-b", "a_b", "lambda"):
+        network.add_layer(nodes.Input(n=2), name)
+    imported = from_bindsnet(network)
+    assert list(imported.network.layers) == ["layer_1", "layer_1_", "a_b_", "a_b", "layer_lambda"]
+    assert "layer 'a-b' is called 'a_b_' here" in imported.notes
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_definition_gives_the_same_network(name: str, tmp_path: Path, command: Command) -> None:
+    """What ``import`` writes, read as any other model: the same contract, the same numbers, to the last bit."""
+    torch.manual_seed(9)
+    path = saved(NETWORKS[name][0](), tmp_path / "net.pt")
+    status, shown, _ = command("import", path, "-o", tmp_path / "mine")
+    assert status == 0
+    imported = read_bindsnet(path, {})
+    for sentence in (*imported.left_behind, *imported.notes):
+        assert sentence in re.sub(r"\s*\n", " ", shown.replace("\n-", "-")) or f"- {sentence}" in shown.splitlines()
+    _, ours, _ = load_model(str(tmp_path / "mine.py"), {})
+    assert ours.contract == imported.network.contract
+    numbers, wanted = dict(ours.named_buffers()), dict(imported.network.named_buffers())
+    assert numbers.keys() == wanted.keys()
+    for key, value in wanted.items():
+        assert torch.equal(numbers[key], value), key
+    assert max(map(len, (tmp_path / "mine.py").read_text().split('"""')[2].splitlines())) <= 124
+
+
+def test_files_are_exported_and_proven_as_they_are(tmp_path: Path, command: Command) -> None:
+    path = saved(build.diehl_and_cook(), tmp_path / "net.pt")
+    assert command("parity", path, "--steps", 50, "--runtime", "onnxruntime-cpu,torchscript", "--snap-weights", 12)[0] == 0
+    status, shown, _ = command("export", path, "-o", tmp_path / "b", "--set", "learning=false", "--format", "onnx")
+    assert status == 0
+    assert "learning rule PostPre" in shown
+    bundle = Bundle.open(tmp_path / "b")
+    assert bundle.manifest.source.kind == "import"
+    assert "Ae.theta" not in {spec.name for spec in bundle.contract.states}
+    program = rebuild(bundle.manifest.source, bundle.parameters())
+    assert torch.equal(program.layers["Ae"].neuron.theta, read_bindsnet(path, {}).network.layers["Ae"].neuron.theta)
+    assert "learning rule PostPre" in command("inspect", tmp_path / "b")[1]
+    saved(build.diehl_and_cook(), path)
+    with pytest.raises(InvalidInput, match="has changed since the export"):
+        rebuild(bundle.manifest.source, bundle.parameters())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["net.txt"], "no file that can be imported; there is .pt, .pth"),
+        (["none.pt"], "none.pt does not exist"),
+        (["net.pt", "--set", "batch=3"], "takes no option batch; it takes one_step, learning, external"),
+        (["net.pt", "-o", "taken"], "taken.py exists, and may have been changed by hand"),
+        (["net.pt", "-o", "no/where"], "there is no folder no"),
+    ],
+)
+def test_mistakes(
+    arguments: list[str], told: str, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    saved(build.two_layers(), Path("net.pt"))
+    Path("taken.py").write_text("mine")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    status, _, error = command("import", *arguments)
+    assert status == 2
+    assert error.startswith("deploy-snn: ")
+    assert error.count("\n") == 1
+    assert told in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert Path("taken.py").read_text() == "mine"
