@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 parity: .venv/toolkit  ## export every neuron and prove it on every runtime of this machine
 	$(BIN)/deploy-snn parity input mcculloch-pitts if lif boosted-lif current-lif adaptive-lif diehl-and-cook izhikevich csrm srm0 \
-		--stimulus digits --steps 1000 --json parity.json
+		subtractive-reset-if --stimulus digits --steps 1000 --json parity.json
 
 test: .venv/dev .venv/tritonserver lint  ## lint, type check, tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
@@ -33,6 +33,7 @@ references: .venv/toolkit  ## write the reference bundles in export/ anew; a cha
 	for name in input mcculloch-pitts if lif boosted-lif current-lif adaptive-lif diehl-and-cook izhikevich csrm srm0; do \
 		$(BIN)/deploy-snn export $$name --n 8 -o export/$$name || exit; \
 	done
+	$(BIN)/deploy-snn export subtractive-reset-if --n 8 --set thresh=1 --set reset=0 --set refrac=0 -o export/subtractive-reset-if
 	$(BIN)/deploy-snn export models/adapting_population.py --n 8 -o export/adapting_population
 	$(BIN)/deploy-snn export models/diehl_cook_2015.py --n 16 --set n_input=64 --snap-weights 14 -o export/diehl_cook_2015
 	$(BIN)/deploy-snn export models/izhikevich_2003.py --n 20 -o export/izhikevich_2003

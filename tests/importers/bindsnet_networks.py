@@ -174,6 +174,7 @@ def every_neuron() -> object:
             "csrm": nodes.CSRMNodes(
                 n=6, thresh=20.0, rest=-5.0, tau=4, res_window_size=8, ref_window_size=4, tc_decay=20.0
             ),
+            "subtract": part("conversion").SubtractiveResetIFNodes(n=6, thresh=9.0, reset=-2.0, refrac=3, lbound=-1.0),
             "two": nodes.LIFNodes(shape=(2, 3), rest=-60, reset=-61, tc_decay=torch.linspace(20, 60, 6).reshape(2, 3)),
         }
     for name, layer in layers.items():

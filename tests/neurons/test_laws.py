@@ -54,6 +54,8 @@ OPTIONS: dict[str, dict[str, st.SearchStrategy[object]]] = {
     | {"thresh": one_of(8.0), "rest": one_of(-5.0), "lbound": one_of(None, -6.0), "tau": one_of(1, ("each", 0.5, 3.0))}
     | {"res_window_size": one_of(1.0, 4.0), "ref_window_size": one_of(1.0, 3.0)},
     "srm0": LEAKY | {"d_thresh": one_of(5, ("each", 1.0, 6.0)), "eps_0": one_of(1.0, 1.5), "rho_0": one_of(1, 0.4)},
+    "subtractive-reset-if": REFRACTORY
+    | {"thresh": one_of(8, ("each", 4.0, 9.0)), "reset": one_of(0, ("each", -2.0, 2.0)), "lbound": one_of(None, -3.0)},
 }
 
 

@@ -35,13 +35,14 @@ DEFAULTS: dict[str, dict[str, float | None]] = {  # the table of NEURONS.md
     "csrm": {"rest": -65, "thresh": -52, "tau": 1, "reset_const": 50, "tc_decay": 100, "theta_plus": 0.05}
     | {"tc_theta_decay": 1e7, "lbound": None},
     "srm0": LIF | {"thresh": -50, "rest": -70, "reset": -70, "tc_decay": 10, "eps_0": 1, "rho_0": 1, "d_thresh": 5},
+    "subtractive-reset-if": IF,
 }
 OTHER_KEYWORDS = {
     "diehl-and-cook": {"one_spike"},
     "izhikevich": {"excitatory", "spike_at"},
     "csrm": {"responseKernel", "refractoryKernel", "res_window_size", "ref_window_size"},
 }
-STARTS = {"if": {"v": "reset"}, "boosted-lif": {"v": None}}
+STARTS = {"if": {"v": "reset"}, "subtractive-reset-if": {"v": "reset"}, "boosted-lif": {"v": None}}
 
 
 @pytest.mark.parametrize("name", NEURONS)
