@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "deploy_snn"
 FLOORS = [
     {"errors"},
     {"contract", "tensors"},
-    {"program"},
+    {"program", "readout"},
     {"trace", "neurons"},
     {"network"},
     {"importers"},

@@ -44,6 +44,15 @@ def export(
     steps: Annotated[int, typer.Option("--steps", help="Steps of the golden trace.")] = GOLDEN_STEPS,
     seed: Seed = 0,
     snap: SnapWeights = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels",
+            metavar="FILE",
+            help="A .safetensors file with LAYER.assignments: the label that each neuron stands for.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Export a neuron, or a model from a file, as a bundle: every format, manifest, initial state and golden trace."""
     from deploy_snn.formats import WriteOptions
@@ -60,6 +69,7 @@ def export(
         steps=steps,
         seed=seed,
         snap=snap,
+        labels=labels,
     )
     out = console()
     files = ((name, size(file.bytes), file.sha256[:12]) for name, file in bundle.manifest.files.items())
@@ -82,6 +92,7 @@ def export_model(
     steps: int = GOLDEN_STEPS,
     seed: int = 0,
     snap: int | None = None,
+    labels: Path | None = None,
 ) -> "Bundle":
     """Build a model, record its golden trace, and write its bundle."""
     import torch
@@ -89,6 +100,7 @@ def export_model(
     from deploy_snn.formats import FORMATS, PORTABLE, GoldenRecord, write_bundle
     from deploy_snn.network import Network, Snapped, snap_weights
     from deploy_snn.parity import Request, make_stimulus, reference_run
+    from deploy_snn.readout import Readout
     from deploy_snn.source import load_model
 
     unknown = [name for name in formats or [] if name not in FORMATS]
@@ -101,6 +113,7 @@ def export_model(
         if not isinstance(program, Network):
             raise InvalidInput(f"--snap-weights: {model} is no network, and has no connections")
         snapped = snap_weights(program.connections, snap)
+    readout = Readout.read(labels, program.contract.outputs) if labels else None
     stimulus = make_stimulus("poisson", Request(program, steps, GOLDEN_BATCH, seed))
     golden = GoldenRecord(stimulus=stimulus.name, steps=steps, batch=GOLDEN_BATCH, seed=seed)
     return write_bundle(
@@ -111,4 +124,5 @@ def export_model(
         formats=formats or PORTABLE,
         options=write,
         snapped=snapped,
+        readout=readout,
     )

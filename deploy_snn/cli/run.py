@@ -28,6 +28,7 @@ def run(
     """Run a bundle on recorded inputs. With --state-in it continues exactly where a --state-out left it."""
     from deploy_snn.contract import check_tensors
     from deploy_snn.formats import Bundle
+    from deploy_snn.readout import vote
     from deploy_snn.runtimes import find_runtime
     from deploy_snn.tensors import check_finite, check_writable, read_tensors, write_tensors
 
@@ -51,5 +52,9 @@ def run(
     write_tensors(output, recorded)
     if state_out:
         write_tensors(state_out, stepper.state())
+    readout = opened.manifest.readout
+    if readout:
+        labels = vote(readout, recorded[readout.output].sum(0))
+        typer.echo(f"labels by the votes of {readout.layer}, row by row: {' '.join(map(str, labels))}")
     spikes = sum(int(array.sum()) for array in recorded.values() if array.dtype == bool)
     typer.echo(f"{sizes['time']} steps of a batch of {sizes['batch']} on {runtime}: {spikes} spikes, written to {output}")

@@ -18,6 +18,7 @@ from deploy_snn.formats.formats import FORMATS, PORTABLE, WriteOptions
 from deploy_snn.formats.manifest import MANIFEST, FileRecord, GoldenRecord, Manifest
 from deploy_snn.network import Snapped
 from deploy_snn.program import Program
+from deploy_snn.readout import Readout
 from deploy_snn.source import Source
 from deploy_snn.tensors import TENSORS, Arrays, read_tensors, write_tensors
 from deploy_snn.trace import Trace, to_numpy
@@ -110,6 +111,7 @@ def write_bundle(
     formats: Sequence[str] = PORTABLE,
     options: WriteOptions | None = None,
     snapped: tuple[Snapped, ...] = (),
+    readout: Readout | None = None,
 ) -> Bundle:
     """Write a bundle to ``path``, whole or not at all: into a folder beside it, which then takes its place.
 
@@ -147,6 +149,7 @@ def write_bundle(
             onnx_ir_version=options.ir_version if "onnx" in formats else None,
             compiled_for=target_cpu() if "aoti" in formats else None,
             snapped=snapped,
+            readout=readout,
             plan=program.plan_in_words(),
             written_by={name: version(name) for name in ("deploy-snn", "torch", "onnx", "onnxscript")},
         )

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from deploy_snn.contract import Contract, Record, first_problem
 from deploy_snn.errors import InvalidInput
 from deploy_snn.network import Snapped
+from deploy_snn.readout import Readout
 from deploy_snn.source import Source
 
 SCHEMA = 1
@@ -46,6 +47,8 @@ class Manifest(Record):
     """The kind of CPU that format aoti is tied to, such as x86-64-v3."""
     snapped: tuple[Snapped, ...] = ()
     """What --snap-weights changed, and by how much."""
+    readout: Readout | None = None
+    """Which label each neuron of a layer stands for, if --labels said so."""
     plan: tuple[str, ...] = ()
     """What runs after what in the sequence files, in words: a network's components."""
     written_by: dict[str, str]
