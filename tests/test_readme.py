@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,7 +16,13 @@ ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
+TRAINED = ROOT / "tests" / "importers" / "trained" / "diehl_and_cook"
+
+
 def test_readme_runs(tmp_path: Path) -> None:
+    # What the lines for a user of BindsNET would save.
+    shutil.copy(f"{TRAINED}.pt", tmp_path / "net.pt")
+    shutil.copy(f"{TRAINED}-labels.safetensors", tmp_path / "labels.safetensors")
     blocks = BLOCK.findall((ROOT / "README.md").read_text())
     assert {language for language, _ in blocks} == {"console", "python"}
     for language, text in blocks:
