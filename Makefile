@@ -28,6 +28,8 @@ bench: .venv/dev hosts  ## measured comparisons, with the peers beside us in the
 	$(BIN)/python benchmarks/neurons.py
 	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python benchmarks/hosts.py
+	$(BIN)/python benchmarks/train_bindsnet.py .trained
+	$(BIN)/python benchmarks/imported.py .trained
 
 references: .venv/toolkit  ## write the reference bundles in export/ anew; a change in them is a change of behaviour
 	for name in input mcculloch-pitts if lif boosted-lif current-lif adaptive-lif diehl-and-cook izhikevich csrm srm0; do \
@@ -61,4 +63,4 @@ references: .venv/toolkit  ## write the reference bundles in export/ anew; a cha
 	touch $@
 
 clean:
-	rm -rf .venv parity.json serve/cpp/build serve/cpp/.headers
+	rm -rf .venv .trained parity.json serve/cpp/build serve/cpp/.headers
