@@ -109,6 +109,7 @@ def increasing_inhibition() -> object:
 def locally_connected() -> object:
     network = part("models").LocallyConnectedNetwork(36, (6, 6), 2, 2, 3)
     network.connections["X", "Y"].w.mul_(10)
+    network.connections["X", "Y"].b.fill_(0.125)
     return network
 
 
@@ -138,7 +139,7 @@ def reservoir() -> object:
     X, pool, mean, out = layers.values()
     recurrent = (torch.rand(40, 40) < 0.2) * (6 * torch.rand(40, 40) - 3)
     few = (torch.rand(20, 40) < 0.3) * 8 * torch.rand(20, 40)
-    network.add_connection(topology.SparseConnection(X, pool, w=few), "X", "pool")
+    network.add_connection(topology.SparseConnection(X, pool, w=few, b=torch.rand(40) / 8), "X", "pool")
     network.add_connection(topology.Connection(pool, pool, w=recurrent), "pool", "pool")
     network.add_connection(topology.MeanFieldConnection(pool, mean, w=torch.tensor([[40.0, 80.0, 160.0]])), "pool", "mean")
     network.add_connection(topology.Connection(pool, out, w=6 * torch.rand(40, 5), b=torch.rand(5)), "pool", "out")

@@ -202,6 +202,20 @@ def test_a_definition_gives_the_same_network(name: str, tmp_path: Path, command:
     assert max(map(len, (tmp_path / "mine.py").read_text().split('"""')[2].splitlines())) <= 124
 
 
+@pytest.mark.parametrize("options", [("external=pool",), ("one_step=true", "external=X")])
+def test_a_definition_says_how_the_network_runs(options: tuple[str, ...], tmp_path: Path, command: Command) -> None:
+    path = saved(build.reservoir(), tmp_path / "net.pt")
+    sets = [word for option in options for word in ("--set", option)]
+    assert command("import", path, "-o", tmp_path / "mine", *sets)[0] == 0
+    _, ours, _ = load_model(str(tmp_path / "mine.py"), {})
+    keywords = {"one_step": len(options) == 2, "external": [options[-1].removeprefix("external=")]}
+    imported = read_bindsnet(path, keywords).network
+    assert (ours.contract, ours.one_step) == (imported.contract, imported.one_step)
+    text = (tmp_path / "mine.py").read_text()
+    assert text.count("dt=0.5") == 4
+    assert ".dt" not in text
+
+
 def test_files_are_exported_and_proven_as_they_are(tmp_path: Path, command: Command) -> None:
     path = saved(build.diehl_and_cook(), tmp_path / "net.pt")
     assert command("parity", path, "--steps", 50, "--runtime", "onnxruntime-cpu,torchscript", "--snap-weights", 12)[0] == 0
