@@ -5,7 +5,7 @@ A live object and a file go through the same reading, attribute by attribute, so
 
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from keyword import iskeyword
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from deploy_snn.importers.bindsnet_layers import RELAY, read_layer
 from deploy_snn.importers.bindsnet_names import CLASSES, NETWORKS
 from deploy_snn.importers.imported import Imported
 from deploy_snn.importers.part import Part
-from deploy_snn.importers.saved import Name, Saved
+from deploy_snn.importers.saved import Name, Saved, name_of
 from deploy_snn.importers.torch_file import read_torch_file
 from deploy_snn.network import Network
 from deploy_snn.neurons import Input, Nodes
@@ -36,6 +36,11 @@ def read_bindsnet(path: Path, options: dict[str, Any]) -> Imported:
     unknown = sorted(options.keys() - set(known))
     if unknown:
         raise InvalidInput(f"a network of BindsNET's takes no option {', '.join(unknown)}; it takes {', '.join(known)}")
+    for name in ("one_step", "learning"):
+        if not isinstance(options.get(name, False), bool):
+            raise InvalidInput(f"{name}={options[name]!r}: expected true or false")
+    if not isinstance(options.get("external", ""), (str, list)):
+        raise InvalidInput(f"external={options['external']!r}: expected the name of a layer, or a list of them")
     saved = read_torch_file(path, CLASSES)
     if not isinstance(saved, Saved) or saved.of not in NETWORKS:
         found = saved.of.name if isinstance(saved, Saved) else type(saved).__name__
@@ -99,7 +104,7 @@ class _Reading:
             network.add_connection(read_connection(made, *ends), self.names[source], self.names[target])
             self.left += left_in(made)
         if self.whole.get("reward_fn", None) is not None:
-            self.left.append(f"reward {Part('', self.whole.get('reward_fn')).kind.name}")
+            self.left.append(f"reward {name_of(self.whole.get('reward_fn')).name}")
         self.left += [f"monitor {name!r}" for name, _ in _items(self.whole, "monitors")]
         return Imported(network.finish(), tuple(self.left), tuple(self.notes))
 
@@ -126,12 +131,13 @@ class _Reading:
     def _tell_of(self, part: Part, neuron: Nodes) -> None:
         if part.flag("traces"):
             self.left.append(f"{part.label}: its spike trace, which nothing but learning rules reads")
-        moved = [name for name, value in neuron.resting_state().items() if name != "theta" and _moved(part, name, value)]
+        resting = {"s": torch.zeros(neuron.shape)} | neuron.resting_state()
+        moved = [name for name, value in resting.items() if name != "theta" and _moved(part, name, value)]
         if moved:
             self.left.append(f"{part.label}: its {' and '.join(moved)} when it was saved; a run starts from rest")
         if isinstance(neuron, Input):
             self.notes.append(f"{part.label} spikes where its input is not 0; BindsNET's hands any number on as it is")
-        if "theta" in neuron.resting_state():
+        if "theta" in resting:
             self.notes.append(f"{part.label} goes on adapting its theta; learning=false holds it as it was saved")
 
 
@@ -148,7 +154,7 @@ def _items(whole: Part, name: str) -> list[tuple[Any, Any]]:
     return list(held.items())
 
 
-def _identifiers(names: Sequence[str] | dict[str, Part]) -> dict[str, str]:
+def _identifiers(names: Iterable[str]) -> dict[str, str]:
     """For each name of a layer one that is an identifier, and no other layer's."""
     found: dict[str, str] = {}
     for name in names:

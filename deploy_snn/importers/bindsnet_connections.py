@@ -7,6 +7,7 @@ from torch import Tensor
 from deploy_snn.importers.bindsnet_features import features_of, read_pipeline
 from deploy_snn.importers.matrix import connection_of, sparse_of
 from deploy_snn.importers.part import Part
+from deploy_snn.importers.saved import name_of
 from deploy_snn.network import (
     Connection,
     Conv1d,
@@ -52,15 +53,15 @@ def left_in(made: Part) -> list[str]:
     ]
     told = []
     for rule, norm, owner in rules:
-        if rule is not None and Part("", rule).kind.name != "NoOp":
-            told.append(
-                f"{made.label}: learning rule {Part('', rule).kind.name}{owner}; the weights stay as they were saved"
-            )
+        if rule is not None and name_of(rule).name != "NoOp":
+            told.append(f"{made.label}: learning rule {name_of(rule).name}{owner}; the weights stay as they were saved")
         if norm is not None:
             scaled = "BindsNET scales the weights to it after every run, learning or not; here they stay as they were saved"
             told.append(f"{made.label}: norm {_short(norm)}{owner}: {scaled}")
     if isinstance(made.get("weight_decay", None), float) and made.number("weight_decay"):
         told.append(f"{made.label}: weight decay {made.number('weight_decay'):g}")
+    if pools(made) and made.numbers("firing_rates").any():
+        told.append(f"{made.label}: its firing rates when it was saved; a run starts from none")
     return told
 
 

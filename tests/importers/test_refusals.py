@@ -174,6 +174,18 @@ def test_all_that_is_left_behind_is_named(tmp_path: Path) -> None:
     assert len(told) == 8
 
 
+def test_what_a_run_left_in_a_network_is_named() -> None:
+    """Spikes, potentials and rates of where it stood; after a reset there is nothing to tell."""
+    network = build.every_connection()
+    assert not [sentence for sentence in from_bindsnet(network).left_behind if "when it was saved" in sentence]
+    build.run(network, {f"X{axes}": torch.ones(3, 1, *network.layers[f"X{axes}"].shape) for axes in (1, 2, 3)}, {})
+    told = " ".join(from_bindsnet(network).left_behind)
+    for words in ("layer 'X1': its s when", "its s and v and refrac_count when", "'pool2': its firing rates when"):
+        assert words in told
+    network.reset_state_variables()
+    assert "when it was saved" not in " ".join(from_bindsnet(network).left_behind)
+
+
 def test_names_become_identifiers() -> None:
     network, nodes = build.part("network").Network(), build.part("network.nodes")
     for name in ("layer_1", "1", "a-b", "a_b", "lambda"):
@@ -239,6 +251,8 @@ def test_files_are_exported_and_proven_as_they_are(tmp_path: Path, command: Comm
         (["net.txt"], "no file that can be imported; there is .pt, .pth"),
         (["none.pt"], "none.pt does not exist"),
         (["net.pt", "--set", "batch=3"], "takes no option batch; it takes one_step, learning, external"),
+        (["net.pt", "--set", "one_step=maybe"], "one_step='maybe': expected true or false"),
+        (["net.pt", "--set", "external=3"], "external=3: expected the name of a layer"),
         (["net.pt", "-o", "taken"], "taken.py exists, and may have been changed by hand"),
         (["net.pt", "-o", "no/where"], "there is no folder no"),
     ],
