@@ -10,19 +10,18 @@ from fastapi.exceptions import WebSocketRequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
 from deploy_snn import __version__
 from deploy_snn.server import page, routes
 from deploy_snn.server.express import Express
 from deploy_snn.server.gate import Gate
-from deploy_snn.server.refusals import REFUSALS, refusal
-from deploy_snn.server.repository import Repository, Settings
+from deploy_snn.server.refusals import REFUSALS, failure, refusal
+from deploy_snn.server.repository import Repository
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The server. Raises InvalidInput for bundles, or kept streams, that cannot be served."""
-    repository = Repository(settings)
-    repository.prepare()
+def create_app(repository: Repository) -> ASGIApp:
+    """The server of what has been prepared."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -35,14 +34,12 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(routes.router)
     app.include_router(page.router)
     app.add_api_route("/metrics", metrics, response_class=PlainTextResponse)
-    app.add_middleware(Express)
-    app.add_middleware(Gate, token=settings.token)
     for kind in REFUSALS:
         app.add_exception_handler(kind, _refused)
     app.add_exception_handler(Exception, _failed)
     app.add_exception_handler(WebSocketRequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _not_so)
-    return app
+    return Gate(Express(app), repository.settings.token)
 
 
 async def metrics(request: Request) -> Response:
@@ -69,8 +66,7 @@ async def _give(asked: Request | WebSocket, response: Response) -> Response | No
 
 
 async def _failed(_: Request, __: Exception) -> Response:
-    """Of its own mistakes a server tells only its log."""
-    return JSONResponse({"error": "the server failed; its log says why"}, HTTPStatus.INTERNAL_SERVER_ERROR)
+    return failure()
 
 
 async def _not_so(request: Request, error: Any) -> Response:

@@ -2,11 +2,9 @@
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from fastapi import Request
-from starlette.requests import ClientDisconnect
 
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.refusals import TooLarge, TooSlow
@@ -30,25 +28,22 @@ async def read_body(request: Request, bounds: Bounds) -> bytes:
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding not in ("identity", *ENCODINGS):
         raise InvalidInput(f"content-encoding {encoding[:20]}: expected {', '.join(ENCODINGS)}")
+    unpack = zlib.decompressobj(ENCODINGS[encoding]) if encoding in ENCODINGS else None
+    body, more = bytearray(), True
     try:
         async with asyncio.timeout(bounds.seconds):
-            return await _unpacked(request.stream(), encoding, bounds.size)
-    except ClientDisconnect:
-        raise InvalidInput("the body breaks off: its client has gone") from None
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise InvalidInput("the body breaks off: its client has gone")
+                piece, more = message.get("body", b""), message.get("more_body", False)
+                body += unpack.decompress(piece, bounds.size + 1 - len(body)) if unpack and piece else piece
+                if len(body) > bounds.size:
+                    raise TooLarge(f"the body is larger than {bounds.size} bytes")
+    except zlib.error as error:
+        raise InvalidInput(f"the body is no {encoding}: {error}") from None
     except TimeoutError:
         raise TooSlow(f"the body did not come within {bounds.seconds:g} s") from None
-
-
-async def _unpacked(pieces: AsyncIterator[bytes], encoding: str, most: int) -> bytes:
-    unpack = zlib.decompressobj(ENCODINGS[encoding]) if encoding in ENCODINGS else None
-    body = bytearray()
-    async for piece in pieces:
-        try:
-            body += unpack.decompress(piece, most + 1 - len(body)) if unpack and piece else piece
-        except zlib.error as error:
-            raise InvalidInput(f"the body is no {encoding}: {error}") from None
-        if len(body) > most:
-            raise TooLarge(f"the body is larger than {most} bytes")
     if unpack and not unpack.eof:
         raise InvalidInput(f"the body ends in the middle of its {encoding}")
     return bytes(body)

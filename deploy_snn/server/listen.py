@@ -7,7 +7,8 @@ import uvicorn
 
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.app import create_app
-from deploy_snn.server.repository import Settings
+from deploy_snn.server.repository import Repository, Settings
+from deploy_snn.server.watch import Watch
 
 PATIENCE = 30
 """Seconds that requests under way get when a server is told to end."""
@@ -16,15 +17,21 @@ PATIENCE = 30
 class Server(uvicorn.Server):
     """Lets those go who only watch: they would hold it up for as long as they like."""
 
+    def __init__(self, config: uvicorn.Config, watch: Watch) -> None:
+        super().__init__(config)
+        self.watch = watch
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.config.loaded_app.state.repository.watch.closing = True
+        self.watch.closing = True
         super().handle_exit(sig, frame)
 
 
 def listen(settings: Settings, host: str, port: int) -> None:
     """Serve until a signal ends it. Raises InvalidInput for what cannot be served, or a place that is taken."""
+    repository = Repository(settings)
+    repository.prepare()
     config = uvicorn.Config(
-        create_app(settings),
+        create_app(repository),
         host,
         port,
         ws="websockets-sansio",
@@ -35,7 +42,7 @@ def listen(settings: Settings, host: str, port: int) -> None:
         timeout_graceful_shutdown=PATIENCE,
         proxy_headers=False,
     )
-    server = Server(config)
+    server = Server(config, repository.watch)
     gc.freeze()  # what is here now stays: else the collector looks through all of it, now and then, for 200 ms
     try:
         server.run()

@@ -1,7 +1,6 @@
 """A model being served: its streams, and the one place where requests of several streams become one batch."""
 
 import asyncio
-import copy
 import logging
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,7 @@ from deploy_snn.server.observer import Observer, Step, report
 from deploy_snn.server.protocol import InferRequest, Sequence
 from deploy_snn.server.queue import Answer, Queue, Waiting
 from deploy_snn.server.refusals import Busy, Elsewhere
-from deploy_snn.server.stream import Stream, draw_noise, new_stream
+from deploy_snn.server.stream import Stream, copy_generator, draw_noise, new_stream
 from deploy_snn.tensors import Arrays, check_finite
 
 
@@ -60,6 +59,8 @@ class Model:
         self.platform = f"deploy_snn_{runtime}"
         self.limits = limits
         self.streams: dict[Sequence, Stream] = {}
+        self._outputs = [spec.name for spec in self.contract.outputs]
+        self._in_time = {spec.name: spec.in_time() for spec in self.contract.inputs}
         self._draws = any(spec.role is Role.NOISE for spec in self.contract.inputs)
         self._runtime = find_runtime(runtime)(bundle)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=self.name)
@@ -151,14 +152,15 @@ class Model:
 
     def _check(self, request: InferRequest) -> Waiting:
         """Tell a step from a chunk, and hold the inputs against the contract. Noise may be left out."""
-        outputs = [spec.name for spec in self.contract.outputs]
         for wanted in request.wanted:
-            if wanted not in outputs:  # before a step is taken that its client would not see
-                raise InvalidInput(f"there is no output '{wanted}'; there is {', '.join(outputs)}")
+            if wanted not in self._outputs:  # before a step is taken that its client would not see
+                raise InvalidInput(f"there is no output '{wanted}'; there is {', '.join(self._outputs)}")
         expected = [spec for spec in self.contract.inputs if spec.role is not Role.NOISE or spec.name in request.inputs]
         ranks = {len(spec.axes) - request.inputs[spec.name].ndim for spec in expected if spec.name in request.inputs}
         chunk = ranks == {-1}
-        sizes = check_tensors([spec.in_time() for spec in expected] if chunk else expected, request.inputs, "input")
+        sizes = check_tensors(
+            [self._in_time[spec.name] for spec in expected] if chunk else expected, request.inputs, "input"
+        )
         check_finite(request.inputs, "input")
         return Waiting(request, request.inputs, sizes["batch"], sizes["time"] if chunk else None)
 
@@ -230,7 +232,7 @@ class Model:
         steps = ready[0][0].steps
         parts, generators = [], []
         for waiting, stream in ready:
-            generators.append(copy.deepcopy(stream.generator) if self._draws else stream.generator)
+            generators.append(copy_generator(stream.generator) if self._draws else stream.generator)
             noise = draw_noise(generators[-1], self.contract, waiting.inputs, waiting.batch, steps or 1)
             given = waiting.inputs | {name: array if steps else array[0] for name, array in noise.items()}
             parts.append(Part(given, stream.state, waiting.batch))

@@ -45,3 +45,8 @@ def refusal(path: str, error: Exception) -> JSONResponse:
     tell("refused", path=path, status=int(status), error=str(error))
     retry = {"Retry-After": "1"} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
     return JSONResponse({"error": str(error)}, status, retry)
+
+
+def failure() -> JSONResponse:
+    """Of its own mistakes a server tells only its log."""
+    return JSONResponse({"error": "the server failed; its log says why"}, HTTPStatus.INTERNAL_SERVER_ERROR)
