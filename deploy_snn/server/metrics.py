@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from deploy_snn.contract import Contract
 from deploy_snn.errors import InvalidInput
-from deploy_snn.server.model import Model
 from deploy_snn.server.observer import Step
 from deploy_snn.server.refusals import Busy, Elsewhere, TooLarge, TooSlow
 
@@ -57,14 +57,14 @@ class Metrics:
             _child(self.requests, model, outcome).inc()
             _child(self.seconds, model).observe(perf_counter() - begun)
 
-    def stepped(self, model: Model, steps: list[Step]) -> None:
+    def stepped(self, model: str, contract: Contract, steps: list[Step]) -> None:
         """Count a batch."""
-        _child(self.rows, model.name).observe(sum(step.batch for step in steps))
+        _child(self.rows, model).observe(sum(step.batch for step in steps))
         for step in steps:
-            _child(self.steps, model.name).inc(step.batch * (step.steps or 1))
+            _child(self.steps, model).inc(step.batch * (step.steps or 1))
             for name, array in step.outputs.items():
                 if array.dtype == bool:
-                    _child(self.spikes, model.name, name).inc(np.count_nonzero(array))
+                    _child(self.spikes, model, name).inc(np.count_nonzero(array))
 
     def watch(self, gauges: Collector) -> None:
         """Ask this, too, whenever somebody looks."""

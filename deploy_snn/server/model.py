@@ -186,7 +186,7 @@ class Model:
                     Step(waiting.request.sequence, waiting.batch, waiting.steps, after.steps, outputs)
                     for (waiting, _), (outputs, after) in zip(ready, results, strict=True)
                 ]
-                report(self._observers, self, taken)
+                report(self._observers, self.name, self.contract, taken)
             self._stepping = set()
 
     def _ready(self, together: list[Waiting]) -> list[tuple[Waiting, Stream]]:

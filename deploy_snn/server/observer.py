@@ -1,14 +1,12 @@
 """Who is told of every batch: what is counted, and what is watched."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from deploy_snn.contract import Contract
 from deploy_snn.server.log import LOGGER
 from deploy_snn.server.protocol import Sequence
 from deploy_snn.tensors import Arrays
-
-if TYPE_CHECKING:
-    from deploy_snn.server.model import Model
 
 
 @dataclass(frozen=True)
@@ -26,14 +24,14 @@ class Step:
 class Observer(Protocol):
     """One who is told of every batch."""
 
-    def stepped(self, model: "Model", steps: list[Step]) -> None:
+    def stepped(self, model: str, contract: Contract, steps: list[Step]) -> None:
         """What was stepped together."""
 
 
-def report(observers: tuple[Observer, ...], model: "Model", steps: list[Step]) -> None:
+def report(observers: tuple[Observer, ...], model: str, contract: Contract, steps: list[Step]) -> None:
     """Tell all of them. Their troubles are not the streams'."""
     for observer in observers:
         try:
-            observer.stepped(model, steps)
+            observer.stepped(model, contract, steps)
         except Exception:  # noqa: BLE001
-            LOGGER.exception("observer failed", extra={"fields": {"model": model.name}})
+            LOGGER.exception("observer failed", extra={"fields": {"model": model}})

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy_snn.contract import Role
+from deploy_snn.contract import Contract, Role
 from deploy_snn.server.model import Model
 from deploy_snn.server.observer import Step
 from deploy_snn.server.protocol import Sequence
@@ -50,23 +50,23 @@ class Viewer:
         self._raster: list[tuple[int, int]] = []
         self._left_out = 0
 
-    def note(self, model: Model, steps: Iterable[Step]) -> None:
+    def note(self, model: str, contract: Contract, steps: Iterable[Step]) -> None:
         """Count what has been stepped together."""
         for step in steps:
             taken = step.batch * (step.steps or 1)
-            spikes = sum(int(np.count_nonzero(step.outputs[name])) for name, _, _ in layers(model))
-            keys: list[Key | str] = [model.name]
+            spikes = sum(int(np.count_nonzero(step.outputs[name])) for name, _, _ in layers(contract))
+            keys: list[Key | str] = [model]
             if step.sequence is not None:
-                keys.append((model.name, step.sequence))
+                keys.append((model, step.sequence))
             for key in keys:
                 self._now.steps[key] += taken
                 self._now.spikes[key] += spikes
-            if (model.name, step.sequence) == self.selected:
-                self._draw(model, step)
+            if (model, step.sequence) == self.selected:
+                self._draw(contract, step)
 
-    def _draw(self, model: Model, step: Step) -> None:
+    def _draw(self, contract: Contract, step: Step) -> None:
         """The spikes of the stream's first row, as (step, neuron); neurons are counted on from layer to layer."""
-        for name, first, _ in layers(model):
+        for name, first, _ in layers(contract):
             array = step.outputs[name]
             rows = array[:, 0].reshape(len(array), -1) if step.steps else array[0].reshape(1, -1)
             times, neurons = np.nonzero(rows)
@@ -103,7 +103,7 @@ class Viewer:
         key = (model.name, name)
         steps = self._before.steps[key] + self._now.steps[key]
         spikes = self._before.spikes[key] + self._now.spikes[key]
-        seconds = steps * model.contract.dt * 1e-3 * layers(model)[-1][2]
+        seconds = steps * model.contract.dt * 1e-3 * layers(model.contract)[-1][2]
         return {
             "model": model.name,
             "sequence": name,
@@ -119,7 +119,7 @@ class Viewer:
             "sequence": name,
             "step": stream.steps if stream else None,
             "dt_ms": model.contract.dt,
-            "layers": [{"name": name, "neurons": end - begin} for name, begin, end in layers(model)],
+            "layers": [{"name": name, "neurons": end - begin} for name, begin, end in layers(model.contract)],
             "spikes": spikes,
             "left_out": left_out,
         }
@@ -133,10 +133,10 @@ class Watch:
         self.closing = False
         """Whether the server ends: nobody is shown anything more."""
 
-    def stepped(self, model: Model, steps: list[Step]) -> None:
+    def stepped(self, model: str, contract: Contract, steps: list[Step]) -> None:
         """Tell everybody."""
         for viewer in self.viewers:
-            viewer.note(model, steps)
+            viewer.note(model, contract, steps)
 
     async def frames(self, models: Mapping[str, Model], selected: Key | None) -> AsyncIterator[str]:
         """Frames as they come, as server-sent events, for one more who watches."""
@@ -155,9 +155,9 @@ class Watch:
             self.viewers.discard(viewer)
 
 
-def layers(model: Model) -> list[tuple[str, int, int]]:
+def layers(contract: Contract) -> list[tuple[str, int, int]]:
     """The outputs that hold spikes, and where among all neurons those of each begin and end."""
-    specs = [spec for spec in model.contract.outputs if spec.role is Role.SPIKES]
+    specs = [spec for spec in contract.outputs if spec.role is Role.SPIKES]
     bounds = pairwise(accumulate((math.prod(spec.shape(batch=1)) for spec in specs), initial=0))
     return [(spec.name, begin, end) for spec, (begin, end) in zip(specs, bounds, strict=True)]
 
