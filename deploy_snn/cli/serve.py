@@ -23,8 +23,9 @@ def serve(
     max_state_mb: Annotated[int, typer.Option("--max-state-mb", min=1, help="Memory for a model's states.")] = 1024,
     max_queue: Annotated[int, typer.Option("--max-queue", min=1, help="Requests that may wait.")] = 4096,
     idle_timeout: Annotated[float, typer.Option("--idle-timeout", min=0.1, help="Seconds a stream may rest.")] = 600,
-    request_timeout: Annotated[
-        float, typer.Option("--request-timeout", min=0.1, help="Seconds a body may take to come.")
+    client_timeout: Annotated[
+        float,
+        typer.Option("--client-timeout", min=0.1, help="Seconds to wait for a request's rest, or its reader."),
     ] = 60,
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", metavar="DIR", help="Keep streams here, beyond the server's life.")
@@ -47,6 +48,6 @@ def serve(
     limits = Limits(max_batch, max_wait_ms / 1e3, max_streams, max_state_mb * 2**20, max_queue, idle_timeout)
     token = os.environ.get(TOKEN_VARIABLE) or None
     bundles = [Bundle.open(path) for path in paths]
-    settings = Settings(bundles, runtime, limits, Bounds(seconds=request_timeout), token=token, checkpoint=checkpoint)
+    settings = Settings(bundles, runtime, limits, Bounds(seconds=client_timeout), token=token, checkpoint=checkpoint)
     configure_log(log, log_level)
     listen(settings, host, port)

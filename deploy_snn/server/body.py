@@ -35,15 +35,17 @@ async def read_body(request: Request, bounds: Bounds) -> bytes:
             while more:
                 message = await request.receive()
                 if message["type"] == "http.disconnect":
-                    raise InvalidInput("the body breaks off: its client has gone")
+                    raise InvalidInput("the client went away in the middle of its body")
                 piece, more = message.get("body", b""), message.get("more_body", False)
                 body += unpack.decompress(piece, bounds.size + 1 - len(body)) if unpack and piece else piece
                 if len(body) > bounds.size:
                     raise TooLarge(f"the body is larger than {bounds.size} bytes")
+                if unpack and unpack.unused_data:  # zlib would keep whatever comes
+                    raise InvalidInput(f"more follows the end of the body's {encoding}")
     except zlib.error as error:
         raise InvalidInput(f"the body is no {encoding}: {error}") from None
     except TimeoutError:
-        raise TooSlow(f"the body did not come within {bounds.seconds:g} s") from None
+        raise TooSlow(f"the body has not arrived within {bounds.seconds:g} s") from None
     if unpack and not unpack.eof:
         raise InvalidInput(f"the body ends in the middle of its {encoding}")
     return bytes(body)

@@ -1,12 +1,16 @@
 """The server as a process: where it listens, and how it ends."""
 
 import gc
+import math
+import signal
+import sys
 from types import FrameType
 
 import uvicorn
 
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.app import create_app
+from deploy_snn.server.connection import Connection
 from deploy_snn.server.repository import Repository, Settings
 from deploy_snn.server.watch import Watch
 
@@ -34,6 +38,8 @@ def listen(settings: Settings, host: str, port: int) -> None:
         create_app(repository),
         host,
         port,
+        http=Connection,
+        timeout_keep_alive=math.ceil(settings.body.seconds),
         ws="websockets-sansio",
         ws_max_size=settings.body.size,
         ws_per_message_deflate=False,  # packing a step would take longer than sending it
@@ -43,8 +49,12 @@ def listen(settings: Settings, host: str, port: int) -> None:
         proxy_headers=False,
     )
     server = Server(config, repository.watch)
+    for asked in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again once all is answered and closed
+        signal.signal(asked, lambda *_: sys.exit(0))
     gc.freeze()  # what is here now stays: else the collector looks through all of it, now and then, for 200 ms
     try:
         server.run()
     except SystemExit:
+        if server.started:
+            raise
         raise InvalidInput(f"cannot listen on {host}, port {port}: is something else listening there?") from None

@@ -128,6 +128,8 @@ class Model:
         """Take in a stream from elsewhere. Raises Elsewhere if there is one of this name, Busy where there is no room."""
         if sequence in self.streams:
             raise Elsewhere(f"sequence {sequence!r} has a stream here already, at step {self.streams[sequence].steps}")
+        if self._closing:
+            raise Busy(f"{self.name} is shutting down")
         if not self._room_for(stream):
             raise Busy(f"{len(self.streams)} streams are all that {self.name} keeps")
         self._put(sequence, stream)

@@ -18,6 +18,8 @@ from deploy_snn.tensors import Array, Arrays
 HEADER_LENGTH = "Inference-Header-Content-Length"
 DATATYPES = {"FP32": np.dtype("float32"), "BOOL": np.dtype("bool")}
 NAMES = {dtype.name: name for name, dtype in DATATYPES.items()}
+MOST_AXES, LARGEST_AXIS = 8, 2**31
+"""No body holds more. Numbers have no end in Python, and neither has the time that it takes to multiply or print them."""
 
 Sequence = int | str
 T = TypeVar("T")
@@ -107,7 +109,7 @@ def read_binary(name: str, blob: memoryview, dtype: str, shape: Iterable[int]) -
     """A tensor's bytes, of the right length, as an array of its own. Raises InvalidInput for bytes that are no BOOL."""
     if dtype == "bool" and (np.frombuffer(blob, np.uint8) > 1).any():
         raise InvalidInput(f"input '{name}' holds bytes that are no BOOL")
-    return np.frombuffer(blob, dtype).reshape(tuple(shape)).copy()
+    return _shaped(name, np.frombuffer(blob, dtype), tuple(shape)).copy()
 
 
 def metadata(model: str, platform: str, contract: Contract) -> dict[str, Any]:
@@ -139,7 +141,10 @@ def sequence_in_path(text: str) -> Sequence:
         value = json.loads(text)
     except (ValueError, RecursionError):
         value = text
-    return _sequence({"sequence_id": value if type(value) in (int, str) else text}) or text
+    name = _sequence({"sequence_id": value if type(value) in (int, str) else text})
+    if name is None:
+        raise InvalidInput("0 and the empty string name no sequence")
+    return name
 
 
 def _typed(value: object, kind: type[T], what: str) -> T:
@@ -149,7 +154,7 @@ def _typed(value: object, kind: type[T], what: str) -> T:
 
 
 def _length(text: str, most: int) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > most:
+    if not text.isascii() or not text.isdigit() or len(text) > 20 or int(text) > most:
         raise InvalidInput(f"{HEADER_LENGTH}: {text[:20]}: expected the length of the JSON, of a body of {most} bytes")
     return int(text)
 
@@ -161,8 +166,9 @@ def _input(given: dict[str, Any], blobs: memoryview) -> tuple[str, Array, memory
     dtype = DATATYPES.get(datatype) if isinstance(datatype, str) else None
     if dtype is None:
         raise InvalidInput(f"input '{name}' is {datatype}; expected {' or '.join(DATATYPES)}")
-    if not all(type(size) is int and size >= 0 for size in shape):
-        raise InvalidInput(f"input '{name}': shape {shape}: expected whole numbers")
+    if len(shape) > MOST_AXES or not all(type(size) is int and 0 <= size < LARGEST_AXIS for size in shape):
+        given_shape = str(shape[:MOST_AXES])[:80]
+        raise InvalidInput(f"input '{name}': shape {given_shape}: expected at most {MOST_AXES} whole numbers below 2**31")
     count = math.prod(shape)
     size = _typed(given.get("parameters", {}), dict, "parameters").get("binary_data_size")
     if size is not None:
@@ -177,19 +183,35 @@ def _input(given: dict[str, Any], blobs: memoryview) -> tuple[str, Array, memory
         raise InvalidInput(f"input '{name}': data: expected numbers for {datatype}, flat or nested as its shape {shape}")
     if array.size != count:
         raise InvalidInput(f"input '{name}' has {array.size} elements; shape {shape} takes {count}")
-    return name, array.reshape(shape), blobs
+    return name, _shaped(name, array, tuple(shape)), blobs
+
+
+def _shaped(name: str, array: Array, shape: tuple[int, ...]) -> Array:
+    try:
+        return array.reshape(shape)
+    except ValueError as error:  # the other axes of an empty one are more than numpy counts
+        raise InvalidInput(f"input '{name}': shape {list(shape)}: {error}") from None
 
 
 def _numbers(data: object, dtype: np.dtype[Any]) -> Array | None:
     """Lists as an array, or None if they hold anything else than numbers of this type."""
     try:
+        if not _numeric(data):  # of strings, numpy would make an array in which each is as large as the longest
+            return None
         array = np.array(data)
         if array.dtype.kind not in "biuf" or (dtype == np.bool_ and not np.isin(array, (0, 1)).all()):
             return None
         with np.errstate(over="ignore"):  # it becomes infinite, and that has an error of its own
             return array.astype(dtype)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         return None
+
+
+def _numeric(data: object) -> bool:
+    if not isinstance(data, list):
+        return False
+    kinds = set(map(type, data))
+    return kinds <= {int, float, bool} or (kinds == {list} and all(map(_numeric, data)))
 
 
 def _sequence(parameters: dict[str, Any]) -> Sequence | None:

@@ -37,14 +37,20 @@ STATUSES: dict[type[Exception], HTTPStatus] = {
     Busy: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 REFUSALS = tuple(STATUSES)
+HEADERS = {
+    HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "1"},
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: {"Connection": "close"},  # the rest of the body is not read
+    HTTPStatus.REQUEST_TIMEOUT: {"Connection": "close"},
+}
 
 
 def refusal(path: str, error: Exception) -> JSONResponse:
     """What a client is told that is refused, in the protocol's form."""
     status = STATUSES[type(error)]
     tell("refused", path=path, status=int(status), error=str(error))
-    retry = {"Retry-After": "1"} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
-    return JSONResponse({"error": str(error)}, status, retry)
+    # What a client sent comes back in the sentence: JSON may hold halves of characters, which no UTF-8 can.
+    told = str(error).encode(errors="backslashreplace").decode()
+    return JSONResponse({"error": told}, status, HEADERS.get(status))
 
 
 def failure() -> JSONResponse:

@@ -37,6 +37,7 @@ def repository(connection: HTTPConnection) -> Repository:
 
 
 @router.get("", response_model=Server)
+@router.get("/", response_model=Server, include_in_schema=False)
 async def server() -> dict[str, Any]:
     """What this server is, and which extensions of the protocol it knows."""
     extensions = ["binary_tensor_data", "sequence", "model_repository"]
@@ -98,7 +99,7 @@ async def stream(
     await converse(socket, channel)
 
 
-@router.get("/models/{name}/sequences/{sequence}/state", responses=A_STATE, response_class=Response)
+@router.get("/models/{name}/sequences/{sequence:path}/state", responses=A_STATE, response_class=Response)
 async def give_state(request: Request, name: str, sequence: str) -> Response:
     """A stream's state, as a tensor file that every host and ``deploy-snn run`` reads."""
     stream = repository(request).find(name, VERSION).stream(sequence_in_path(sequence))
@@ -106,7 +107,7 @@ async def give_state(request: Request, name: str, sequence: str) -> Response:
 
 
 @router.put(
-    "/models/{name}/sequences/{sequence}/state",
+    "/models/{name}/sequences/{sequence:path}/state",
     status_code=HTTPStatus.CREATED,
     response_class=Response,
     openapi_extra=A_STATE_BODY,

@@ -70,9 +70,12 @@ def unpack_stream(packed: bytes, contract: Contract, sequence: Sequence, where: 
         stream = new_stream(state, batch, sequence, None)
         if "generator" in notes:
             stream.generator.bit_generator.state = json.loads(notes["generator"])
-        return replace(stream, steps=int(notes.get("steps", 0)))
+        steps = int(notes.get("steps", 0))
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise InvalidInput(f"{where} holds no stream: {error}") from None
+    if not 0 <= steps < 2**63:
+        raise InvalidInput(f"{where} holds no stream: it cannot have taken {notes['steps'][:20]} steps")
+    return replace(stream, steps=steps)
 
 
 def draw_noise(generator: np.random.Generator, contract: Contract, inputs: Arrays, batch: int, steps: int) -> Arrays:

@@ -7,64 +7,32 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
 
 from deploy_snn.formats import Bundle
-from deploy_snn.runtimes import Eager
-from deploy_snn.server.stream import draw_noise, new_stream
-from deploy_snn.tensors import Arrays, pack_tensors, read_tensors
-from deploy_snn.trace import record
+from deploy_snn.server.stream import new_stream
+from deploy_snn.tensors import pack_tensors, read_tensors
 
 EXPORT = Path(__file__).parent.parent.parent / "export"
-STEPS = 400
 NAMES = ("current-lif", "srm0")
 
 
-class Client:
-    """One client of one stream: what it has sent, and what it has been told."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.name = NAMES[number % len(NAMES)]
-        self.sequence: int | str = number if number % 3 else f"stream {number}"
-        bundle = Bundle.open(EXPORT / self.name)
-        drive = np.random.default_rng(number).random((STEPS, 1, 8), np.float32) * 25
-        # Where the model takes noise, the server draws it, from a generator that has to outlive it as well.
-        noise = draw_noise(new_stream({}, 1, self.sequence, None).generator, bundle.contract, {"x": drive}, 1, STEPS)
-        self.inputs: Arrays = {"x": drive}
-        self.wanted = record(Eager(bundle).program, self.inputs | noise, bundle.initial_state(1)).outputs["s"]
-        self.known = 0
-
-    def send(self, http: httpx.Client, steps: int) -> httpx.Response:
-        begin, end = self.known, min(STEPS, self.known + steps)
-        x = self.inputs["x"][begin:end]
-        tensor = {"name": "x", "datatype": "FP32", "shape": list(x.shape), "data": x.ravel().tolist()}
-        parameters = {"sequence_id": self.sequence, "sequence_start": begin == 0, "sequence_step": begin}
-        response = http.post(f"/v2/models/{self.name}/infer", json={"inputs": [tensor], "parameters": parameters})
-        if response.status_code == 200:
-            answer = response.json()
-            assert_array_equal(np.array(answer["outputs"][0]["data"]).reshape(end - begin, 1, 8), self.wanted[begin:end])
-            assert answer["parameters"]["sequence_step"] == end
-            self.known = end
-        return response
-
-
-def test_kill_9_in_the_middle_of_load(running: Callable, tmp_path: Path) -> None:
-    clients = [Client(number) for number in range(1, 13)]
+def test_kill_9_in_the_middle_of_load(running: Callable, client_of: Callable, tmp_path: Path) -> None:
+    clients = [client_of(number, NAMES[number % 2]) for number in range(1, 13)]
     bundles, options = [EXPORT / name for name in NAMES], ("--checkpoint", tmp_path / "kept")
     lost = went_on = 0
     for _ in range(3):
         with running(bundles, *options) as served:
 
-            def talk(client: Client, address: str) -> None:
+            def talk(client: Any, address: str) -> None:
                 chance = random.Random(client.number + client.known)
                 with httpx.Client(base_url=f"http://{address}", timeout=60) as http:
                     try:
-                        while client.known < STEPS - 20:
+                        while client.known < client.STEPS - 20:
                             assert client.send(http, chance.choice([1, 1, 3])).status_code == 200
                     except httpx.TransportError:
                         return
@@ -144,9 +112,9 @@ def test_a_stream_that_cannot_be_read(damage: str, tmp_path: Path) -> None:
     checkpoint.close()
 
 
-def test_a_stream_moves_to_another_host(running: Callable, tmp_path: Path) -> None:
+def test_a_stream_moves_to_another_host(running: Callable, client_of: Callable, tmp_path: Path) -> None:
     """Its state is downloaded, and given to a new stream elsewhere; its noise goes on too, and so does the command line."""
-    client = Client(1)  # srm0, which takes noise
+    client = client_of(1, "srm0")  # srm0, which takes noise
     with running([EXPORT / "srm0"]) as served, httpx.Client(base_url=f"http://{served.address}") as http:
         for _ in range(5):
             assert client.send(http, 3).status_code == 200
@@ -167,6 +135,8 @@ def test_a_stream_moves_to_another_host(running: Callable, tmp_path: Path) -> No
             (pack_tensors({"v": np.zeros((1, 8), np.float32)}), "state 'refrac_count' is missing"),
             (pack_tensors(trace | {"v": np.full((1, 8), np.nan, np.float32)}), "state 'v' holds nan"),
             (pack_tensors(trace, {"steps": "many"}), "the body holds no stream"),
+            (pack_tensors(trace, {"steps": "-1"}), "the body holds no stream"),
+            (pack_tensors(trace, {"steps": "9" * 4300}), "the body holds no stream"),
             (pack_tensors(trace, {"generator": "[]"}), "the body holds no stream"),
         ):
             refused = http.put("/v2/models/srm0/sequences/robot 2/state", content=content)
@@ -174,7 +144,7 @@ def test_a_stream_moves_to_another_host(running: Callable, tmp_path: Path) -> No
         served.process.kill()  # what was taken in is kept as well
         served.process.wait()
     with running([EXPORT / "srm0"], *options) as served, httpx.Client(base_url=f"http://{served.address}") as http:
-        while client.known < STEPS:
+        while client.known < client.STEPS:
             assert client.send(http, 40).status_code == 200
         # A state without notes, such as a C++ host's, is a beginning too.
         assert http.put("/v2/models/srm0/sequences/robot 2/state", content=pack_tensors(trace)).status_code == 201
