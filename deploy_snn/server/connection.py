@@ -38,6 +38,16 @@ class Connection(HttpToolsProtocol):
         if self._late:
             self._late.cancel()
 
+    def send_400_response(self, msg: str) -> None:
+        """What follows a head is no HTTP; the head itself may have had its answer, or be about to get one."""
+        answered = self.cycle is not None and self.cycle.response_started
+        if self.cycle:
+            self.cycle.disconnected = True
+        if answered:
+            self.transport.close()
+        else:
+            super().send_400_response(msg)
+
     def _watch(self) -> None:
         """While no request is under way, its head is waited for: as long, and as large, as it may be."""
         became_websocket = self.transport.get_protocol() is not self

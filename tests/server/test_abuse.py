@@ -1,5 +1,6 @@
 """Hostile and unlucky clients: the server stays up, small and polite, and other clients do not notice them."""
 
+import copy
 import gzip
 import json
 import os
@@ -294,6 +295,21 @@ def test_lies(said: bytes, statuses: set[int], served: Any) -> None:
         assert not answer or status(answer) in statuses, answer[:300]
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_garbage_behind_a_head_that_is_refused(first: bool, served: Any) -> None:
+    """The head alone is answered, before the garbage is read or at the same time: one answer, and no failure."""
+    with connect(served) as wire:
+        head = HEAD.replace(b"lif", b"none") + b"Transfer-Encoding: chunked\r\n\r\n"
+        if first:
+            wire.sendall(head)
+            assert one_answer(wire).status == 404
+            wire.sendall(b"garbage\r\n")
+            assert all_it_says(wire) == b""
+        else:
+            wire.sendall(head + b"garbage\r\n")
+            assert all_it_says(wire).count(b"HTTP/1.1 400") == 1
+
+
 @pytest.mark.usefixtures("others")
 def test_a_thousand_connections(served: Any) -> None:
     with ExitStack() as stack:
@@ -332,6 +348,30 @@ HOOKS = [
     b"../",
     b"\\ud800",
 ]
+FULL = {
+    "id": "7",
+    "inputs": [X | {"parameters": {}}],
+    "outputs": [{"name": "s", "parameters": {"binary_data": False}}],
+    "parameters": {"sequence_id": "odd", "sequence_start": True, "sequence_end": True, "sequence_step": 0, "seed": 1},
+}
+ODD = [
+    None,
+    True,
+    0,
+    -1,
+    2**64,
+    10**30,
+    10**4000,
+    1e999,
+    "",
+    "\ud800",
+    "a" * 1000,
+    [],
+    [0] * 100,
+    [0, 10**30],
+    [[1], []],
+    {},
+]
 SUPPRESSED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
@@ -351,9 +391,24 @@ def mutated(draw: st.DrawFn) -> bytes:
     return head + split + body
 
 
+@st.composite
+def odd(draw: st.DrawFn) -> bytes:
+    """A request that was good, some of whose values are others."""
+    whole = copy.deepcopy(FULL)
+    for _ in range(draw(st.integers(1, 2))):
+        place: Any = whole
+        while True:
+            key = draw(st.sampled_from(list(place) if isinstance(place, dict) else range(len(place))))
+            if not place[key] or not isinstance(place[key], dict | list) or draw(st.booleans()):
+                break
+            place = place[key]
+        place[key] = copy.deepcopy(draw(st.sampled_from(ODD)))
+    return post(json.dumps(whole).encode())
+
+
 @pytest.mark.usefixtures("others")
-@settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=SUPPRESSED)
-@given(said=st.one_of(st.binary(max_size=300), mutated(), mutated(), mutated()))
+@settings(max_examples=500, deadline=None, derandomize=True, suppress_health_check=SUPPRESSED)
+@given(said=st.one_of(st.binary(max_size=300), mutated(), mutated(), odd(), odd()))
 def test_random_bytes(said: bytes, served: Any) -> None:
     """Whatever is said, nothing is answered as a failure of the server's, and it is still there."""
     with connect(served) as wire:

@@ -192,3 +192,16 @@ def test_a_client_that_goes_away_has_been_served() -> None:
         assert model.streams["gone"].steps == 2
 
     serving(Limits(max_wait=0.02), scenario)
+
+
+def test_a_stream_from_elsewhere_needs_room_too() -> None:
+    async def scenario(model: Model) -> None:
+        await model.infer(request("here", start=True))
+        moved = model.stream("here")
+        with pytest.raises(Busy, match="1 streams are all that lif keeps"):
+            await model.adopt("moved", moved)
+        await model.infer(request("here", end=True))
+        await model.adopt("moved", moved)
+        assert model.streams == {"moved": moved}
+
+    serving(Limits(max_streams=1), scenario)
