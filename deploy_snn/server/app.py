@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import WebSocketRequestValidationError
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
@@ -14,8 +15,8 @@ from starlette.types import ASGIApp
 
 from deploy_snn import __version__
 from deploy_snn.server import page, routes
-from deploy_snn.server.express import Express
-from deploy_snn.server.gate import Gate
+from deploy_snn.server.express import SMALL
+from deploy_snn.server.gate import Gate, Gated
 from deploy_snn.server.refusals import REFUSALS, failure, refusal
 from deploy_snn.server.repository import Repository
 
@@ -39,7 +40,7 @@ def create_app(repository: Repository) -> ASGIApp:
     app.add_exception_handler(Exception, _failed)
     app.add_exception_handler(WebSocketRequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _not_so)
-    return Gate(Express(app), repository.settings.token)
+    return Gated(GZipMiddleware(app, minimum_size=SMALL), Gate(repository.settings.token))
 
 
 async def metrics(request: Request) -> Response:

@@ -4,13 +4,17 @@ import gc
 import math
 import signal
 import sys
+from functools import partial
 from types import FrameType
+from typing import cast
 
 import uvicorn
 
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.app import create_app
 from deploy_snn.server.connection import Connection
+from deploy_snn.server.express import Express
+from deploy_snn.server.gate import Gate
 from deploy_snn.server.repository import Repository, Settings
 from deploy_snn.server.watch import Watch
 
@@ -34,11 +38,12 @@ def listen(settings: Settings, host: str, port: int) -> None:
     """Serve until a signal ends it. Raises InvalidInput for what cannot be served, or a place that is taken."""
     repository = Repository(settings)
     repository.prepare()
+    express = Express(repository, Gate(settings.token))
     config = uvicorn.Config(
         create_app(repository),
         host,
         port,
-        http=Connection,
+        http=cast("type[Connection]", partial(Connection, express=express)),
         timeout_keep_alive=math.ceil(settings.body.seconds),
         ws="websockets-sansio",
         ws_max_size=settings.body.size,

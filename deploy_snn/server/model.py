@@ -3,24 +3,20 @@
 import asyncio
 import logging
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import monotonic
-
-import numpy as np
 
 from deploy_snn.contract import Role, check_tensors
 from deploy_snn.errors import InvalidInput
 from deploy_snn.formats import Bundle
-from deploy_snn.runtimes import find_runtime
-from deploy_snn.server.batch import Part, step_together
 from deploy_snn.server.checkpoint import Checkpoint
 from deploy_snn.server.log import tell
 from deploy_snn.server.observer import Observer, Step, report
 from deploy_snn.server.protocol import InferRequest, Sequence
 from deploy_snn.server.queue import Answer, Queue, Waiting
 from deploy_snn.server.refusals import Busy, Elsewhere
-from deploy_snn.server.stream import Stream, copy_generator, draw_noise, new_stream
+from deploy_snn.server.stepper import Stepper
+from deploy_snn.server.stream import Stream, new_stream
 from deploy_snn.tensors import Arrays, check_finite
 
 
@@ -61,20 +57,16 @@ class Model:
         self.streams: dict[Sequence, Stream] = {}
         self._outputs = [spec.name for spec in self.contract.outputs]
         self._in_time = {spec.name: spec.in_time() for spec in self.contract.inputs}
-        self._draws = any(spec.role is Role.NOISE for spec in self.contract.inputs)
-        self._runtime = find_runtime(runtime)(bundle)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=self.name)
+        self._stepper = Stepper(bundle, runtime, checkpoint)
         self._queue = Queue()
         self._tasks: list[asyncio.Task[None]] = []
         self._bytes = 0
         self._closing = False
         self._stepping: set[Sequence | None] = set()
-        self._checkpoint = checkpoint
         self._observers = tuple(observers)
         for sequence, stream in checkpoint.load().items() if checkpoint else ():
             self._put(sequence, stream)
         self._open: set[asyncio.Future[Answer]] = set()
-        self._warm_up()
 
     @property
     def queued(self) -> int:
@@ -97,9 +89,7 @@ class Model:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._thread.shutdown()
-        if self._checkpoint:
-            self._checkpoint.close()
+        self._stepper.close()
 
     async def infer(self, request: InferRequest) -> Answer:
         """The outputs of a request, once it has been stepped.
@@ -134,23 +124,15 @@ class Model:
             raise Busy(f"{len(self.streams)} streams are all that {self.name} keeps")
         self._put(sequence, stream)
         tell("stream moved in", model=self.name, sequence=sequence, step=stream.steps)
-        if self._checkpoint:
-            kept = {sequence: stream}
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._checkpoint.write, kept, ())
+        await self._stepper.note({sequence: stream}, ())
 
     async def forget(self, sequences: list[Sequence]) -> None:
         """End streams without a last step."""
         for sequence in sequences:
             self._drop(sequence)
             tell("stream ended", logging.DEBUG, model=self.name, sequence=sequence)
-        if sequences and self._checkpoint:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._checkpoint.write, {}, sequences)
-
-    def _warm_up(self) -> None:
-        """Let the runtime open its files, and take its buffers, before there are clients who would wait for it."""
-        for steps in ((), (1,)):
-            inputs = {spec.name: np.zeros((*steps, *spec.shape(batch=1)), spec.dtype) for spec in self.contract.inputs}
-            step_together(self._runtime, self.contract, [Part(inputs, self.bundle.initial_state(1), 1)], chunk=bool(steps))
+        if sequences:
+            await self._stepper.note({}, sequences)
 
     def _check(self, request: InferRequest) -> Waiting:
         """Tell a step from a chunk, and hold the inputs against the contract. Noise may be left out."""
@@ -167,17 +149,16 @@ class Model:
         return Waiting(request, request.inputs, sizes["batch"], sizes["time"] if chunk else None)
 
     async def _serve(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await self._queue.news.wait()
-            if self.limits.max_wait and len(self._queue) < self.limits.max_batch:
-                await asyncio.sleep(self.limits.max_wait)
+            full = len(self._queue) >= self.limits.max_batch
+            await asyncio.sleep(0 if full else self.limits.max_wait)  # 0 still lets in what has arrived by now
             ready = self._ready(self._queue.take(self.limits.max_batch, alone=self.contract.couples_batch))
             if not ready:
                 continue
             self._stepping = {waiting.request.sequence for waiting, _ in ready}
             try:
-                results = await loop.run_in_executor(self._thread, self._step, ready)
+                results = await self._stepper.step(ready)
             except Exception as error:  # noqa: BLE001  (whatever a runtime raises, the others must be served on)
                 for waiting, _ in ready:
                     self._fail(waiting, error)
@@ -228,28 +209,6 @@ class Model:
 
     def _room_for(self, stream: Stream) -> bool:
         return len(self.streams) < self.limits.max_streams and self._bytes + stream.bytes <= self.limits.max_state_bytes
-
-    def _step(self, ready: list[tuple[Waiting, Stream]]) -> list[tuple[Arrays, Stream]]:
-        """Step streams together, in the model's own thread, and note on disk where they are now."""
-        steps = ready[0][0].steps
-        parts, generators = [], []
-        for waiting, stream in ready:
-            generators.append(copy_generator(stream.generator) if self._draws else stream.generator)
-            noise = draw_noise(generators[-1], self.contract, waiting.inputs, waiting.batch, steps or 1)
-            given = waiting.inputs | {name: array if steps else array[0] for name, array in noise.items()}
-            parts.append(Part(given, stream.state, waiting.batch))
-        results = step_together(self._runtime, self.contract, parts, chunk=steps is not None)
-        after = [
-            Stream(stream.batch, result.state, generator, stream.steps + (steps or 1))
-            for (_, stream), result, generator in zip(ready, results, generators, strict=True)
-        ]
-        if self._checkpoint:
-            asked = [(waiting.request, stream) for (waiting, _), stream in zip(ready, after, strict=True)]
-            kept = {request.sequence: s for request, s in asked if request.sequence is not None and not request.end}
-            ended = [request.sequence for request, _ in asked if request.sequence is not None and request.end]
-            if kept or ended:
-                self._checkpoint.write(kept, ended)
-        return [(result.outputs, stream) for result, stream in zip(results, after, strict=True)]
 
     def _keep(self, waiting: Waiting, outputs: Arrays, after: Stream) -> None:
         """Take a step's results: the stream goes on from here, and its client gets the outputs."""

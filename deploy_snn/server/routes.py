@@ -9,7 +9,8 @@ from fastapi.requests import HTTPConnection
 from deploy_snn import __version__
 from deploy_snn.server.body import read_body
 from deploy_snn.server.channel import converse, open_channel
-from deploy_snn.server.protocol import HEADER_LENGTH, metadata, parse_request, render_response, sequence_in_path
+from deploy_snn.server.infer import answer
+from deploy_snn.server.protocol import HEADER_LENGTH, metadata, sequence_in_path
 from deploy_snn.server.repository import VERSION, Repository
 from deploy_snn.server.schema import (
     A_STATE,
@@ -75,12 +76,7 @@ async def infer(request: Request, name: str, version: str = VERSION) -> Response
     model = known.find(name, version)
     with known.metrics.request(name):
         body = await read_body(request, known.settings.body)
-        asked = parse_request(body, request.headers.get(HEADER_LENGTH))
-        given = await model.infer(asked)
-        answer, length = render_response(name, asked, given.outputs, given.steps)
-    if length is None:
-        return Response(answer, media_type="application/json")
-    return Response(answer, media_type=OCTETS, headers={HEADER_LENGTH: str(length)})
+        return await answer(model, body, request.headers.get(HEADER_LENGTH))
 
 
 @router.websocket("/models/{name}/stream")

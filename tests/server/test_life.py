@@ -187,7 +187,7 @@ class Life(RuleBasedStateMachine):
             for task in self.model._tasks:
                 task.cancel()
             self.do(asyncio.sleep(0))
-            self.model._checkpoint.close()
+            self.model._stepper.close()
         self.open()
 
     @invariant()

@@ -76,12 +76,12 @@ def test_a_step_that_fails_has_not_been(monkeypatch: pytest.MonkeyPatch) -> None
     async def scenario(model: Model) -> None:
         await model.infer(request("old", start=True, value=9.0))
         before = model.streams["old"].state
-        step = model._step
-        monkeypatch.setattr(model, "_step", lambda _: 1 / 0)
+        step = model._stepper.step_now
+        monkeypatch.setattr(model._stepper, "step_now", lambda _: 1 / 0)
         for sequence, start in (("old", False), ("new", True), ("old", True)):
             with pytest.raises(ZeroDivisionError):
                 await model.infer(request(sequence, start=start))
-        monkeypatch.setattr(model, "_step", step)
+        monkeypatch.setattr(model._stepper, "step_now", step)
         assert model.streams.keys() == {"old"}
         assert model.streams["old"].state is before
         assert model.streams["old"].steps == 1
@@ -102,7 +102,7 @@ def test_a_step_that_fails_has_drawn_no_noise(monkeypatch: pytest.MonkeyPatch) -
         for step in range(20):
             if step % 3 == 1:
                 with monkeypatch.context() as broken:
-                    broken.setattr("deploy_snn.server.model.step_together", lambda *_, **__: 1 / 0)
+                    broken.setattr("deploy_snn.server.stepper.step_together", lambda *_, **__: 1 / 0)
                     with pytest.raises(ZeroDivisionError):
                         await model.infer(request("s", value=9.0))
             answer = await model.infer(request("s", start=step == 0, value=9.0))
@@ -129,13 +129,13 @@ def test_requests_together_are_one_batch(monkeypatch: pytest.MonkeyPatch) -> Non
     batches: list[list[Sequence | None]] = []
 
     async def scenario(model: Model) -> None:
-        step = model._step
+        step = model._stepper.step_now
 
         def watched(ready: list) -> list:
             batches.append([waiting.request.sequence for waiting, _ in ready])
             return step(ready)
 
-        monkeypatch.setattr(model, "_step", watched)
+        monkeypatch.setattr(model._stepper, "step_now", watched)
         asked: list[tuple[str, bool]] = [("a", True), ("b", True), ("a", False), ("c", True), ("d", True), ("a", False)]
         results = await asyncio.gather(*(model.infer(request(name, start=start)) for name, start in asked))
         assert len(results) == 6
@@ -155,8 +155,8 @@ def test_streams_of_several_rows_get_their_own(chunk: bool, monkeypatch: pytest.
     together: list[int] = []
 
     async def scenario(model: Model) -> None:
-        step = model._step
-        monkeypatch.setattr(model, "_step", lambda ready: together.append(len(ready)) or step(ready))
+        step = model._stepper.step_now
+        monkeypatch.setattr(model._stepper, "step_now", lambda ready: together.append(len(ready)) or step(ready))
         for begin in range(0, 12, 4 if chunk else 1):
             part = slice(begin, begin + 4) if chunk else begin
             asked = [
