@@ -5,9 +5,9 @@ tensors. Its :class:`Contract` says which tensors these are. The records hold no
 part of the toolkit, and every host, can read them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -192,13 +192,19 @@ def _listed(specs: tuple[TensorSpec, ...], what: str) -> str:
 def _check_tensor(spec: TensorSpec, tensor: HasShape, what: str, sizes: dict[str, int]) -> None:
     problem = _misfit(spec, tensor, sizes)
     if problem:
-        dtype, shape = str(tensor.dtype).removeprefix("torch."), [int(size) for size in tensor.shape]
+        dtype, shape = _dtype_name(tensor.dtype), [int(size) for size in tensor.shape]
         raise InvalidInput(f"{what} '{spec.name}' is {dtype} {shape}; expected {spec}: {problem}")
+
+
+@cache
+def _dtype_name(dtype: Hashable) -> str:
+    """Remembered: numpy takes longer to put a dtype's name together than all the rest of a check takes."""
+    return str(dtype).removeprefix("torch.")
 
 
 def _misfit(spec: TensorSpec, tensor: HasShape, sizes: dict[str, int]) -> str | None:
     """What is wrong with a tensor, if anything; the sizes of its open axes are added to ``sizes``."""
-    if str(tensor.dtype).removeprefix("torch.") != spec.dtype:
+    if _dtype_name(tensor.dtype) != spec.dtype:
         return f"convert it to {spec.dtype}"
     shape = tuple(tensor.shape)
     if len(shape) != len(spec.axes):

@@ -18,6 +18,8 @@ from deploy_snn.tensors import Array, Arrays
 HEADER_LENGTH = "Inference-Header-Content-Length"
 DATATYPES = {"FP32": np.dtype("float32"), "BOOL": np.dtype("bool")}
 NAMES = {dtype.name: name for name, dtype in DATATYPES.items()}
+NAMES_OF = {dtype: name for name, dtype in DATATYPES.items()}
+COMPACT = json.JSONEncoder(separators=(",", ":"))
 MOST_AXES, LARGEST_AXIS = 8, 2**31
 """No body holds more. Numbers have no end in Python, and neither has the time that it takes to multiply or print them."""
 
@@ -89,7 +91,7 @@ def render_response(model: str, request: InferRequest, outputs: Arrays, steps: i
     described, blobs = [], []
     for name, binary in (request.wanted or dict.fromkeys(outputs, request.binary)).items():
         array = outputs[name]
-        tensor: dict[str, Any] = {"name": name, "datatype": NAMES[array.dtype.name], "shape": list(array.shape)}
+        tensor: dict[str, Any] = {"name": name, "datatype": NAMES_OF[array.dtype], "shape": list(array.shape)}
         if binary:
             blobs.append(np.ascontiguousarray(array).tobytes())
             tensor["parameters"] = {"binary_data_size": len(blobs[-1])}
@@ -101,7 +103,7 @@ def render_response(model: str, request: InferRequest, outputs: Arrays, steps: i
         answer["id"] = request.id
     if request.sequence is not None:
         answer["parameters"] = {"sequence_id": request.sequence, "sequence_step": steps}
-    head = json.dumps(answer, separators=(",", ":")).encode()
+    head = COMPACT.encode(answer).encode()
     return (b"".join([head, *blobs]), len(head)) if blobs else (head, None)
 
 
