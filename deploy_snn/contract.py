@@ -77,7 +77,7 @@ class TensorSpec(Record):
     initial: str = ""
     unit: str = ""
 
-    @property
+    @cached_property
     def batch_axis(self) -> int | None:
         """Where the batch axis stands, or None for a tensor that all rows of a batch share."""
         return next((place for place, axis in enumerate(self.axes) if axis.size is None and axis.name == BATCH.name), None)

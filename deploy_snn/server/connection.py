@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import Response
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from deploy_snn.server.express import Asked, Express
+from deploy_snn.server.express import Asked, Express, Head
 
 MOST_HEAD = 64 * 2**10
 """Bytes of a request before its body."""
@@ -33,6 +33,7 @@ class Connection(HttpToolsProtocol):
         self._since: float | None = None
         """Since when nothing has been going on but waiting for a request; None while something is."""
         self._late: asyncio.TimerHandle | None = None
+        self._last: Head | None = None
         self._asked: Asked | None = None
         self._answering: asyncio.Task[None] | None = None
         self._behind = b""
@@ -56,11 +57,11 @@ class Connection(HttpToolsProtocol):
         if self._asked:
             self._asked.body.extend(data)
         elif self._rests():
-            self._asked, self._since = self._express.read(data), None
+            self._asked, self._since = self._express.read(data, self._last), None
         if not self._asked:
             super().data_received(data)
             self._head += len(data)
-        elif len(self._asked.body) >= self._asked.size:
+        elif len(self._asked.body) >= self._asked.head.size:
             self._begin(self._asked)
         self._watch()
 
@@ -96,8 +97,9 @@ class Connection(HttpToolsProtocol):
 
     def _begin(self, asked: Asked) -> None:
         self._unset_keepalive_if_required()
-        self._asked, self._behind = None, bytes(memoryview(asked.body)[asked.size :])
-        del asked.body[asked.size :]
+        size = asked.head.size
+        self._last, self._asked, self._behind = asked.head, None, bytes(memoryview(asked.body)[size:])
+        del asked.body[size:]
         self._answering = self.loop.create_task(self._answer(asked))
         self.tasks.add(self._answering)
         self._answering.add_done_callback(self.tasks.discard)

@@ -6,7 +6,7 @@ Whatever is out of the ordinary is not read here, and goes the long way.
 import gzip
 import re
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fastapi import Response
 
@@ -26,14 +26,22 @@ SMALL = 1000
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request whose body is coming, or has come."""
+class Head:
+    """What stands before a body of ``size`` bytes, as it was ``said`` and as it is read."""
 
+    said: bytes
     path: str
     name: str
     headers: dict[str, str]
     size: int
-    body: bytearray = field(default_factory=bytearray)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request whose body is coming, or has come."""
+
+    head: Head
+    body: bytearray
 
 
 class Express:
@@ -42,8 +50,17 @@ class Express:
     def __init__(self, repository: Repository, gate: Gate) -> None:
         self.repository, self.gate = repository, gate
 
-    def read(self, data: bytes) -> Asked | None:
-        """The request that ``data`` begins, with what is there of its body; None for one that is not ordinary."""
+    def read(self, data: bytes, last: Head | None) -> Asked | None:
+        """The request that ``data`` begins, with what is there of its body; None for one that is not ordinary.
+
+        ``last`` is the head of the connection's last request: the next one mostly has the same.
+        """
+        head = last if last and data.startswith(last.said) else self._head(data)
+        if not head or head.name not in self.repository.models:
+            return None
+        return Asked(head, bytearray(memoryview(data)[len(head.said) :]))
+
+    def _head(self, data: bytes) -> Head | None:
         found = HEAD.match(data)
         if not found:
             return None
@@ -59,15 +76,12 @@ class Express:
         most = min(LARGEST, self.repository.settings.body.size)
         if not ordinary or int(size) > most:
             return None
-        path, name = found[1].decode("ascii"), found[2].decode("ascii")
-        if name not in self.repository.models:
-            return None
-        return Asked(path, name, headers, int(size), bytearray(memoryview(data)[found.end() :]))
+        return Head(found[0], found[1].decode("ascii"), found[2].decode("ascii"), headers, int(size))
 
     async def answer(self, asked: Asked) -> Response:
         """What a whole request gets, be it a refusal."""
-        response = self.gate.refusal("POST", asked.path, asked.headers) or await self._infer(asked)
-        if len(response.body) >= SMALL and "gzip" in asked.headers.get("accept-encoding", ""):
+        response = self.gate.refusal("POST", asked.head.path, asked.head.headers) or await self._infer(asked)
+        if len(response.body) >= SMALL and "gzip" in asked.head.headers.get("accept-encoding", ""):
             response.body = gzip.compress(response.body, 6)
             response.headers["content-length"] = str(len(response.body))
             response.headers["content-encoding"] = "gzip"
@@ -77,17 +91,17 @@ class Express:
     def late(self, asked: Asked, seconds: float) -> Response:
         """What one gets whose body has not arrived within some seconds."""
         error = TooSlow(f"the body has not arrived within {seconds:g} s")
-        with suppress(TooSlow), self.repository.metrics.request(asked.name):
+        with suppress(TooSlow), self.repository.metrics.request(asked.head.name):
             raise error
-        return refusal(asked.path, error)
+        return refusal(asked.head.path, error)
 
     async def _infer(self, asked: Asked) -> Response:
         try:
-            model = self.repository.find(asked.name, VERSION)
-            with self.repository.metrics.request(asked.name):
-                return await answer(model, bytes(asked.body), asked.headers.get(HEADER_LENGTH.lower()))
+            model = self.repository.find(asked.head.name, VERSION)
+            with self.repository.metrics.request(asked.head.name):
+                return await answer(model, bytes(asked.body), asked.head.headers.get(HEADER_LENGTH.lower()))
         except REFUSALS as error:
-            return refusal(asked.path, error)
+            return refusal(asked.head.path, error)
         except Exception:  # noqa: BLE001  (the connection goes on)
-            LOGGER.exception("request failed", extra={"fields": {"path": asked.path}})
+            LOGGER.exception("request failed", extra={"fields": {"path": asked.head.path}})
             return failure()

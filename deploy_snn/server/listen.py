@@ -56,6 +56,7 @@ def listen(settings: Settings, host: str, port: int) -> None:
     server = Server(config, repository.watch)
     for asked in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again once all is answered and closed
         signal.signal(asked, lambda *_: sys.exit(0))
+    gc.set_threshold(50_000, 50, 50)  # requests make few cycles, and many objects for the collector to look through
     gc.freeze()  # what is here now stays: else the collector looks through all of it, now and then, for 200 ms
     try:
         server.run()
