@@ -276,6 +276,8 @@ LIES = [
     (HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n" + GOOD, {400, 408}),
     (HEAD + b"Content-Length: 10\r\nContent-Length: 20\r\n\r\n" + GOOD, {400}),
     (HEAD + b"Content-Length: 10\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", {400}),
+    (HEAD + b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n" % len(GOOD) + GOOD, {400}),
+    (HEAD + b"Content-Length: %d\r\n" % len(GOOD) * 2 + b"\r\n" + GOOD, {400}),
     (HEAD + b"Transfer-Encoding: gzip\r\n\r\n" + GOOD, {400, 501}),
     (HEAD + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n" + GOOD, {400}),
     (HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\n" + GOOD, {400}),

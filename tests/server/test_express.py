@@ -95,9 +95,10 @@ def answers(wire: socket.socket, count: int) -> list[tuple[int, bytes]]:
 @given(
     asked=st.lists(st.sampled_from((*WAYS, *WAYS, *OTHERS)), min_size=1, max_size=8),
     cuts=st.lists(st.floats(0, 1), max_size=6),
+    pause=st.sampled_from([0, 0.001]),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_one_answer_each(asked: list[str], cuts: list[float], seed: int, served: Any) -> None:
+def test_one_answer_each(asked: list[str], cuts: list[float], pause: float, seed: int, served: Any) -> None:
     sequence, drives = next(NEW), np.random.default_rng(seed).random((len(asked), 1, 8), np.float32) * 25
     said, taken = b"", 0
     for x, way in zip(drives, asked, strict=True):
@@ -109,7 +110,7 @@ def test_one_answer_each(asked: list[str], cuts: list[float], seed: int, served:
         places = [0, *sorted(int(cut * len(said)) for cut in cuts), len(said)]
         for begin, end in itertools.pairwise(places):
             wire.sendall(said[begin:end])
-            time.sleep(0.001)
+            time.sleep(pause)
         found = answers(wire, len(asked))
     bundle = Bundle.open(EXPORT / "lif")
     eager = Eager(bundle)
@@ -120,6 +121,18 @@ def test_one_answer_each(asked: list[str], cuts: list[float], seed: int, served:
             continue
         assert status == 200
         assert json.loads(body)["outputs"][0]["data"] == eager.step({"x": x})["s"].ravel().tolist()
+
+
+def test_a_body_is_no_request(served: Any) -> None:
+    """Of a model that there is not, answered before its body comes: what looks like a request there asks for nothing."""
+    refused = post(INNER, "/v2/models/none/infer")
+    host, port = served.address.split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as wire:
+        wire.sendall(refused[: -len(INNER)])
+        assert answers(wire, 1)[0][0] == 404
+        wire.settimeout(20)
+        wire.sendall(INNER + INNER)
+        assert [status for status, _ in answers(wire, 1)] == [200]
 
 
 @pytest.mark.parametrize("path", [INFER, "/v2/models/none/infer"])
