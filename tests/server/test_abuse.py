@@ -227,6 +227,18 @@ def test_answers_that_nobody_reads(served: Any) -> None:
 
 
 @pytest.mark.usefixtures("others")
+def test_requests_of_somebody_who_reads_no_answer(served: Any) -> None:
+    """While answers wait for their client, its requests wait, too."""
+    drive = np.zeros((8000, 1, 8), np.float32)
+    tensor = {"name": "x", "datatype": "FP32", "shape": list(drive.shape), "parameters": {"binary_data_size": drive.nbytes}}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    asked = post(head + drive.tobytes(), f"Inference-Header-Content-Length: {len(head)}")
+    with bounded(served, 100 * MB), connect(served) as wire, suppress(OSError):
+        for _ in range(800):  # answers of 300 MB in all
+            wire.sendall(asked)
+
+
+@pytest.mark.usefixtures("others")
 @pytest.mark.parametrize("header", [b"Content-Length: %d\r\n\r\n" % 2**30, b"Transfer-Encoding: chunked\r\n\r\n"])
 def test_a_gigabyte(header: bytes, served: Any) -> None:
     """Refused before it is all there, whether it is announced or not, and not kept."""

@@ -135,6 +135,37 @@ def test_a_body_is_no_request(served: Any) -> None:
         assert [status for status, _ in answers(wire, 1)] == [200]
 
 
+LONG = asking(np.zeros((1500, 1, 8), np.float32))[0]
+"""Steps enough for something else to come while they are taken."""
+
+
+@pytest.mark.parametrize("long", [post(LONG), post(gzip.compress(LONG), INFER, "Content-Encoding: gzip")])
+def test_answers_come_in_the_order_of_requests(long: bytes, served: Any) -> None:
+    host, port = served.address.split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as wire:
+        for asked in (long, INNER, long, INNER):
+            wire.sendall(asked)
+            time.sleep(0.001)
+        sizes = [len(body) for _, body in answers(wire, 4)]
+    assert min(sizes[0], sizes[2]) > 10_000 > max(sizes[1], sizes[3])
+
+
+def test_a_server_that_ends_answers_first(running: Callable) -> None:
+    body, length = asking(np.zeros((30_000, 1, 8), np.float32), binary=True, binary_data_output=True)
+    with running([EXPORT / "lif"]) as served:
+        host, port = served.address.split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as wire:
+            wire.sendall(post(body, INFER, f"Inference-Header-Content-Length: {length}"))
+            time.sleep(0.02)
+            served.process.terminate()
+            said = b""
+            while piece := wire.recv(2**20):
+                said += piece
+    assert said.startswith(b"HTTP/1.1 200")
+    assert b"\r\nconnection: close\r\n" in said
+    assert said.endswith(bytes(240_000))
+
+
 @pytest.mark.parametrize("path", [INFER, "/v2/models/none/infer"])
 def test_the_gate_stands_before_both(path: str, running: Callable) -> None:
     body = asking(np.ones((1, 8), np.float32))[0]
