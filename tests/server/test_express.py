@@ -143,11 +143,30 @@ LONG = asking(np.zeros((1500, 1, 8), np.float32))[0]
 def test_answers_come_in_the_order_of_requests(long: bytes, served: Any) -> None:
     host, port = served.address.split(":")
     with socket.create_connection((host, int(port)), timeout=20) as wire:
-        for asked in (long, INNER, long, INNER):
+        for asked in (long, post(b"no JSON"), long, post(b"no JSON")):  # which is refused at once
             wire.sendall(asked)
             time.sleep(0.001)
-        sizes = [len(body) for _, body in answers(wire, 4)]
-    assert min(sizes[0], sizes[2]) > 10_000 > max(sizes[1], sizes[3])
+        assert [status for status, _ in answers(wire, 4)] == [200, 400, 200, 400]
+
+
+def test_a_long_run_holds_nobody_up(served: Any) -> None:
+    body, length = asking(np.zeros((200_000, 1, 8), np.float32), binary=True, binary_data_output=True)
+    host, port = served.address.split(":")
+    place = (host, int(port))
+    with socket.create_connection(place, timeout=20) as long, socket.create_connection(place, timeout=20) as other:
+        for _ in range(3):  # single steps, which are quick
+            other.sendall(INNER)
+            answers(other, 1)
+            other.settimeout(20)
+        long.sendall(post(body, INFER, f"Inference-Header-Content-Length: {length}"))
+        time.sleep(0.05)
+        other.sendall(OTHERS["metadata"][0])
+        assert answers(other, 1)[0][0] == 200
+        long.setblocking(False)
+        with pytest.raises(BlockingIOError):  # it has not been answered yet
+            long.recv(1)
+        long.settimeout(20)
+        assert answers(long, 1)[0][0] == 200
 
 
 def test_a_server_that_ends_answers_first(running: Callable) -> None:

@@ -182,6 +182,21 @@ def test_a_stream_with_a_request_waiting_is_not_idle() -> None:
     serving(Limits(max_wait=0.5, idle_timeout=0.2), scenario)
 
 
+def test_steps_that_are_quick_leave_others_their_turn() -> None:
+    """A stream with many requests waiting does not keep the event loop to itself."""
+
+    async def scenario(model: Model) -> None:
+        await model.infer(request("busy", start=True))
+        waiting = asyncio.gather(*(model.infer(request("busy")) for _ in range(200)))
+        turns = 0
+        while not waiting.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns > 200
+
+    serving(Limits(), scenario)
+
+
 def test_a_client_that_goes_away_has_been_served() -> None:
     async def scenario(model: Model) -> None:
         answer = asyncio.ensure_future(model.infer(request("gone", start=True)))
