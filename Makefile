@@ -24,10 +24,11 @@ hosts: .venv/toolkit  ## build the C++ hosts, into serve/cpp/build
 		-DONNXRUNTIME_INCLUDE_DIR=$(CURDIR)/serve/cpp/.headers/usr/include/onnxruntime
 	cmake --build serve/cpp/build --parallel
 
-bench: .venv/dev hosts  ## measured comparisons, with the peers beside us in the same run
+bench: .venv/dev .venv/tritonserver hosts  ## measured comparisons, with the peers beside us in the same run
 	$(BIN)/python benchmarks/neurons.py
 	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python benchmarks/hosts.py
+	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/train_bindsnet.py .trained
 	$(BIN)/python benchmarks/imported.py .trained
 

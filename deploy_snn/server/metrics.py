@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from deploy_snn.contract import Contract
+from deploy_snn.contract import Contract, Role
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.observer import Step
 from deploy_snn.server.refusals import Busy, Elsewhere, TooLarge, TooSlow
@@ -60,11 +60,11 @@ class Metrics:
     def stepped(self, model: str, contract: Contract, steps: list[Step]) -> None:
         """Count a batch."""
         _child(self.rows, model).observe(sum(step.batch for step in steps))
-        for step in steps:
-            _child(self.steps, model).inc(step.batch * (step.steps or 1))
-            for name, array in step.outputs.items():
-                if array.dtype == bool:
-                    _child(self.spikes, model, name).inc(np.count_nonzero(array))
+        _child(self.steps, model).inc(sum(step.batch * (step.steps or 1) for step in steps))
+        for spec in contract.outputs:
+            if spec.role is Role.SPIKES:
+                spikes = sum(np.count_nonzero(step.outputs[spec.name]) for step in steps)
+                _child(self.spikes, model, spec.name).inc(spikes)
 
     def watch(self, gauges: Collector) -> None:
         """Ask this, too, whenever somebody looks."""

@@ -214,8 +214,8 @@ class Model:
         """Take a step's results: the stream goes on from here, and its client gets the outputs."""
         sequence = waiting.request.sequence
         if sequence is not None:
-            self._drop(sequence)
             if waiting.request.end:
+                self._drop(sequence)
                 tell("stream ended", logging.DEBUG, model=self.name, sequence=sequence, steps=after.steps)
             else:
                 self._put(sequence, after)
@@ -231,8 +231,12 @@ class Model:
         waiting.fail(error)
 
     def _put(self, sequence: Sequence, stream: Stream) -> None:
+        before = self.streams.pop(sequence, None)  # those that were stepped last stand last
         self.streams[sequence] = stream
-        self._bytes += stream.bytes
+        if not before:
+            self._bytes += stream.bytes
+        elif before.batch != stream.batch:  # else nothing has changed, and to count it would take longer than all else here
+            self._bytes += stream.bytes - before.bytes
 
     def _drop(self, sequence: Sequence) -> None:
         stream = self.streams.pop(sequence, None)
