@@ -1,13 +1,15 @@
 """Networks: named layers and connections between them, as one program with the same contract as a single neuron."""
 
-from deploy_snn.network.connection import Connection, Dense, Lateral, MeanField, OneToOne
+from deploy_snn.network.connection import Connection, Dense, Lateral, MeanField, OneToOne, Reshape
 from deploy_snn.network.convolution import Conv1d, Conv2d, Conv3d
 from deploy_snn.network.gathered import LocalConnection1d, LocalConnection2d, LocalConnection3d, Sparse
 from deploy_snn.network.grid import Snapped, snap_weights
 from deploy_snn.network.network import Network
 from deploy_snn.network.pooling import MaxPool1d, MaxPool2d, MaxPool3d
+from deploy_snn.network.summing import AvgPool2d, SumPool2d
 
 __all__ = [
+    "AvgPool2d",
     "Connection",
     "Conv1d",
     "Conv2d",
@@ -23,7 +25,9 @@ __all__ = [
     "MeanField",
     "Network",
     "OneToOne",
+    "Reshape",
     "Snapped",
     "Sparse",
+    "SumPool2d",
     "snap_weights",
 ]

@@ -15,12 +15,14 @@ from deploy_snn.errors import InvalidInput
 class Connection(nn.Module, ABC):
     """Turns the spikes of a source, ``z`` ``[B, *source]`` of 0.0 and 1.0, into a drive for a target, ``[B, *target]``.
 
-    ``rounding`` names the sum, where there is one, whose last bits a runtime may choose. A connection with a memory
-    (``STATES``) reads it from the network's state and writes the next one.
+    A graded source sends other numbers than these two. ``adds_up`` says whether a drive is a sum, and ``rounding`` names
+    the sum whose last bits a runtime may choose even for spikes. A connection with a memory (``STATES``) reads it from the
+    network's state and writes the next one.
     """
 
     STATES: ClassVar[tuple[TensorSpec, ...]] = ()
     rounding: ClassVar[str] = ""
+    adds_up: ClassVar[bool] = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,6 +144,8 @@ class OneToOne(Connection):
         w: a weight, or weights that broadcast to the target's shape, in mV.
     """
 
+    adds_up: ClassVar[bool] = False
+
     w: Tensor
 
     def __init__(self, w: Tensor | float) -> None:
@@ -159,6 +163,19 @@ class OneToOne(Connection):
 
     def transmit(self, z: Tensor) -> Tensor:
         return z * self.w
+
+
+class Reshape(Connection):
+    """The same values in another shape of as many: ``drive = z``."""
+
+    adds_up: ClassVar[bool] = False
+
+    def misfit(self) -> str:
+        n, m = math.prod(self.source_shape), math.prod(self.target_shape)
+        return "" if n == m else f"{n} values cannot take a shape of {m}"
+
+    def transmit(self, z: Tensor) -> Tensor:
+        return z.reshape([-1] + list(self.target_shape))
 
 
 class Lateral(Connection):

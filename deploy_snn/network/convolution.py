@@ -25,8 +25,9 @@ class Conv(Connection):
     """What the convolutions share: ``drive = conv(z, w) + b``; see torch.nn.functional.conv2d.
 
     Args:
-        w: filters ``[C_out, C_in, *kernel]``, in mV. b: bias ``[C_out]``, in mV, or None.
+        w: filters ``[C_out, C_in / groups, *kernel]``, in mV. b: bias ``[C_out]``, in mV, or None.
         stride, padding, dilation: one number, or one for each axis.
+        groups: how many parts the channels fall into; the filters of a part see the channels of that part alone.
     """
 
     rounding: ClassVar[str] = "a convolution's sum"
@@ -36,7 +37,14 @@ class Conv(Connection):
     b: Tensor | None
 
     def __init__(
-        self, w: Tensor, b: Tensor | None = None, *, stride: Sizes = 1, padding: Sizes = 0, dilation: Sizes = 1
+        self,
+        w: Tensor,
+        b: Tensor | None = None,
+        *,
+        stride: Sizes = 1,
+        padding: Sizes = 0,
+        dilation: Sizes = 1,
+        groups: int = 1,
     ) -> None:
         super().__init__()
         self.register_buffer("w", weights("w", w))
@@ -44,14 +52,16 @@ class Conv(Connection):
         self.stride = per_axis("stride", stride, self.axes)
         self.padding = per_axis("padding", padding, self.axes, least=0)
         self.dilation = per_axis("dilation", dilation, self.axes)
+        (self.groups,) = per_axis("groups", groups, 1)
 
     def misfit(self) -> str:
         if self.w.dim() != self.axes + 2:
             return f"w is {list(self.w.shape)}, expected [C_out, C_in] and {self.axes} kernel sizes"
         if len(self.source_shape) != self.axes + 1:
             return f"the source needs a shape of channels and {self.axes} sizes"
-        if self.source_shape[0] != self.w.shape[1]:
-            return f"the source has {self.source_shape[0]} channels, and w {list(self.w.shape)} takes {self.w.shape[1]}"
+        channels = self.w.shape[1] * self.groups
+        if self.source_shape[0] != channels:
+            return f"the source has {self.source_shape[0]} channels, and w {list(self.w.shape)} takes {channels}"
         try:
             made = list(self.transmit(torch.zeros(1, *self.source_shape)).shape[1:])
         except RuntimeError as error:
@@ -69,7 +79,7 @@ class Conv1d(Conv):
     axes: ClassVar[int] = 1
 
     def transmit(self, z: Tensor) -> Tensor:
-        return functional.conv1d(z, self.w, self.b, self.stride, self.padding, self.dilation)
+        return functional.conv1d(z, self.w, self.b, self.stride, self.padding, self.dilation, self.groups)
 
 
 class Conv2d(Conv):
@@ -78,7 +88,7 @@ class Conv2d(Conv):
     axes: ClassVar[int] = 2
 
     def transmit(self, z: Tensor) -> Tensor:
-        return functional.conv2d(z, self.w, self.b, self.stride, self.padding, self.dilation)
+        return functional.conv2d(z, self.w, self.b, self.stride, self.padding, self.dilation, self.groups)
 
 
 class Conv3d(Conv):
@@ -87,4 +97,4 @@ class Conv3d(Conv):
     axes: ClassVar[int] = 3
 
     def transmit(self, z: Tensor) -> Tensor:
-        return functional.conv3d(z, self.w, self.b, self.stride, self.padding, self.dilation)
+        return functional.conv3d(z, self.w, self.b, self.stride, self.padding, self.dilation, self.groups)

@@ -27,8 +27,10 @@ class Snapped(Record):
     weights: int
 
 
-def is_exact(made: Connection) -> bool:
-    """Whether the sums of a connection have the same bits in every order of addition."""
+def is_exact(made: Connection, *, graded: bool = False) -> bool:
+    """Whether the sums of a connection have the same bits in every order of addition, for spikes or for graded values."""
+    if graded and made.adds_up:
+        return False
     sums = made.largest_sums()
     if sums is None:
         return True

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from deploy_snn.contract import BATCH, NEURONS, WINDOW, Role, TensorSpec
-from deploy_snn.neurons import Input, Nodes
+from deploy_snn.neurons import Input, Nodes, Relay
 
 PREVIOUS = TensorSpec(name="previous", role=Role.STATE, initial="0")
-"""A layer's spikes of the step before, as the 0.0 and 1.0 that connections weigh."""
+"""What a layer sent in the step before: its spikes as the 0.0 and 1.0 that connections weigh, or its numbers."""
 
 PAST_DRIVES = TensorSpec(name="past_drives", role=Role.STATE, axes=(BATCH, WINDOW, NEURONS), initial="0", unit="mV")
 """The drives of the last steps, newest last, for a neuron that sees a window of them."""
@@ -26,7 +26,9 @@ class Layer(nn.Module):
         self.shape = neuron.shape
         self.is_source = False
         self.remembers = False  # whether a connection reads its spikes of the step before
+        self.graded = neuron.graded
         self.is_input = isinstance(neuron, Input)
+        self.hands_on = isinstance(neuron, Input | Relay)  # it sends what it was given: no output of the network's
         window = neuron.sized(neuron.DRIVE).window_axis
         self.window = 0 if window is None else neuron.sized(neuron.DRIVE).axes[window].size or 0
         self.stochastic = neuron.stochastic
@@ -46,8 +48,9 @@ class Layer(nn.Module):
     def qualified(self, spec: TensorSpec) -> TensorSpec:
         return spec.model_copy(update={"name": f"{self.name}.{spec.name}"})
 
-    def spikes(self) -> TensorSpec:
-        return TensorSpec(name=f"{self.name}.s", role=Role.SPIKES, dtype="bool").over(self.shape)
+    def sent(self) -> TensorSpec:
+        """The record of what it sends: spikes, or a graded neuron's numbers."""
+        return self.qualified(self.neuron.OUTPUT).over(self.shape)
 
     @torch.jit.export
     def initial_state(self, batch: int) -> dict[str, Tensor]:
@@ -65,7 +68,7 @@ class Layer(nn.Module):
     def forward(
         self, x: Tensor | None, inputs: dict[str, Tensor], state: dict[str, Tensor], after: dict[str, Tensor]
     ) -> Tensor:
-        """Step the neuron on its drive, or on none, and put its next state into ``after``. Gives its spikes."""
+        """Step the neuron on its drive, or on none, and put its next state into ``after``. Gives what it sends."""
         if self.window > 1:
             assert x is not None
             window = torch.cat([state[self.name + ".past_drives"], x.unsqueeze(1)], 1)

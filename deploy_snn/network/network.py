@@ -31,7 +31,8 @@ class Network(Program):
     that layer comes earlier, and of the previous one if not.
 
     Inputs are ``NAME.x`` ``[B, *shape]`` of the layers that take one, and ``NAME.noise``; outputs are ``NAME.s``, the
-    spikes of all layers but ``Input`` ones; a source has its previous spikes as state ``NAME.previous``.
+    spikes of all layers but ``Input`` ones; a source has its previous spikes as state ``NAME.previous``. A graded layer
+    sends numbers where others send spikes; a ``Relay`` sends what it is given, and is no output either.
 
     Args:
         one_step: feed forward within the step.
@@ -121,18 +122,22 @@ class Network(Program):
         tensors = [spec for layer in layers for spec in layer.tensors()] + self._memories()
         if not any(spec.role in (Role.DRIVE, Role.NOISE) for spec in tensors):
             raise InvalidInput("no layer takes an input: add_layer(..., external=True), or an Input layer")
-        spikes = {f"{layer.name}.s": layer.spikes() for layer in layers}
+        sent = {f"{layer.name}.s": layer.sent() for layer in layers}
         states = {spec.name: spec for spec in tensors if spec.role is Role.STATE}
-        shown = [spec for layer, spec in zip(layers, spikes.values(), strict=True) if not layer.is_input]
+        shown = [spec for layer, spec in zip(layers, sent.values(), strict=True) if not layer.hands_on]
         for name in self.record:
             if name in states:
                 shown.append(states[name].model_copy(update={"name": RECORD + name, "role": Role.RECORD}))
-            elif name not in spikes:
-                raise InvalidInput(f"record={name!r}: there is {', '.join([*spikes, *states])}")
-            elif spikes[name] not in shown:
-                shown.append(spikes[name])
+            elif name not in sent:
+                raise InvalidInput(f"record={name!r}: there is {', '.join([*sent, *states])}")
+            elif sent[name] not in shown:
+                shown.append(sent[name])
         rounding = [layer.name + ": " + what for layer in layers for what in layer.neuron.ROUNDING]
-        rounding += [made.name + ": " + made.rounding for made in self.connections if not is_exact(made)]
+        rounding += [
+            made.name + ": " + (made.rounding or "a sum of graded values")
+            for made in self.connections
+            if not is_exact(made, graded=self.layers[made.source].graded)
+        ]
         return Contract(
             dt=layers[0].neuron.dt_in_ms(),
             tensors=(*tensors, *shown),
@@ -179,13 +184,13 @@ class Network(Program):
                 x = given if x is None else x + given
             s = layer(x, inputs, state, after)
             if layer.is_source:
-                z = s.to(torch.float32)
+                z = s.clone() if layer.graded else s.to(torch.float32)
                 if layer.remembers:
                     after[name + ".previous"] = z
                 if self.one_step:
                     spiked[name] = z
-            if not layer.is_input or name + ".s" in self.record:
-                outputs[name + ".s"] = s
+            if not layer.hands_on or name + ".s" in self.record:
+                outputs[name + ".s"] = s.clone() if layer.graded else s  # what is sent may be a state as well
         for name in self.record:
             if name in after:
                 outputs["record." + name] = after[name].clone()
@@ -240,8 +245,9 @@ class _Watch(AbstractContextManager[None]):
         def note(neuron: nn.Module, given: tuple[Tensor, dict[str, Tensor], Tensor | None]) -> None:
             assert isinstance(neuron, Nodes)
             x, state, noise = given
-            drive = torch.zeros_like(state["v"]) if x is None else x
-            seen[f"{layer.name}.s"] = neuron.crossing(drive, state, noise)
+            if not neuron.graded:
+                drive = torch.zeros_like(state["v"]) if x is None else x
+                seen[f"{layer.name}.s"] = neuron.crossing(drive, state, noise)
 
         self._hook = layer.neuron.register_forward_pre_hook(note)
 

@@ -39,7 +39,7 @@ class Rollout:
         self.last: Tensors = {}
         self.outputs: Tensors = {}
         self.spiked: Tensors = {}
-        """By layer, spikes as 0.0 and 1.0, ``[T, B, *shape]``."""
+        """By layer, spikes as 0.0 and 1.0, or a graded layer's numbers, ``[T, B, *shape]``."""
 
     def run(self, component: Component) -> None:
         """Run a component whose sources have all run."""
@@ -47,11 +47,11 @@ class Rollout:
         for name in component.layers:
             layer, spikes = self.network.layers[name], recordings.pop(f"{name}.s")
             if layer.is_source:
-                self.spiked[name] = spikes.to(torch.float32)
+                self.spiked[name] = spikes if layer.graded else spikes.to(torch.float32)
             if layer.remembers:
                 self.last[name + PREVIOUS] = self.spiked[name][-1]
-            if not layer.is_input or f"{name}.s" in self.network.record:
-                self.outputs[f"{name}.s"] = spikes
+            if not layer.hands_on or f"{name}.s" in self.network.record:
+                self.outputs[f"{name}.s"] = spikes.clone() if layer.graded else spikes
         self.outputs |= {f"record.{name}": values for name, values in recordings.items()}
         for name in component.layers:
             if name + PREVIOUS in self.network.record:
@@ -151,9 +151,11 @@ class Loop:
             drives = {name: self._drive(name, now, state, after, spiked) for name in self.component.layers}
         for name in self.component.layers:
             x = drives[name] if name in drives else self._drive(name, now, state, after, spiked)
-            spikes[f"{name}.s"] = s = self.network.layers[name](x, now, state, after)
+            layer = self.network.layers[name]
+            s = layer(x, now, state, after)
+            spikes[f"{name}.s"] = s.clone() if layer.graded else s
             if name in self.sources:
-                after[name + PREVIOUS] = z = s.to(torch.float32)
+                after[name + PREVIOUS] = z = s.clone() if layer.graded else s.to(torch.float32)
                 if self.network.one_step:
                     spiked[name] = z
         recorded = {

@@ -29,6 +29,7 @@ class MaxPool(Connection):
 
     STATES: ClassVar[tuple[TensorSpec, ...]] = (RATES,)
     axes: ClassVar[int]
+    adds_up: ClassVar[bool] = False
 
     decay: Tensor
 

@@ -1,7 +1,9 @@
-"""BindsNET's neuron models as torch modules with explicit state: ``s, state = neuron(x, state)``."""
+"""Neuron models as torch modules with explicit state, ``s, state = neuron(x, state)``: BindsNET's, and those of NIR."""
 
 from deploy_snn.neurons.adaptive import AdaptiveLIFNodes, DiehlAndCookNodes
 from deploy_snn.neurons.csrm import CSRMNodes
+from deploy_snn.neurons.difference import DifferenceCurrentLIFNodes, DifferenceLIFNodes, Heaviside
+from deploy_snn.neurons.graded import CurrentIntegrator, DelayLine, Integrator, Relay
 from deploy_snn.neurons.integrate_and_fire import IFNodes
 from deploy_snn.neurons.izhikevich import IzhikevichNodes
 from deploy_snn.neurons.leaky import BoostedLIFNodes, CurrentLIFNodes, LIFNodes
@@ -17,15 +19,22 @@ __all__ = [
     "AdaptiveLIFNodes",
     "BoostedLIFNodes",
     "CSRMNodes",
+    "CurrentIntegrator",
     "CurrentLIFNodes",
+    "DelayLine",
     "DiehlAndCookNodes",
+    "DifferenceCurrentLIFNodes",
+    "DifferenceLIFNodes",
+    "Heaviside",
     "IFNodes",
     "Input",
+    "Integrator",
     "IzhikevichNodes",
     "LIFNodes",
     "McCullochPitts",
     "NeuronProgram",
     "Nodes",
+    "Relay",
     "SRM0Nodes",
     "SubtractiveResetIFNodes",
     "find_neuron",

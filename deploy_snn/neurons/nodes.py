@@ -19,6 +19,8 @@ Number = float | int | Tensor
 DRIVE = TensorSpec(name="x", role=Role.DRIVE, unit="mV")
 NOISE = TensorSpec(name="noise", role=Role.NOISE, unit="uniform on [0, 1)")
 SPIKES = TensorSpec(name="s", role=Role.SPIKES, dtype="bool")
+VALUES = TensorSpec(name="s", role=Role.RECORD)
+"""What a graded neuron sends in the place of spikes: a number at every step."""
 TRACE = TensorSpec(name="trace", role=Role.STATE, initial="0")
 SUMMED = TensorSpec(name="summed", role=Role.STATE, initial="0", unit="mV")
 
@@ -59,6 +61,7 @@ class Nodes(nn.Module, ABC):
     """
 
     DRIVE: ClassVar[TensorSpec] = DRIVE
+    OUTPUT: ClassVar[TensorSpec] = SPIKES
     STATES: ClassVar[tuple[TensorSpec, ...]] = ()
     ROUNDING: ClassVar[tuple[str, ...]] = ()
 
@@ -70,6 +73,7 @@ class Nodes(nn.Module, ABC):
         "sum_input",
         "learning",
         "stochastic",
+        "graded",
         "steps_without_input",
         "shared_state",
     ]
@@ -93,6 +97,7 @@ class Nodes(nn.Module, ABC):
         self.sum_input = bool(options.get("sum_input", False))
         self.learning = bool(options.get("learning", True))
         self.stochastic = False
+        self.graded = self.OUTPUT is VALUES
         self.steps_without_input = False
         self.shared_state = ""  # the one state that the rows of a batch share, if any
         self._checked: object = None
@@ -133,7 +138,7 @@ class Nodes(nn.Module, ABC):
         tensors += [spec for spec, on in ((TRACE, self.traces), (SUMMED, self.sum_input)) if on]
         return Contract(
             dt=self.dt_in_ms(),
-            tensors=tuple(self.sized(spec) for spec in (*tensors, SPIKES)),
+            tensors=tuple(self.sized(spec) for spec in (*tensors, self.OUTPUT)),
             rounding=self.ROUNDING,
         )
 
@@ -194,7 +199,7 @@ class Nodes(nn.Module, ABC):
             noise: ``[B, *shape]``, uniform on [0, 1), where the class is stochastic; otherwise left out.
 
         Returns:
-            Spikes ``[B, *shape]``, bool, and the next state.
+            Spikes ``[B, *shape]``, bool, and the next state. A graded class gives numbers, float32, in their place.
 
         Raises:
             InvalidInput: in eager mode, for a tensor that is missing, unknown, or of the wrong shape or type.

@@ -24,7 +24,7 @@ class NeuronProgram(Program):
 
     def forward(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         s, after = self.neuron(inputs["x"], state, self.noise(inputs))
-        return {"s": s}, after
+        return {"s": s.clone() if self.neuron.graded else s}, after  # what is sent may be a state, or the drive itself
 
     def noise(self, inputs: dict[str, Tensor]) -> Tensor | None:
         return inputs["noise"] if self.neuron.stochastic else None
@@ -39,4 +39,4 @@ class NeuronProgram(Program):
         return super().over_time(inputs, state)
 
     def crossing(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-        return {"s": self.neuron.crossing(inputs["x"], state, self.noise(inputs))}
+        return {} if self.neuron.graded else {"s": self.neuron.crossing(inputs["x"], state, self.noise(inputs))}

@@ -1,8 +1,9 @@
-"""The neurons by name: a new class is a new file and one line here."""
+"""The neurons that spike by name: a new class is a new file and one line here."""
 
 from deploy_snn.errors import InvalidInput
 from deploy_snn.neurons.adaptive import AdaptiveLIFNodes, DiehlAndCookNodes
 from deploy_snn.neurons.csrm import CSRMNodes
+from deploy_snn.neurons.difference import DifferenceCurrentLIFNodes, DifferenceLIFNodes, Heaviside
 from deploy_snn.neurons.integrate_and_fire import IFNodes
 from deploy_snn.neurons.izhikevich import IzhikevichNodes
 from deploy_snn.neurons.leaky import BoostedLIFNodes, CurrentLIFNodes, LIFNodes
@@ -24,6 +25,9 @@ NEURONS: dict[str, type[Nodes]] = {
     "csrm": CSRMNodes,
     "srm0": SRM0Nodes,
     "subtractive-reset-if": SubtractiveResetIFNodes,
+    "heaviside": Heaviside,
+    "difference-lif": DifferenceLIFNodes,
+    "difference-current-lif": DifferenceCurrentLIFNodes,
 }
 
 

@@ -104,7 +104,12 @@ def _windowed(pattern: Pattern, rng: Generator, spec: TensorSpec, shape: tuple[i
 
 
 def _gain(program: Program, drives: Arrays, noise: Arrays, start: Arrays) -> np.float32:
-    """The amplitude at which the program fires at ``RATE``, or at half the most that it fires at all (winner-take-all)."""
+    """The amplitude at which the program fires at ``RATE``, or at half the most that it fires at all (winner-take-all).
+
+    1 for a program that has nothing that fires.
+    """
+    if not any(spec.role is Role.SPIKES for spec in program.contract.outputs):
+        return np.float32(1)
     gains = np.exp2(np.arange(-4, 13, 0.5)).astype(np.float32)
     probe = slice(0, 100)
     rates = []

@@ -39,7 +39,9 @@ def threshold(request: Request) -> Stimulus:
     rng, program = request.rng(), request.program
     start = state = _edge_of_refractoriness(program, request.batch, rng)
     quiet = {spec.name: np.zeros(spec.shape(batch=request.batch), np.float32) for spec in request.contract.inputs}
-    probes = [_Probe(program, spec, quiet, start) for spec in request.contract.inputs if spec.role is Role.DRIVE]
+    compared = program.crossing(to_torch(quiet), to_torch(start))
+    drives = [spec for spec in request.contract.inputs if spec.role is Role.DRIVE and _spikes_of(spec) in compared]
+    probes = [_Probe(program, spec, quiet, start) for spec in drives]
     series: dict[str, list[Array]] = {spec.name: [] for spec in request.contract.inputs}
     hits = {"below": 0, "on": 0, "above": 0}
     for _ in range(request.steps):
@@ -55,6 +57,10 @@ def threshold(request: Request) -> Stimulus:
     if not hits["on"]:
         raise InvalidInput("no drive brings a potential of this program exactly to its threshold: use another --stimulus")
     return Stimulus("threshold", {name: np.stack(arrays) for name, arrays in series.items()}, start, hits)
+
+
+def _spikes_of(drive: TensorSpec) -> str:
+    return drive.name.removesuffix("x") + "s"
 
 
 def _edge_of_refractoriness(program: Program, batch: int, rng: Generator) -> Arrays:
@@ -92,7 +98,7 @@ class _Probe:
         self.program = program
         self.drive = spec.name
         self.noise = spec.name.removesuffix("x") + "noise"
-        self.spikes = spec.name.removesuffix("x") + "s"
+        self.spikes = _spikes_of(spec)
         self.window_axis = spec.window_axis
         self.memories = [
             s.name

@@ -7,10 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn.functional import conv1d, conv2d, conv3d
+from torch.nn.functional import avg_pool2d, conv1d, conv2d, conv3d
 
 from deploy_snn.errors import InvalidInput
 from deploy_snn.network import (
+    AvgPool2d,
     Connection,
     Conv1d,
     Conv2d,
@@ -25,7 +26,9 @@ from deploy_snn.network import (
     MaxPool3d,
     MeanField,
     OneToOne,
+    Reshape,
     Sparse,
+    SumPool2d,
     snap_weights,
 )
 from deploy_snn.network.grid import is_exact
@@ -63,6 +66,12 @@ SUMS = [
     (Conv1d(CONV1, W3, stride=2, padding=1, dilation=2), (2, 7), (3, 4),
      lambda z: conv1d(z, CONV1.double(), W3.double(), 2, 1, 2)),
     (Conv2d(CONV2, stride=(1, 2), padding=1), (2, 5, 4), (3, 5, 3), lambda z: conv2d(z, CONV2.double(), None, (1, 2), 1)),
+    (Conv2d(CONV2.repeat(2, 1, 1, 1), groups=2), (4, 5, 4), (6, 3, 3),
+     lambda z: conv2d(z, CONV2.repeat(2, 1, 1, 1).double(), None, groups=2)),
+    (SumPool2d(2), (2, 5, 4), (2, 2, 2), lambda z: 4 * avg_pool2d(z, 2)),
+    (SumPool2d((3, 2), 1, (1, 0)), (2, 5, 4), (2, 5, 3), lambda z: 6 * avg_pool2d(z, (3, 2), 1, (1, 0))),
+    (AvgPool2d(3, 2, 1), (2, 5, 4), (2, 3, 2), lambda z: avg_pool2d(z, 3, 2, 1)),
+    (Reshape(), (2, 3, 2), (4, 3), lambda z: z.reshape(-1, 4, 3)),
     (Conv3d(CONV3), (1, 3, 3, 3), (2, 2, 2, 2), lambda z: conv3d(z, CONV3.double())),
     (LocalConnection1d(LOCAL1, 2, 2), (2, 6), (3, 3), lambda z: local(z, LOCAL1, (2,), (2,))),
     (LocalConnection2d(LOCAL2, (3, 2), (1, 2)), (2, 4, 6), (2, 2, 3), lambda z: local(z, LOCAL2, (3, 2), (1, 2))),
@@ -185,3 +194,17 @@ def test_weights_off_the_grid_are_not_exact() -> None:
     assert not is_exact(made)
     assert is_exact(OneToOne(torch.rand(3)))
     assert exact_sums_of(OneToOne(1.0)) is None
+
+
+def test_sums_of_numbers_round_where_sums_of_spikes_do_not() -> None:
+    for made, source, target in (
+        (Lateral(0.5), (4,), (4,)),
+        (SumPool2d(2), (1, 2, 2), (1, 1, 1)),
+        (Dense(B6[None]), (1,), (6,)),
+    ):
+        made.attach("a", source, "b", target)
+        snap_weights([made], 8)
+        assert is_exact(made)
+        assert not is_exact(made, graded=True)
+    for made in (OneToOne(0.3), Reshape()):
+        assert is_exact(made, graded=True)

@@ -15,7 +15,18 @@ from deploy_snn import neurons
 from deploy_snn.formats.onnx import sequence_graph, step_graph
 from deploy_snn.formats.pt2 import capture_sequence
 from deploy_snn.formats.torchscript import torchscript_on_purpose
-from deploy_snn.network import Conv2d, Dense, Lateral, MaxPool2d, MeanField, Network, OneToOne, Sparse, snap_weights
+from deploy_snn.network import (
+    Conv2d,
+    Dense,
+    Lateral,
+    MaxPool2d,
+    MeanField,
+    Network,
+    OneToOne,
+    Sparse,
+    SumPool2d,
+    snap_weights,
+)
 from deploy_snn.source import load_model
 from deploy_snn.tensors import Arrays
 from deploy_snn.trace import Trace, record, to_numpy, to_torch
@@ -93,7 +104,25 @@ def from_file(name: str, **options: object) -> Callable[..., Network]:
     return build
 
 
-CASES = [(build, one_step) for build in (loops, memories, alone, names) for one_step in (False, True)] + [
+def graded(*, one_step: bool) -> Network:
+    """Layers that send numbers: from outside, delayed, integrated, through a pooling, and in a loop."""
+    network = Network(one_step=one_step, record=["image.s", "out.v"])
+    network.add_layer(neurons.DelayLine(n=3, delay=torch.tensor([0.0, 1.0, 3.0])), "late")
+    network.add_layer(neurons.Relay(shape=(1, 4, 4)), "image", external=True)
+    network.add_layer(neurons.DifferenceLIFNodes(shape=(1, 4, 4), decay=0.75, gain=0.25, reset_after="leak"), "seen")
+    network.add_layer(neurons.Relay(shape=(1, 2, 2)), "pooled")
+    network.add_layer(neurons.CurrentIntegrator(n=3, decay=0.75, i_decay=0.5), "out")
+    network.add_layer(neurons.DifferenceCurrentLIFNodes(n=3, decay=0.5, i_decay=0.5, reset=0.0), "act")
+    network.add_connection(OneToOne(1.0), "image", "seen")
+    network.add_connection(SumPool2d(2), "seen", "pooled")
+    network.add_connection(Dense(torch.randn(4, 3)), "pooled", "out")
+    network.add_connection(OneToOne(-0.125), "out", "out")
+    network.add_connection(OneToOne(1.0), "out", "late")
+    network.add_connection(OneToOne(1.0), "late", "act")
+    return network
+
+
+CASES = [(build, one_step) for build in (loops, memories, alone, names, graded) for one_step in (False, True)] + [
     (from_file("diehl_cook_2015", n=10, n_input=30), False),
     (from_file("izhikevich_2003", n=12), False),
     (from_file("conv_lif", channels=2), False),

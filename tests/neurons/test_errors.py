@@ -15,7 +15,10 @@ from deploy_snn.neurons import (
     AdaptiveLIFNodes,
     BoostedLIFNodes,
     CSRMNodes,
+    DelayLine,
     DiehlAndCookNodes,
+    DifferenceLIFNodes,
+    Integrator,
     IzhikevichNodes,
     LIFNodes,
     NeuronProgram,
@@ -64,6 +67,10 @@ CONSTRUCTIONS = [
     (CSRMNodes, {"res_window_size": 0}, "a window of 0.0 ms: expected a finite length greater than 0"),
     (CSRMNodes, {"ref_window_size": float("inf")}, "a window of inf ms: expected a finite length greater than 0"),
     (IzhikevichNodes, {"spike_at": "middle"}, "IzhikevichNodes(spike_at='middle'): expected 'start' or 'end'"),
+    (DifferenceLIFNodes, {"reset_after": "lunch"}, "DifferenceLIFNodes(reset_after='lunch'): expected spike or leak"),
+    (DelayLine, {"delay": 1.5}, "delays must be whole numbers of steps of 1.0 ms, and not negative"),
+    (DelayLine, {"delay": torch.tensor([0.0, 1.0, -1.0, 2.0])}, "delays must be whole numbers of steps of 1.0 ms"),
+    (Integrator, {"traces": True}, "Integrator(traces=True): it sends no spikes that could leave a trace"),
 ]
 
 

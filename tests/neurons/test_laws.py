@@ -39,6 +39,15 @@ REFRACTORY = MEMBRANE | {
 }
 LEAKY = REFRACTORY | {"rest": one_of(-65, ("each", -66.0, -61.0)), "tc_decay": one_of(20, ("each", 3.0, 90.0))}
 THETA = {"theta_plus": one_of(0.5, ("each", 0.1, 2.0)), "tc_theta_decay": one_of(1e7, 30.0)}
+DIFFERENCE = COMMON | {
+    "thresh": one_of(7, ("each", 3.0, 12.0)),
+    "inclusive": st.booleans(),
+    "reset": one_of(None, -1.0, ("each", -2.0, 2.0)),
+    "reset_after": one_of("spike", "leak"),
+    "decay": one_of(None, 0.8, ("each", 0.0, 1.0)),
+    "rest": one_of(None, -1.0, ("each", -2.0, 2.0)),
+    "gain": one_of(None, 0.5, ("each", 0.5, 2.0)),
+}
 OPTIONS: dict[str, dict[str, st.SearchStrategy[object]]] = {
     "input": COMMON,
     "mcculloch-pitts": COMMON | {"thresh": one_of(1, ("each", -1.0, 2.0))},
@@ -53,6 +62,9 @@ OPTIONS: dict[str, dict[str, st.SearchStrategy[object]]] = {
     | THETA
     | {"thresh": one_of(8.0), "rest": one_of(-5.0), "lbound": one_of(None, -6.0), "tau": one_of(1, ("each", 0.5, 3.0))}
     | {"res_window_size": one_of(1.0, 4.0), "ref_window_size": one_of(1.0, 3.0)},
+    "heaviside": COMMON | {"thresh": one_of(8, ("each", 4.0, 9.0))},
+    "difference-lif": DIFFERENCE,
+    "difference-current-lif": DIFFERENCE | {"i_decay": one_of(None, 0.5), "i_gain": one_of(None, 0.5, ("each", 0.2, 1.0))},
     "srm0": LEAKY | {"d_thresh": one_of(5, ("each", 1.0, 6.0)), "eps_0": one_of(1.0, 1.5), "rho_0": one_of(1, 0.4)},
     "subtractive-reset-if": REFRACTORY
     | {"thresh": one_of(8, ("each", 4.0, 9.0)), "reset": one_of(0, ("each", -2.0, 2.0)), "lbound": one_of(None, -3.0)},
@@ -205,7 +217,8 @@ def test_the_spikes_are_those_of_the_comparison(name: str) -> None:
             now = at(inputs, step)
             value, threshold = neuron.crossing(now["x"], state, now.get("noise"))
             assert value.shape == (scene.batch, *scene.shape)
-            crossed = value > threshold if name == "srm0" else value >= threshold
+            strict = name in ("srm0", "heaviside") or not getattr(neuron, "inclusive", True)
+            crossed = value > threshold if strict else value >= threshold
             s, state = neuron(now["x"], state, now.get("noise"))
             if name == "diehl-and-cook" and neuron.one_spike:
                 assert not (s & ~crossed).any()

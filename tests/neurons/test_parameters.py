@@ -22,7 +22,8 @@ BASE = {"n", "shape", "traces", "traces_additive", "tc_trace", "trace_scale", "s
 IF = {"thresh": -52, "reset": -65, "refrac": 5, "lbound": None}
 LIF = IF | {"rest": -65, "tc_decay": 100}
 ADAPTIVE = LIF | {"theta_plus": 0.05, "tc_theta_decay": 1e7}
-DEFAULTS: dict[str, dict[str, float | None]] = {  # the table of NEURONS.md
+DIFFERENCE = {"thresh": 1, "reset": None, "decay": None, "rest": None, "gain": None}
+DEFAULTS: dict[str, dict[str, float | None]] = {  # the table of NEURONS.md, and our own
     "input": {},
     "mcculloch-pitts": {"thresh": 1},
     "if": IF,
@@ -34,15 +35,21 @@ DEFAULTS: dict[str, dict[str, float | None]] = {  # the table of NEURONS.md
     "izhikevich": {"thresh": 45, "rest": -65, "lbound": None},
     "csrm": {"rest": -65, "thresh": -52, "tau": 1, "reset_const": 50, "tc_decay": 100, "theta_plus": 0.05}
     | {"tc_theta_decay": 1e7, "lbound": None},
+    "heaviside": {"thresh": 1},
+    "difference-lif": DIFFERENCE,
+    "difference-current-lif": DIFFERENCE | {"i_decay": None, "i_gain": None},
     "srm0": LIF | {"thresh": -50, "rest": -70, "reset": -70, "tc_decay": 10, "eps_0": 1, "rho_0": 1, "d_thresh": 5},
     "subtractive-reset-if": IF,
 }
 OTHER_KEYWORDS = {
+    "difference-lif": {"inclusive", "reset_after"},
+    "difference-current-lif": {"inclusive", "reset_after"},
     "diehl-and-cook": {"one_spike"},
     "izhikevich": {"excitatory", "spike_at"},
     "csrm": {"responseKernel", "refractoryKernel", "res_window_size", "ref_window_size"},
 }
 STARTS = {"if": {"v": "reset"}, "subtractive-reset-if": {"v": "reset"}, "boosted-lif": {"v": None}}
+STARTS |= {"difference-lif": {"v": None}, "difference-current-lif": {"v": None}}
 
 
 @pytest.mark.parametrize("name", NEURONS)
@@ -101,11 +108,16 @@ CHANGED = {  # every parameter of a class but for the base's, at once and one by
     "eps_0": 3.0,
     "rho_0": 0.25,
     "d_thresh": 1.5,
+    "decay": 0.5,
+    "gain": 3.0,
+    "i_decay": 0.25,
+    "i_gain": 2.0,
     "tc_trace": 3.0,
     "trace_scale": 4.0,
     "dt": 0.5,
 }
 EASY = {"thresh": 6.0, "rest": 0.0, "reset": -1.0, "refrac": 3.0, "lbound": -2.0}
+EASY |= {"decay": 0.9, "gain": 1.5, "i_decay": 0.75, "i_gain": 0.5}
 
 
 @pytest.mark.parametrize(

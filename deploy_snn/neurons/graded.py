@@ -1,0 +1,201 @@
+"""Neurons that send a number at every step in the place of spikes: a relay, a delay line, integrators without threshold."""
+
+from collections.abc import Sequence
+from typing import ClassVar, TypedDict, Unpack
+
+import torch
+from torch import Tensor
+
+from deploy_snn.contract import BATCH, NEURONS, WINDOW, Role, TensorSpec
+from deploy_snn.errors import InvalidInput
+from deploy_snn.neurons.nodes import VALUES, Nodes, Number
+
+
+class GradedOptions(TypedDict, total=False):
+    """The keywords that every graded class takes: what spikes would leave behind is not among them."""
+
+    sum_input: bool
+    dt: float
+
+
+class GradedNodes(Nodes):
+    """What the graded classes share: ``s`` is float32, and nothing is compared with a threshold."""
+
+    OUTPUT: ClassVar[TensorSpec] = VALUES
+
+    def __init__(self, n: int | None = None, shape: Sequence[int] | None = None, **options: Unpack[GradedOptions]) -> None:
+        super().__init__(n, shape, **options)
+        if self.traces:
+            raise InvalidInput(f"{type(self).__name__}(traces=True): it sends no spikes that could leave a trace")
+
+    def resting_state(self) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = {}
+        return state
+
+    def crossing(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        raise RuntimeError(f"{type(self).__name__} compares nothing with a threshold")
+
+
+class Relay(GradedNodes):
+    """Hands its drive on as it is: ``s = x``. As an external layer, a network's input of numbers. State: none."""
+
+    def step(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        return x, x, self.resting_state()
+
+
+class DelayLine(GradedNodes):
+    """Hands its drive on some steps later: ``s(t) = x(t - delay)``, and 0 before that.
+
+    Its drive is a window of the last drives, ``x`` ``[B, window, *shape]``, newest last, as long as the longest delay and
+    one more; a network keeps it. State: none of its own.
+
+    Args:
+        delay: in ms: one for all, or one for each neuron. Raises InvalidInput for what is not a whole number of steps.
+    """
+
+    DRIVE: ClassVar[TensorSpec] = TensorSpec(name="x", role=Role.DRIVE, axes=(BATCH, WINDOW, NEURONS), unit="mV")
+
+    delay: Tensor
+    place: Tensor
+
+    def __init__(
+        self,
+        n: int | None = None,
+        shape: Sequence[int] | None = None,
+        *,
+        delay: Number = 1.0,
+        **options: Unpack[GradedOptions],
+    ) -> None:
+        super().__init__(n, shape, **options)
+        self.hold("delay", delay)
+        exact = self.delay.double() / self.dt.double()
+        steps = exact.round()
+        if (steps < 0).any() or ((exact - steps).abs() > 1e-5 * steps.clamp(min=1)).any():
+            raise InvalidInput(
+                f"DelayLine(delay=...): delays must be whole numbers of steps of {self.dt_in_ms()} ms, and not negative"
+            )
+        self.window = int(steps.max()) + 1
+        # Where in the flattened window each neuron's value stands: a gather of fixed places, whatever the batch.
+        slot = (self.window - 1 - steps.to(torch.int64)).expand(self.shape).flatten()
+        self.register_buffer("place", slot * self.n + torch.arange(self.n), persistent=False)
+
+    def sized(self, spec: TensorSpec) -> TensorSpec:
+        return spec.over(self.shape, self.window)
+
+    def step(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        late = x.reshape([-1, self.window * self.n]).index_select(1, self.place).reshape([-1] + list(self.shape))
+        return late, x.select(1, -1), self.resting_state()
+
+
+class LeakOptions(GradedOptions, total=False):
+    """The keywords of a linear membrane."""
+
+    decay: Number | None
+    rest: Number | None
+    gain: Number | None
+
+
+def hold_or_none(neuron: Nodes, **values: Number | None) -> None:
+    """Keep parameters as buffers; None stands for a term that the equation is written without."""
+    for name, value in values.items():
+        if value is None:
+            neuron.register_buffer(name, None)
+        else:
+            neuron.hold(name, value)
+
+
+def relax(x: Tensor, v: Tensor, decay: Tensor | None, rest: Tensor | None, gain: Tensor | None) -> Tensor:
+    """One step of a linear membrane, ``decay * (v - rest) + rest + gain * x``, without the terms that are None."""
+    if gain is not None:
+        x = gain * x
+    if decay is not None:
+        v = decay * v if rest is None else decay * (v - rest) + rest
+    return v + x
+
+
+def at_rest(zero: Tensor, rest: Tensor | None) -> Tensor:
+    """The resting potential of every neuron, in the shape of ``zero``, which it is for None."""
+    return zero if rest is None else rest.expand_as(zero)
+
+
+V = TensorSpec(name="v", role=Role.STATE, initial="rest", unit="mV")
+CURRENT = TensorSpec(name="i", role=Role.STATE, initial="0", unit="mV")
+
+
+class Integrator(GradedNodes):
+    """A membrane without a threshold, as a difference equation: ``v = decay * (v - rest) + rest + gain * x``, ``s = v``.
+
+    It is the leaky integrator ``tau dv/dt = (rest - v) + R x`` in steps of dt: by Euler's rule with
+    ``decay = 1 - dt / tau``, or exactly for a drive that holds through the step with ``decay = exp(-dt / tau)``; in both
+    cases ``gain = R * (1 - decay)``. Without decay it is the integrator ``dv/dt = R x``, with ``gain = R * dt``
+    (LI and I in Pedersen et al. 2024, doi:10.1038/s41467-024-52259-9). State: ``v`` (rest), ``[B, *shape]``.
+
+    Args:
+        decay: what a step leaves of ``v - rest``; None for no leak.
+        rest: resting potential, in mV; None for 0. gain: what a drive of 1 adds to v; None for 1.
+    """
+
+    STATES: ClassVar[tuple[TensorSpec, ...]] = (V,)
+
+    decay: Tensor | None
+    rest: Tensor | None
+    gain: Tensor | None
+
+    def __init__(
+        self,
+        n: int | None = None,
+        shape: Sequence[int] | None = None,
+        *,
+        decay: Number | None = None,
+        rest: Number | None = None,
+        gain: Number | None = None,
+        **options: Unpack[GradedOptions],
+    ) -> None:
+        super().__init__(n, shape, **options)
+        hold_or_none(self, decay=decay, rest=rest, gain=gain)
+
+    def resting_state(self) -> dict[str, Tensor]:
+        return {"v": at_rest(torch.zeros_like(self.everywhere(self.dt)), self.rest)}
+
+    def step(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        v = relax(x, state["v"], self.decay, self.rest, self.gain)
+        return v, x, {"v": v}
+
+
+class CurrentIntegrator(Integrator):
+    """An integrator behind a synaptic current: ``i = i_decay * i + i_gain * x``, and that current is the membrane's drive.
+
+    In steps of dt it is ``tau_syn di/dt = -i + w x`` and ``tau dv/dt = (rest - v) + R i`` (CubaLI in Pedersen et al.
+    2024). State: ``v`` (rest), ``i`` (0), each ``[B, *shape]``.
+
+    Args:
+        i_decay: what a step leaves of the current; None for all of it. i_gain: what a drive of 1 adds to it; None for 1.
+
+    Further keywords: those of :class:`Integrator`.
+    """
+
+    STATES: ClassVar[tuple[TensorSpec, ...]] = (V, CURRENT)
+
+    i_decay: Tensor | None
+    i_gain: Tensor | None
+
+    def __init__(
+        self,
+        n: int | None = None,
+        shape: Sequence[int] | None = None,
+        *,
+        i_decay: Number | None = None,
+        i_gain: Number | None = None,
+        **options: Unpack[LeakOptions],
+    ) -> None:
+        super().__init__(n, shape, **options)
+        hold_or_none(self, i_decay=i_decay, i_gain=i_gain)
+
+    def resting_state(self) -> dict[str, Tensor]:
+        zero = torch.zeros_like(self.everywhere(self.dt))
+        return {"v": at_rest(zero, self.rest), "i": zero}
+
+    def step(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        i = relax(x, state["i"], self.i_decay, None, self.i_gain)
+        v = relax(i, state["v"], self.decay, self.rest, self.gain)
+        return v, x, {"v": v, "i": i}

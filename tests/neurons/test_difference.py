@@ -1,0 +1,129 @@
+"""The difference equations against plain loops over neurons and steps, to the last bit."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deploy_snn.neurons import (
+    CurrentIntegrator,
+    DelayLine,
+    DifferenceCurrentLIFNodes,
+    DifferenceLIFNodes,
+    Heaviside,
+    Integrator,
+    Nodes,
+    Relay,
+)
+
+STEPS, N = 40, 5
+F = np.float32
+MAYBE = st.none() | st.lists(st.floats(0, 1, width=32), min_size=N, max_size=N)
+MEMBRANE = {"decay": MAYBE, "rest": MAYBE, "gain": MAYBE}
+CURRENT = {"i_decay": MAYBE, "i_gain": MAYBE}
+FIRING = {
+    "thresh": st.lists(st.floats(0.5, 2, width=32), min_size=N, max_size=N),
+    "inclusive": st.booleans(),
+    "reset": MAYBE,
+    "reset_after": st.sampled_from(["spike", "leak"]),
+}
+
+
+def loop(options: dict[str, Any], drives: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each neuron by itself, in float32: what it sends, and its potential, after each step."""
+
+    def own(name: str, neuron: int, otherwise: float) -> np.float32:
+        values = options.get(name)
+        return F(otherwise if values is None else values[neuron])
+
+    sent, potentials = np.zeros((STEPS, N), F), np.zeros((STEPS, N), F)
+    for j in range(N):
+        rest, thresh = own("rest", j, 0), own("thresh", j, 0)
+        v, i = rest, F(0)
+        fired = bool(v > thresh or (options.get("inclusive") and v == thresh))  # what comes in over the threshold has fired
+        for t in range(STEPS):
+            x = drives[t, j]
+            if "i_decay" in options:
+                x = i = own("i_decay", j, 1) * i + own("i_gain", j, 1) * x
+            if options.get("decay") is not None:
+                v = own("decay", j, 1) * (v - rest) + rest
+            v = v + own("gain", j, 1) * x
+            if "thresh" not in options:
+                sent[t, j] = potentials[t, j] = v
+                continue
+            down = v - thresh if options["reset"] is None else own("reset", j, 0)
+            if fired and options["reset_after"] == "leak":
+                v = down
+            fired = bool(v >= thresh if options["inclusive"] else v > thresh)
+            if fired and options["reset_after"] == "spike":
+                v = v - thresh if options["reset"] is None else own("reset", j, 0)
+            sent[t, j], potentials[t, j] = fired, v
+    return sent, potentials
+
+
+def held(cls: type[Nodes], options: dict[str, Any]) -> Nodes:
+    return cls(n=N, **{key: torch.tensor(value) if isinstance(value, list) else value for key, value in options.items()})
+
+
+@pytest.mark.parametrize(
+    ("cls", "keywords"),
+    [
+        (Integrator, MEMBRANE),
+        (CurrentIntegrator, MEMBRANE | CURRENT),
+        (DifferenceLIFNodes, MEMBRANE | FIRING),
+        (DifferenceCurrentLIFNodes, MEMBRANE | CURRENT | FIRING),
+    ],
+)
+def test_every_bit_of_every_step(cls: type[Nodes], keywords: dict[str, Any]) -> None:
+    spikes = []
+
+    @settings(max_examples=60, deadline=None, derandomize=True)
+    @given(st.fixed_dictionaries(keywords), st.integers(0, 1000))
+    def compare(options: dict[str, Any], seed: int) -> None:
+        # On a coarse grid, potentials land on the threshold too.
+        drives = np.random.default_rng(seed).integers(-4, 9, (STEPS, N)).astype(F) / F(4)
+        sent, potentials = loop(options, drives)
+        neuron = held(cls, options)
+        state = neuron.initial_state(1)
+        for t in range(STEPS):
+            s, state = neuron(torch.from_numpy(drives[t : t + 1]), state)
+            np.testing.assert_array_equal(s[0].float().numpy(), sent[t])
+            np.testing.assert_array_equal(state["v"][0].numpy(), potentials[t])
+        spikes.append(sent.mean())
+
+    compare()
+    assert np.mean(spikes) > 0.05
+
+
+@pytest.mark.parametrize(("inclusive", "fires"), [(False, False), (True, True)])
+def test_on_the_threshold(inclusive: bool, fires: bool) -> None:
+    lif = DifferenceLIFNodes(1, thresh=0.5, inclusive=inclusive)
+    assert bool(lif(torch.full((1, 1), 0.5), lif.initial_state(1))[0]) is fires
+    just_over = torch.nextafter(torch.full((1, 1), 0.5), torch.tensor(1.0))
+    assert bool(lif(just_over, lif.initial_state(1))[0])
+
+
+def test_a_step_function_fires_over_its_threshold_and_not_on_it() -> None:
+    x = torch.tensor([[0.5, 0.5000001, -1.0, 7.0]])
+    assert Heaviside(4, thresh=0.5)(x, {})[0].tolist() == [[False, True, False, True]]
+
+
+def test_a_relay_hands_on_and_a_delay_line_hands_on_later() -> None:
+    x = torch.randn(20, 2, 3)
+    assert torch.equal(Relay(3)(x[0], {})[0], x[0])
+    line = DelayLine(3, delay=torch.tensor([0.0, 1.5, 2.0]), dt=0.5)
+    assert line.window == 5
+    padded = torch.cat([torch.zeros(4, 2, 3), x])
+    for step in range(20):
+        late, _ = line(padded[step : step + 5].transpose(0, 1), {})
+        wanted = torch.stack([padded[step + 4 - delay, :, j] for j, delay in enumerate((0, 3, 4))], 1)
+        assert torch.equal(late, wanted)
+
+
+def test_what_is_sent_is_no_spike() -> None:
+    contract = Integrator(3).contract
+    (sent,) = contract.outputs
+    assert (sent.name, sent.dtype, sent.role) == ("s", "float32", "record")
