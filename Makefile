@@ -50,11 +50,11 @@ references: .venv/toolkit  ## write the reference bundles in export/ anew; a cha
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[digits]'
 	touch $@
 
-# BindsNET is the oracle of the tests and the peer of the benchmarks, and MLServer has types that our server's replies are held
-# against: only their own code is wanted, not their dependencies.
+# BindsNET is the oracle of the tests and the peer of the benchmarks, snnTorch and norse write NIR files, and MLServer has types
+# that our server's replies are held against: only their own code is wanted, not their dependencies.
 .venv/dev: .venv/toolkit
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[digits,serve,triton]' --group dev
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps bindsnet mlserver
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[digits,nir,serve,triton]' --group dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps bindsnet mlserver nirtorch norse snntorch
 	touch $@
 
 # The server inside nvidia-pytriton's wheel, to run what `deploy-snn triton` writes; without such a wheel its tests are skipped.

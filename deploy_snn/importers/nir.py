@@ -1,0 +1,64 @@
+"""NIR (Pedersen et al. 2024, doi:10.1038/s41467-024-52259-9): graphs that norse, snnTorch and others write."""
+
+from pathlib import Path
+from typing import Any
+
+from deploy_snn.errors import InvalidInput
+from deploy_snn.importers.imported import Imported
+from deploy_snn.importers.nir_assembly import Assembly
+from deploy_snn.importers.nir_convention import find_convention
+from deploy_snn.importers.nir_file import read_graph
+from deploy_snn.importers.nir_graph import Flat
+from deploy_snn.importers.nir_neurons import Reading
+
+OURS = "deploy_snn"
+"""Under this name a graph's metadata holds how it was written here, and so is to be read."""
+
+OPTIONS = ("dt", "convention", "reset", "input")
+INPUTS = ("values", "spikes")
+
+
+def read_nir(path: Path, options: dict[str, Any]) -> Imported:
+    """Read a NIR file as a network in which spikes go all the way in one step, as in the writers' own loops.
+
+    Options: ``convention``, how the writer steps its neurons (``CONVENTIONS``); ``dt``, the length of a step in ms, needed
+    where the convention has none; ``reset``, where it is not the convention's; ``input``, "values" unless it is "spikes".
+    A file that was written here tells all four itself.
+
+    Raises InvalidInput for a file that is none, nodes that do not fit, and options that there are not; Unavailable where
+    the extra ``nir`` is not installed.
+    """
+    graph = read_graph(path)
+    unknown = options.keys() - set(OPTIONS)
+    if unknown:
+        raise InvalidInput(f"a NIR file has no option {', '.join(sorted(unknown))}; it has {', '.join(OPTIONS)}")
+    told = graph.metadata.get(OURS, {})
+    given = (told if isinstance(told, dict) else {}) | options
+    name, convention = find_convention(given)
+    dt = given.get("dt", convention.dt)
+    if dt is None:
+        raise InvalidInput(
+            f"{path} does not tell the length of a step, nor does convention={name}: give --dt MS, or name the writer with "
+            "--set convention=snntorch or its like"
+        )
+    dt = _positive(dt)
+    inputs = given.get("input", INPUTS[0])
+    if inputs not in INPUTS:
+        raise InvalidInput(f"input={inputs}: expected {' or '.join(INPUTS)}")
+    try:
+        assembly = Assembly(Flat.of(graph), Reading(convention, dt), spikes=inputs == "spikes")
+        network = assembly.network()
+    except InvalidInput as error:
+        raise InvalidInput(f"{path}: {error}") from None
+    how = f"read with convention={name}, reset={convention.reset} and dt={dt:g} ms: {convention.about}"
+    return Imported(network, tuple(assembly.left_behind), (how, *assembly.notes))
+
+
+def _positive(value: Any) -> float:
+    try:
+        dt = float(value)
+    except (TypeError, ValueError):
+        dt = 0.0
+    if not 0 < dt < float("inf"):
+        raise InvalidInput(f"dt={value}: expected a number of ms greater than 0")
+    return dt

@@ -1,0 +1,127 @@
+"""How a framework steps what a NIR file says in differential equations.
+
+NIR gives time constants and resistances; every writer has a step of its own in mind. A convention names that step, and the
+numbers of our difference equations follow from it: in float64, and then rounded once.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy_snn.errors import InvalidInput
+
+Floats = NDArray[np.float64]
+Gain = Literal["integrated", "jump", "jump then decay", "one"]
+
+GAINS: dict[str, Callable[[Floats, Floats], Floats]] = {
+    "integrated": lambda weight, loss: weight * loss,
+    "jump": lambda weight, _: weight,
+    "jump then decay": lambda weight, loss: weight * (1 - loss),
+    "one": lambda weight, _: np.ones_like(weight),
+}
+"""What an input of 1 adds: from its factor in the file, r or w_in, and the part that a step loses to the decay."""
+
+
+@dataclass(frozen=True)
+class Convention:
+    """A writer's step. ``dt`` is in ms, and None where the writer has none of its own.
+
+    Args:
+        method: how a time constant becomes a decay: ``1 - dt/tau``, or ``exp(-dt/tau)``.
+        tau: what the file's time constants are counted in: seconds, steps, or seconds times dt.
+        membrane: how the drive enters a leaky membrane, with factor r. synapse: how it enters a synaptic current, with
+            factor w_in. charge: how it enters a membrane without leak, with factor r; "integrated" is ``r * dt`` there.
+        reset: to v_reset, or the threshold is subtracted; at once, or in the next step after the leak.
+        inclusive: whether a potential on the threshold fires.
+    """
+
+    method: Literal["euler", "exponential"] = "euler"
+    tau: Literal["seconds", "steps", "seconds x dt"] = "seconds"
+    membrane: Gain = "integrated"
+    synapse: Gain = "integrated"
+    charge: Gain = "integrated"
+    reset: Literal["value", "subtract", "value after leak", "subtract after leak"] = "value"
+    inclusive: bool = False
+    dt: float | None = None
+    about: str = ""
+
+    def loss(self, tau: Floats, dt: float) -> Floats:
+        """The part that a step loses to the decay, ``1 - decay``; dt in seconds. Raises InvalidInput for what is no tau."""
+        unit = {"seconds": dt, "steps": 1.0, "seconds x dt": dt * dt}[self.tau]
+        if not (tau > 0).all():
+            raise InvalidInput("a time constant is not greater than 0")
+        steps = tau / unit
+        if self.method == "exponential":
+            return -np.expm1(-1 / steps)
+        # A writer's float32 may put a tau of exactly one step a little below it.
+        if (steps < 1 - 1e-6).any():
+            raise InvalidInput(
+                f"a time constant of {tau.min():g} is shorter than a step, and Euler's rule would overshoot: "
+                f"is dt={dt * 1e3:g} ms right, and the convention?"
+            )
+        return np.minimum(1 / steps, 1.0)
+
+    def tau_of(self, loss: Floats, dt: float) -> Floats:
+        """The time constant, as the file counts it, of which a step loses that part; dt in seconds."""
+        unit = {"seconds": dt, "steps": 1.0, "seconds x dt": dt * dt}[self.tau]
+        with np.errstate(divide="ignore"):
+            return unit / loss if self.method == "euler" else -unit / np.log1p(-loss)
+
+
+RESETS = ("value", "subtract", "value after leak", "subtract after leak")
+EULER = "euler"
+
+CONVENTIONS: dict[str, Convention] = {
+    EULER: Convention(about="NIR's equations by Euler's rule, the current before the potential"),
+    "exponential": Convention(method="exponential", about="NIR's equations, exact for a drive that holds through the step"),
+    "snntorch": Convention(
+        reset="subtract after leak",
+        dt=0.1,
+        about="beta = 1 - dt/tau, reset_delay=True; reset_mechanism='zero' is reset=value, in Synaptic 'value after leak'",
+    ),
+    "norse": Convention(
+        tau="seconds x dt",
+        synapse="jump",
+        charge="jump",
+        dt=1.0,
+        about="norse 1.1 writes dt / tau_mem_inv, and its inputs step the synaptic current",
+    ),
+    "spikingjelly": Convention(inclusive=True, dt=0.1, about="hard reset; a potential on the threshold fires"),
+    "sinabs": Convention(
+        method="exponential",
+        tau="steps",
+        membrane="jump",
+        synapse="jump then decay",
+        charge="jump",
+        reset="subtract",
+        inclusive=True,
+        dt=1.0,
+        about="time constants in steps; layers with spike_fn=SingleSpike and no lower bound",
+    ),
+    "rockpool": Convention(
+        method="exponential",
+        membrane="one",
+        synapse="jump then decay",
+        charge="jump",
+        reset="subtract",
+        inclusive=True,
+        about="LIFTorch with max_spikes_per_dt=1 and no bias",
+    ),
+}
+
+
+def find_convention(options: dict[str, Any]) -> tuple[str, Convention]:
+    """The convention that the options name, with what they change in it; Euler's unless named.
+
+    Raises InvalidInput for a name or a value that there is not.
+    """
+    name = str(options.get("convention", EULER))
+    if name not in CONVENTIONS:
+        raise InvalidInput(f"there is no convention '{name}'; there is {', '.join(CONVENTIONS)}")
+    reset = options.get("reset", CONVENTIONS[name].reset)
+    if reset not in RESETS:
+        raise InvalidInput(f"reset={reset}: expected {', '.join(RESETS)}")
+    return name, replace(CONVENTIONS[name], reset=reset)

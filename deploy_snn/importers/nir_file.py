@@ -1,0 +1,111 @@
+"""NIR's file, HDF5, read as a graph of NIR's own nodes: nothing in it is followed out of the file, or believed unseen."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploy_snn.errors import InvalidInput, Unavailable
+
+if TYPE_CHECKING:
+    import h5py
+    from nir import NIRGraph, NIRNode
+
+DEEPEST = 32
+"""How far groups may stand inside each other."""
+
+SMALLEST_CLAIM = 2**20
+MOST_COMPRESSED = 1100
+"""HDF5's gzip makes a byte of no more than 1032; a file that claims more than this of its size was never filled."""
+
+Tree = dict[str, Any]
+
+
+def require_nir() -> None:
+    """Raise Unavailable, with the line that mends it, where the extra is not installed."""
+    try:
+        import h5py  # noqa: F401, PLC0415
+        import nir  # noqa: F401, PLC0415
+    except ImportError as error:
+        raise Unavailable(f"NIR files need {error.name}: pip install 'deploy-snn[nir]'") from None
+
+
+def read_graph(path: Path) -> "NIRGraph":
+    """The graph in a NIR file. Raises InvalidInput, in one sentence, for anything else, and for a node that is none."""
+    require_nir()
+    import h5py  # noqa: PLC0415
+    import nir  # noqa: PLC0415
+
+    if not path.is_file():
+        raise InvalidInput(f"{path} does not exist")
+    try:
+        with h5py.File(path, "r") as file:
+            if not isinstance(file.get("node"), h5py.Group):
+                raise InvalidInput(f"{path} is an HDF5 file, but no NIR file: it has no group 'node'")
+            budget = [max(SMALLEST_CLAIM, MOST_COMPRESSED * path.stat().st_size)]
+            tree = _tree(file["node"], path, DEEPEST, budget)
+    except (OSError, RuntimeError, MemoryError) as error:
+        raise InvalidInput(f"{path} is no NIR file, or a damaged one: {_first_line(error)}") from None
+    node = _node(tree, path, "the graph")
+    if not isinstance(node, nir.NIRGraph):
+        raise InvalidInput(f"{path} holds a single {type(node).__name__}, and no NIRGraph of nodes and edges")
+    return node
+
+
+def _tree(group: "h5py.Group", path: Path, depth: int, budget: list[int]) -> Tree:
+    """A group's contents as dictionaries and arrays. ``budget`` is what the arrays may still claim, in bytes."""
+    import h5py  # noqa: PLC0415
+
+    if depth == 0:
+        raise InvalidInput(f"{path} nests groups deeper than {DEEPEST}: a graph that contains itself?")
+    tree: Tree = {}
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise InvalidInput(f"{path}: {group.name}/{name} is a link to elsewhere, which is not followed")
+        item = group[name]
+        if isinstance(item, h5py.Group):
+            tree[name] = _tree(item, path, depth - 1, budget)
+            continue
+        if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
+            raise InvalidInput(f"{path}: {item.name} keeps its values elsewhere, where nothing is read")
+        budget[0] -= item.nbytes
+        if budget[0] < 0:
+            raise InvalidInput(f"{path}: {item.name} claims {item.shape} values, more than a file of this size can hold")
+        value = item[()]
+        tree[name] = value.decode() if isinstance(value, bytes) else None if isinstance(value, h5py.Empty) else value
+    return tree
+
+
+def _node(tree: Tree, path: Path, where: str) -> "NIRNode":
+    """One node, and if it is a graph the nodes in it."""
+    import nir  # noqa: PLC0415
+
+    kind = tree.get("type")
+    known = {name for name in nir.ir.__all__ if name[0].isupper() and name != "NIRNode"}
+    if kind not in known:
+        raise InvalidInput(f"{path}: {where} is of type {kind!r}, which is none of NIR's: {', '.join(sorted(known))}")
+    try:
+        if kind == "NIRGraph":
+            nodes = {name: _node(inner, path, f"node '{name}'") for name, inner in _groups(tree, path, where).items()}
+            edges = [(_text(source), _text(target)) for source, target in tree["edges"]]
+            return nir.NIRGraph(nodes=nodes, edges=edges, metadata=tree.get("metadata", {}), type_check=False)
+        return nir.dict2NIRNode(dict(tree))
+    except (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InvalidInput):
+            raise
+        problem = f"it lacks {error}" if isinstance(error, KeyError) else _first_line(error)
+        raise InvalidInput(f"{path}: {where} is no {kind}: {problem}") from None
+
+
+def _groups(tree: Tree, path: Path, where: str) -> Mapping[str, Tree]:
+    nodes = tree.get("nodes")
+    if not isinstance(nodes, dict) or not all(isinstance(inner, dict) for inner in nodes.values()):
+        raise InvalidInput(f"{path}: {where} has no nodes")
+    return nodes
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).partition("\n")[0]
