@@ -7,14 +7,17 @@ from deploy_snn.errors import InvalidInput
 from deploy_snn.importers.imported import Imported
 from deploy_snn.importers.nir_assembly import Assembly
 from deploy_snn.importers.nir_convention import find_convention
-from deploy_snn.importers.nir_file import read_graph
+from deploy_snn.importers.nir_file import read_graph, require_nir
 from deploy_snn.importers.nir_graph import Flat
 from deploy_snn.importers.nir_neurons import Reading
+from deploy_snn.importers.nir_write import Writing
+from deploy_snn.network import Network
+from deploy_snn.neurons import Input
 
 OURS = "deploy_snn"
 """Under this name a graph's metadata holds how it was written here, and so is to be read."""
 
-OPTIONS = ("dt", "convention", "reset", "input")
+READ_OPTIONS = ("dt", "convention", "reset", "input")
 INPUTS = ("values", "spikes")
 
 
@@ -29,9 +32,9 @@ def read_nir(path: Path, options: dict[str, Any]) -> Imported:
     the extra ``nir`` is not installed.
     """
     graph = read_graph(path)
-    unknown = options.keys() - set(OPTIONS)
+    unknown = options.keys() - set(READ_OPTIONS)
     if unknown:
-        raise InvalidInput(f"a NIR file has no option {', '.join(sorted(unknown))}; it has {', '.join(OPTIONS)}")
+        raise InvalidInput(f"a NIR file has no option {', '.join(sorted(unknown))}; it has {', '.join(READ_OPTIONS)}")
     told = graph.metadata.get(OURS, {})
     given = (told if isinstance(told, dict) else {}) | options
     name, convention = find_convention(given)
@@ -52,6 +55,33 @@ def read_nir(path: Path, options: dict[str, Any]) -> Imported:
         raise InvalidInput(f"{path}: {error}") from None
     how = f"read with convention={name}, reset={convention.reset} and dt={dt:g} ms: {convention.about}"
     return Imported(network, tuple(assembly.left_behind), (how, *assembly.notes))
+
+
+def write_nir(network: Network, path: Path, options: dict[str, Any] | None = None) -> None:
+    """Write a network as a NIR file whose reader gets every spike again, to the last bit.
+
+    Options: ``convention`` and ``reset``, how the reader steps its neurons: NIR's equations by Euler's rule unless named.
+    They are written beside the graph, with dt, so that ``read_nir`` needs no options.
+
+    Raises InvalidInput, naming the layer or connection, for what has no counterpart in NIR; Unavailable where the extra
+    ``nir`` is not installed.
+    """
+    require_nir()
+    import nir  # noqa: PLC0415
+
+    name, convention = find_convention(options or {})
+    dt = network.contract.dt
+    kinds = {isinstance(layer.neuron, Input) for layer in network.layers.values() if layer.external}
+    if len(kinds) > 1:
+        raise InvalidInput(
+            "some inputs are spikes, of Input layers, and others numbers: a graph's inputs are all of one kind"
+        )
+    told = {"convention": name, "reset": convention.reset, "dt": dt, "input": "spikes" if kinds == {True} else "values"}
+    graph = Writing(network, Reading(convention, dt)).graph({OURS: told})
+    try:
+        nir.write(path, graph)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error}") from None
 
 
 def _positive(value: Any) -> float:

@@ -55,7 +55,7 @@ class Assembly:
         for name in order:
             self._layer(name, early=name in early)
         for name in early:
-            self._hear_late(name)
+            self._hear_late(name, early)
         for name in flat.outputs:
             self._output(name)
         self._note_loops(order, early)
@@ -79,10 +79,11 @@ class Assembly:
         with _naming(name, self.flat):
             self.layers[target] = neuron_of(self.flat.nodes[name], shape, self.reading, early=int(early))
 
-    def _hear_late(self, name: str) -> None:
-        """Connect a delay. What linear nodes make is finished within its step, and only then late."""
+    def _hear_late(self, name: str, early: Sequence[str]) -> None:
+        """Connect a delay. What linear nodes make, or other delays, is finished within its step, and only then late."""
         for path in self.heard[name]:
-            direct = Path(self._relay(path, path.links[-1], self.shapes[name])) if path.links else path
+            at_once = path.links or path.source in early
+            direct = Path(self._relay(path, (name, *path.links)[-1], self.shapes[name])) if at_once else path
             self._wire(direct, self.names[name], self.shapes[name])
 
     def _output(self, name: str) -> None:
@@ -201,8 +202,8 @@ class Assembly:
             return float(self.reading.steps(*numbers(node, "delay")).min())
 
     def _free(self, name: str) -> str:
-        """A name that a layer can have and none has yet."""
-        word = re.sub(r"\W", "_", name)
+        """A name that a layer can have and none has yet; ``a_to_b`` is what the network calls a connection."""
+        word = re.sub(r"_to(?=_)", "_into", re.sub(r"\W", "_", name))
         word = f"n{word}" if not word.isidentifier() else word
         word = f"{word}_" if iskeyword(word) or hasattr(nn.ModuleDict, word) else word
         taken = {*self.layers, *self.names.values()}

@@ -108,7 +108,7 @@ def _gain(how: Gain, node: "NIRNode", weight: Floats, loss: Floats) -> Floats | 
     # A decay of 1 is written as an infinite time constant, with a resistance that is as large.
     gain = np.where(np.isinf(weight) & (loss == 0), 1.0, gain)
     rounded = any(getattr(value, "dtype", None) == np.float32 for value in vars(node).values())
-    ones = np.abs(gain - 1) <= (FLOAT32_OF_ONE if rounded else 0)
+    ones = (np.abs(gain - 1) <= FLOAT32_OF_ONE) if rounded else gain.astype(np.float32) == 1
     gain = np.where(ones, 1.0, gain)
     if not np.isfinite(gain).all():
         raise InvalidInput("its resistance and time constant give no finite gain")

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from deploy_snn.contract import BATCH, NEURONS, WINDOW, Role, TensorSpec
-from deploy_snn.neurons import Input, Nodes, Relay
+from deploy_snn.neurons import DelayLine, Input, Nodes, Relay
 
 PREVIOUS = TensorSpec(name="previous", role=Role.STATE, initial="0")
 """What a layer sent in the step before: its spikes as the 0.0 and 1.0 that connections weigh, or its numbers."""
@@ -28,7 +28,7 @@ class Layer(nn.Module):
         self.remembers = False  # whether a connection reads its spikes of the step before
         self.graded = neuron.graded
         self.is_input = isinstance(neuron, Input)
-        self.hands_on = isinstance(neuron, Input | Relay)  # it sends what it was given: no output of the network's
+        self.hands_on = isinstance(neuron, Input | Relay | DelayLine)  # it sends what it was given: no output of its own
         window = neuron.sized(neuron.DRIVE).window_axis
         self.window = 0 if window is None else neuron.sized(neuron.DRIVE).axes[window].size or 0
         self.stochastic = neuron.stochastic

@@ -32,7 +32,7 @@ class Network(Program):
 
     Inputs are ``NAME.x`` ``[B, *shape]`` of the layers that take one, and ``NAME.noise``; outputs are ``NAME.s``, the
     spikes of all layers but ``Input`` ones; a source has its previous spikes as state ``NAME.previous``. A graded layer
-    sends numbers where others send spikes; a ``Relay`` sends what it is given, and is no output either.
+    sends numbers where others send spikes; a ``Relay`` or ``DelayLine`` sends what it is given, and is no output either.
 
     Args:
         one_step: feed forward within the step.
