@@ -1,5 +1,6 @@
 """A flat NIR graph put together as a network of ours."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,9 @@ from deploy_snn.importers.nir_links import AXES, link_of
 from deploy_snn.importers.nir_neurons import Reading, Shape, neuron_of, numbers, parameter_shape, relay
 from deploy_snn.network import Connection, Network, OneToOne, Reshape
 from deploy_snn.neurons import Input, Nodes
+
+LARGEST = 2**31
+"""No layer has more neurons: a file's claim to more would only fill the memory."""
 
 
 class Assembly:
@@ -51,7 +55,8 @@ class Assembly:
         self._find_shapes()
         early = [name for name in flat.dynamic if self._least_delay(name) >= 1]
         order = flat.order(early, self.heard)
-        self.names = {name: self._free(name) for name in order}
+        for name in order:
+            self.names[name] = self._free(name)
         for name in order:
             self._layer(name, early=name in early)
         for name in early:
@@ -91,7 +96,9 @@ class Assembly:
         paths = self.heard[name]
         first = paths[0]
         if len(paths) == 1 and not first.links and isinstance(first.source, str) and first.source not in self.flat.inputs:
-            self.notes.append(f"output '{shown(name)}' is {self.names[first.source]}.s")
+            sent = f"{self.names[first.source]}.s"
+            self.notes.append(f"output '{shown(name)}' is {sent}")
+            self.record.append(sent)
             return
         shape = self._reach(first)
         assert shape is not None  # all shapes are known by now
@@ -154,7 +161,8 @@ class Assembly:
     def _find_shapes(self) -> None:
         """Follow the shapes from the inputs; a node in a loop that none reaches has that of its parameters."""
         for name in self.flat.inputs:
-            self.shapes[name] = self._input_shape(name)
+            with _naming(name, self.flat):
+                self.shapes[name] = self._input_shape(name)
         unknown = [name for name in self.flat.dynamic if name not in self.shapes]
         while unknown:
             for name in unknown:
@@ -183,10 +191,10 @@ class Assembly:
 
     def _input_shape(self, name: str) -> Shape:
         node = self.flat.nodes[name]
-        sizes = node.input_type["input"]
-        if sizes is None or any(size != int(size) or size < 1 for size in sizes) or not len(sizes):
-            raise InvalidInput(f"input '{shown(name)}' has no shape of whole numbers: {sizes}")
+        sizes = list(node.input_type["input"])
         shape = tuple(int(size) for size in sizes)
+        if not shape or list(shape) != sizes or min(shape) < 1 or math.prod(shape) > LARGEST:
+            raise InvalidInput(f"it has no shape that a layer can have: {sizes}")
         axes = {AXES.get(type(self.flat.nodes[heard]).__name__) for heard in self.flat.heard_first(name)}
         if shape[0] == 1 and len(axes) == 1 and axes == {len(shape) - 1}:
             self.notes.append(f"input '{shown(name)}' is {list(shape)}: its first axis is taken for the writer's batch")
@@ -219,8 +227,11 @@ class Assembly:
 
 @contextmanager
 def _naming(name: str, flat: Flat) -> Iterator[None]:
-    """Put a node's name before what is wrong with it."""
+    """Put a node's name before what is wrong with it, be it that its fields hold something else than they should."""
+    node = f"node '{shown(name)}' ({type(flat.nodes[name]).__name__})"
     try:
         yield
     except InvalidInput as error:
-        raise InvalidInput(f"node '{shown(name)}' ({type(flat.nodes[name]).__name__}): {error}") from None
+        raise InvalidInput(f"{node}: {error}") from None
+    except (AttributeError, IndexError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise InvalidInput(f"{node} cannot be read: {str(error).partition(chr(10))[0]}") from None

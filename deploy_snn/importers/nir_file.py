@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from deploy_snn.errors import InvalidInput, Unavailable
 
 if TYPE_CHECKING:
@@ -37,14 +39,25 @@ def read_graph(path: Path) -> "NIRGraph":
 
     if not path.is_file():
         raise InvalidInput(f"{path} does not exist")
+    budget = [max(SMALLEST_CLAIM, MOST_COMPRESSED * path.stat().st_size)]
     try:
         with h5py.File(path, "r") as file:
-            if not isinstance(file.get("node"), h5py.Group):
-                raise InvalidInput(f"{path} is an HDF5 file, but no NIR file: it has no group 'node'")
-            budget = [max(SMALLEST_CLAIM, MOST_COMPRESSED * path.stat().st_size)]
-            tree = _tree(file["node"], path, DEEPEST, budget)
-    except (OSError, RuntimeError, MemoryError) as error:
+            root = file.get("node")
+            tree = _tree(root, path, DEEPEST, budget) if isinstance(root, h5py.Group) else None
+    except InvalidInput:
+        raise
+    except (
+        KeyError,
+        MemoryError,
+        OSError,
+        OverflowError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:  # h5py's, for damage
         raise InvalidInput(f"{path} is no NIR file, or a damaged one: {_first_line(error)}") from None
+    if tree is None:
+        raise InvalidInput(f"{path} is an HDF5 file, but no NIR file: it has no group 'node'")
     node = _node(tree, path, "the graph")
     if not isinstance(node, nir.NIRGraph):
         raise InvalidInput(f"{path} holds a single {type(node).__name__}, and no NIRGraph of nodes and edges")
@@ -67,6 +80,8 @@ def _tree(group: "h5py.Group", path: Path, depth: int, budget: list[int]) -> Tre
             continue
         if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
             raise InvalidInput(f"{path}: {item.name} keeps its values elsewhere, where nothing is read")
+        if item.dtype.kind not in "fiubSO":
+            raise InvalidInput(f"{path}: {item.name} holds neither real numbers nor text, but {item.dtype}")
         budget[0] -= item.nbytes
         if budget[0] < 0:
             raise InvalidInput(f"{path}: {item.name} claims {item.shape} values, more than a file of this size can hold")
@@ -81,15 +96,16 @@ def _node(tree: Tree, path: Path, where: str) -> "NIRNode":
 
     kind = tree.get("type")
     known = {name for name in nir.ir.__all__ if name[0].isupper() and name != "NIRNode"}
-    if kind not in known:
+    if not isinstance(kind, str) or kind not in known:
         raise InvalidInput(f"{path}: {where} is of type {kind!r}, which is none of NIR's: {', '.join(sorted(known))}")
     try:
         if kind == "NIRGraph":
             nodes = {name: _node(inner, path, f"node '{name}'") for name, inner in _groups(tree, path, where).items()}
             edges = [(_text(source), _text(target)) for source, target in tree["edges"]]
             return nir.NIRGraph(nodes=nodes, edges=edges, metadata=tree.get("metadata", {}), type_check=False)
-        return nir.dict2NIRNode(dict(tree))
-    except (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        with np.errstate(all="ignore"):  # it computes shapes of what may be nonsense; these are found again, and checked
+            return nir.dict2NIRNode(dict(tree))
+    except (AssertionError, AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         if isinstance(error, InvalidInput):
             raise
         problem = f"it lacks {error}" if isinstance(error, KeyError) else _first_line(error)

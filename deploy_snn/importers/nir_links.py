@@ -120,7 +120,8 @@ def _bias(value: Any, outputs: int) -> Tensor | None:
 
 def _floats(value: Any) -> Tensor:
     try:
-        return torch.from_numpy(np.ascontiguousarray(value, np.float32))
+        with np.errstate(over="ignore"):  # an infinity is refused like one that was in the file
+            return torch.from_numpy(np.ascontiguousarray(value, np.float32))
     except (TypeError, ValueError):
         raise InvalidInput("it holds something else than numbers") from None
 

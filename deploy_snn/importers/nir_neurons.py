@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from deploy_snn.errors import InvalidInput
@@ -97,7 +98,7 @@ def relay(shape: Shape, reading: Reading) -> Relay:
 
 def _tensor(value: Floats) -> Tensor:
     """Parameters as float32: one number where they are all the same."""
-    rounded = torch.from_numpy(value.astype(np.float32))
+    rounded = torch.from_numpy(_float32(value))
     return rounded.flatten()[0] if (rounded == rounded.flatten()[0]).all() else rounded
 
 
@@ -108,15 +109,21 @@ def _gain(how: Gain, node: "NIRNode", weight: Floats, loss: Floats) -> Floats | 
     # A decay of 1 is written as an infinite time constant, with a resistance that is as large.
     gain = np.where(np.isinf(weight) & (loss == 0), 1.0, gain)
     rounded = any(getattr(value, "dtype", None) == np.float32 for value in vars(node).values())
-    ones = (np.abs(gain - 1) <= FLOAT32_OF_ONE) if rounded else gain.astype(np.float32) == 1
+    ones = (np.abs(gain - 1) <= FLOAT32_OF_ONE) if rounded else _float32(gain) == 1
     gain = np.where(ones, 1.0, gain)
-    if not np.isfinite(gain).all():
+    if not np.isfinite(_float32(gain)).all():
         raise InvalidInput("its resistance and time constant give no finite gain")
     return None if ones.all() else gain
 
 
 def _unless(value: Floats, neutral: float) -> Floats | None:
-    return None if (value.astype(np.float32) == neutral).all() else value
+    return None if (_float32(value) == neutral).all() else value
+
+
+def _float32(value: Floats) -> NDArray[np.float32]:
+    """Rounded once; what is beyond float32 is infinite."""
+    with np.errstate(over="ignore"):
+        return value.astype(np.float32)
 
 
 def _membrane(node: "NIRNode", reading: Reading, tau_name: str) -> Options:
@@ -175,7 +182,7 @@ def _read_cuba_li(node: "NIRNode", reading: Reading) -> Options:
 def _read_threshold(node: "NIRNode", reading: Reading) -> Options:
     (threshold,) = numbers(node, "threshold")
     # On float32 values, over the next number below is the same as on the threshold or over it.
-    below = np.nextafter(threshold.astype(np.float32), np.float32(-np.inf)).astype(np.float64)
+    below = np.nextafter(_float32(threshold), np.float32(-np.inf)).astype(np.float64)
     return {"thresh": below if reading.convention.inclusive else threshold}
 
 

@@ -38,6 +38,9 @@ class Writing:
         """Write everything. Raises InvalidInput, naming the layer or connection, for what NIR has no counterpart for."""
         import nir  # noqa: PLC0415
 
+        states = [name for name in self.network.record if not name.endswith(".s")]
+        if states:
+            raise InvalidInput(f"record={states[0]!r} has no counterpart in NIR, whose outputs are what nodes send")
         for name, layer in self.network.layers.items():
             if not self._is_junction(layer):
                 with_input = isinstance(layer.neuron, Input | Relay)
@@ -67,8 +70,8 @@ class Writing:
         """The layers that lead nowhere, and the relays that are recorded; all that spike, where all lead on."""
         shown = [name for name, layer in self.network.layers.items() if not layer.hands_on]
         ends = [name for name in shown if not self.network.layers[name].is_source]
-        recorded = [name for name, layer in self.network.layers.items() if self._is_junction(layer)]
-        return (ends or shown) + [name for name in recorded if f"{name}.s" in self.network.record]
+        recorded = [name for name in self.order if name not in shown and f"{name}.s" in self.network.record]
+        return (ends or shown) + recorded
 
     def _shape(self, name: str) -> tuple[int, ...]:
         return self.network.layers[name].shape

@@ -254,6 +254,13 @@ def test_a_convolution_in_three_dimensions_has_no_counterpart() -> None:
         round_trip(network)
 
 
+def test_a_recorded_state_has_no_counterpart() -> None:
+    network = Network(one_step=True, record=["cell.v"])
+    network.add_layer(neurons.IFNodes(n=1, refrac=0), "cell", external=True)
+    with pytest.raises(InvalidInput, match=r"record='cell\.v' has no counterpart in NIR"):
+        round_trip(network)
+
+
 def test_the_file_says_what_nir_says(tmp_path: Path) -> None:
     """BindsNET's exponential decay is an Euler tau of dt / (1 - decay); its >= at a threshold is > one ulp below."""
     network = Network(one_step=False)
