@@ -22,7 +22,7 @@ def export(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL", help="A neuron's name, a .py file that defines build(), or a .pt file of BindsNET's."
+            metavar="MODEL", help="A neuron's name, a .py file that defines build(), or a file of another framework's."
         ),
     ],
     *,

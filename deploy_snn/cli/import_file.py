@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deploy_snn.cli.options import Set, model_options
+from deploy_snn.cli.options import Dt, Set, model_options
 from deploy_snn.cli.table import console, table
 from deploy_snn.errors import InvalidInput
 
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 
 def import_file(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A network that BindsNET's Network.save wrote (.pt).")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A network that BindsNET's Network.save wrote (.pt), or a NIR graph (.nir).")],
     *,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="NAME", help="Writes NAME.py and NAME.safetensors [default: FILE's name]."),
     ] = None,
+    dt: Dt = None,
     sets: Set = None,
 ) -> None:
     """Read a network of another framework's, and write it as a model in our own language: build(), and its numbers."""
@@ -33,7 +34,7 @@ def import_file(
 
     if file.suffix not in IMPORTERS:
         raise InvalidInput(f"{file} is no file that can be imported; there is {', '.join(IMPORTERS)}")
-    name, network, source = load_model(str(file), model_options(str(file), None, None, None, sets))
+    name, network, source = load_model(str(file), model_options(str(file), None, None, dt, sets))
     assert isinstance(network, Network)
     definition = Path(str(output or name).removesuffix(".py") + ".py")
     for path in (definition, definition.with_suffix(TENSORS)):

@@ -1,18 +1,21 @@
 """NIR (Pedersen et al. 2024, doi:10.1038/s41467-024-52259-9): graphs that norse, snnTorch and others write."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploy_snn.errors import InvalidInput
 from deploy_snn.importers.imported import Imported
 from deploy_snn.importers.nir_assembly import Assembly
-from deploy_snn.importers.nir_convention import find_convention
+from deploy_snn.importers.nir_convention import EULER, find_convention
 from deploy_snn.importers.nir_file import read_graph, require_nir
 from deploy_snn.importers.nir_graph import Flat
 from deploy_snn.importers.nir_neurons import Reading
 from deploy_snn.importers.nir_write import Writing
 from deploy_snn.network import Network
 from deploy_snn.neurons import Input
+
+if TYPE_CHECKING:
+    from nir import NIRGraph
 
 OURS = "deploy_snn"
 """Under this name a graph's metadata holds how it was written here, and so is to be read."""
@@ -32,24 +35,26 @@ def read_nir(path: Path, options: dict[str, Any]) -> Imported:
     the extra ``nir`` is not installed.
     """
     graph = read_graph(path)
-    unknown = options.keys() - set(READ_OPTIONS)
+    unknown = sorted(options.keys() - set(READ_OPTIONS))
     if unknown:
-        raise InvalidInput(f"a NIR file has no option {', '.join(sorted(unknown))}; it has {', '.join(READ_OPTIONS)}")
-    told = graph.metadata.get(OURS, {})
-    given = (told if isinstance(told, dict) else {}) | options
-    name, convention = find_convention(given)
+        raise InvalidInput(f"a NIR file takes no option {', '.join(unknown)}; it takes {', '.join(READ_OPTIONS)}")
+    given = _told(graph, path) | options
+    _check_types(given)
+    name = given.get("convention", EULER)
+    convention = find_convention(name, given.get("reset"))
     dt = given.get("dt", convention.dt)
     if dt is None:
         raise InvalidInput(
             f"{path} does not tell the length of a step, nor does convention={name}: give --dt MS, or name the writer with "
             "--set convention=snntorch or its like"
         )
-    dt = _positive(dt)
+    if not 0 < dt < float("inf"):
+        raise InvalidInput(f"dt={dt}: expected a number of ms greater than 0")
     inputs = given.get("input", INPUTS[0])
     if inputs not in INPUTS:
         raise InvalidInput(f"input={inputs}: expected {' or '.join(INPUTS)}")
     try:
-        assembly = Assembly(Flat.of(graph), Reading(convention, dt), spikes=inputs == "spikes")
+        assembly = Assembly(Flat.of(graph), Reading(convention, float(dt)), spikes=inputs == "spikes")
         network = assembly.network()
     except InvalidInput as error:
         raise InvalidInput(f"{path}: {error}") from None
@@ -57,38 +62,50 @@ def read_nir(path: Path, options: dict[str, Any]) -> Imported:
     return Imported(network, tuple(assembly.left_behind), (how, *assembly.notes))
 
 
-def write_nir(network: Network, path: Path, options: dict[str, Any] | None = None) -> None:
-    """Write a network as a NIR file whose reader gets every spike again, to the last bit.
+def write_nir(network: Network, path: Path, *, convention: str = EULER, reset: str | None = None) -> None:
+    """Write a network as a NIR file that tells every spike, to the last bit, to who reads it by the same convention.
 
-    Options: ``convention`` and ``reset``, how the reader steps its neurons: NIR's equations by Euler's rule unless named.
-    They are written beside the graph, with dt, so that ``read_nir`` needs no options.
+    Args:
+        network: the network.
+        path: where to write.
+        convention: how the reader steps its neurons (``CONVENTIONS``): NIR's equations by Euler's rule unless named.
+        reset: how it resets them, where that is not the convention's.
 
-    Raises InvalidInput, naming the layer or connection, for what has no counterpart in NIR; Unavailable where the extra
-    ``nir`` is not installed.
+    Both are written beside the graph, with dt, so that ``read_nir`` needs no options.
+
+    Raises:
+        InvalidInput: naming the layer or connection, for what has no counterpart in NIR.
+        Unavailable: where the extra ``nir`` is not installed.
     """
     require_nir()
     import nir  # noqa: PLC0415
 
-    name, convention = find_convention(options or {})
+    how = find_convention(convention, reset)
     dt = network.contract.dt
     kinds = {isinstance(layer.neuron, Input) for layer in network.layers.values() if layer.external}
     if len(kinds) > 1:
         raise InvalidInput(
             "some inputs are spikes, of Input layers, and others numbers: a graph's inputs are all of one kind"
         )
-    told = {"convention": name, "reset": convention.reset, "dt": dt, "input": "spikes" if kinds == {True} else "values"}
-    graph = Writing(network, Reading(convention, dt)).graph({OURS: told})
+    told = {"convention": convention, "reset": how.reset, "dt": dt, "input": "spikes" if kinds == {True} else "values"}
+    graph = Writing(network, Reading(how, dt)).graph({OURS: told})
     try:
         nir.write(path, graph)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be written: {error}") from None
 
 
-def _positive(value: Any) -> float:
-    try:
-        dt = float(value)
-    except (TypeError, ValueError):
-        dt = 0.0
-    if not 0 < dt < float("inf"):
-        raise InvalidInput(f"dt={value}: expected a number of ms greater than 0")
-    return dt
+def _told(graph: "NIRGraph", path: Path) -> dict[str, Any]:
+    """What a file that was written here tells of itself; another's tells nothing."""
+    told = graph.metadata.get(OURS, {}) if isinstance(graph.metadata, dict) else {}
+    known = isinstance(told, dict) and told.keys() <= set(READ_OPTIONS)
+    if not known or not all(isinstance(value, (str, float)) for value in told.values()):
+        raise InvalidInput(f"{path}: what it tells under {OURS} is not what this version writes there")
+    return dict(told)
+
+
+def _check_types(given: dict[str, Any]) -> None:
+    for name, value in given.items():
+        kinds = (int, float) if name == "dt" else (str,)
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise InvalidInput(f"{name}={value!r}: expected {'a number of ms' if name == 'dt' else 'a word'}")

@@ -113,15 +113,15 @@ CONVENTIONS: dict[str, Convention] = {
 }
 
 
-def find_convention(options: dict[str, Any]) -> tuple[str, Convention]:
-    """The convention that the options name, with what they change in it; Euler's unless named.
+def find_convention(name: Any, reset: Any = None) -> Convention:
+    """The convention of that name, with another reset if one is given.
 
-    Raises InvalidInput for a name or a value that there is not.
+    Raises InvalidInput for a name or a reset that there is not.
     """
-    name = str(options.get("convention", EULER))
     if name not in CONVENTIONS:
         raise InvalidInput(f"there is no convention '{name}'; there is {', '.join(CONVENTIONS)}")
-    reset = options.get("reset", CONVENTIONS[name].reset)
+    if reset is None:
+        return CONVENTIONS[name]
     if reset not in RESETS:
         raise InvalidInput(f"reset={reset}: expected {', '.join(RESETS)}")
-    return name, replace(CONVENTIONS[name], reset=reset)
+    return replace(CONVENTIONS[name], reset=reset)

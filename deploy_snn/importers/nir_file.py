@@ -1,5 +1,6 @@
 """NIR's file, HDF5, read as a graph of NIR's own nodes: nothing in it is followed out of the file, or believed unseen."""
 
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ DEEPEST = 32
 SMALLEST_CLAIM = 2**20
 MOST_COMPRESSED = 1100
 """HDF5's gzip makes a byte of no more than 1032; a file that claims more than this of its size was never filled."""
+COST = 2**10
+"""What an entry claims however small it is, for a few links can name the same entry any number of times."""
 
 Tree = dict[str, Any]
 
@@ -71,10 +74,13 @@ def _tree(group: "h5py.Group", path: Path, depth: int, budget: list[int]) -> Tre
     if depth == 0:
         raise InvalidInput(f"{path} nests groups deeper than {DEEPEST}: a graph that contains itself?")
     tree: Tree = {}
-    for name in group:
+    for name in (_name(name, path) for name in group):
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             raise InvalidInput(f"{path}: {group.name}/{name} is a link to elsewhere, which is not followed")
         item = group[name]
+        budget[0] -= COST + (item.nbytes if isinstance(item, h5py.Dataset) else 0)
+        if budget[0] < 0:
+            raise InvalidInput(f"{path}: {item.name} claims more values than a file of this size can hold")
         if isinstance(item, h5py.Group):
             tree[name] = _tree(item, path, depth - 1, budget)
             continue
@@ -82,9 +88,6 @@ def _tree(group: "h5py.Group", path: Path, depth: int, budget: list[int]) -> Tre
             raise InvalidInput(f"{path}: {item.name} keeps its values elsewhere, where nothing is read")
         if item.dtype.kind not in "fiubSO":
             raise InvalidInput(f"{path}: {item.name} holds neither real numbers nor text, but {item.dtype}")
-        budget[0] -= item.nbytes
-        if budget[0] < 0:
-            raise InvalidInput(f"{path}: {item.name} claims {item.shape} values, more than a file of this size can hold")
         value = item[()]
         tree[name] = value.decode() if isinstance(value, bytes) else None if isinstance(value, h5py.Empty) else value
     return tree
@@ -97,11 +100,12 @@ def _node(tree: Tree, path: Path, where: str) -> "NIRNode":
     kind = tree.get("type")
     known = {name for name in nir.ir.__all__ if name[0].isupper() and name != "NIRNode"}
     if not isinstance(kind, str) or kind not in known:
-        raise InvalidInput(f"{path}: {where} is of type {kind!r}, which is none of NIR's: {', '.join(sorted(known))}")
+        found = reprlib.repr(kind) if isinstance(kind, str | None) else type(kind).__name__
+        raise InvalidInput(f"{path}: {where} is of type {found}, which is none of NIR's: {', '.join(sorted(known))}")
     try:
         if kind == "NIRGraph":
             nodes = {name: _node(inner, path, f"node '{name}'") for name, inner in _groups(tree, path, where).items()}
-            edges = [(_text(source), _text(target)) for source, target in tree["edges"]]
+            edges = [(_name(source, path), _name(target, path)) for source, target in tree["edges"]]
             return nir.NIRGraph(nodes=nodes, edges=edges, metadata=tree.get("metadata", {}), type_check=False)
         with np.errstate(all="ignore"):  # it computes shapes of what may be nonsense; these are found again, and checked
             return nir.dict2NIRNode(dict(tree))
@@ -119,8 +123,12 @@ def _groups(tree: Tree, path: Path, where: str) -> Mapping[str, Tree]:
     return nodes
 
 
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+def _name(value: object, path: Path) -> str:
+    """A name that can be shown to people: it holds no line breaks, and nothing that steers a terminal."""
+    name = value.decode() if isinstance(value, bytes) else str(value)
+    if not name.isprintable():
+        raise InvalidInput(f"{path}: something is called {reprlib.repr(name)}: expected printable text")
+    return name
 
 
 def _first_line(error: BaseException) -> str:

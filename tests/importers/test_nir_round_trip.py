@@ -36,10 +36,10 @@ from .nir_runs import steps
 STEPS, BATCH, N = 60, 3, 4
 
 
-def round_trip(network: Network, **options: object) -> Imported:
+def round_trip(network: Network, **options: Any) -> Imported:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "ours.nir"
-        write_nir(network, path, options)
+        write_nir(network, path, **options)
         return read_nir(path, {})
 
 
