@@ -99,7 +99,7 @@ CONVENTIONS: dict[str, Convention] = {
         reset="subtract",
         inclusive=True,
         dt=1.0,
-        about="time constants in steps; layers with spike_fn=SingleSpike and no lower bound",
+        about="time constants in steps; layers with norm_input=False, spike_fn=SingleSpike, no tau_syn and no lower bound",
     ),
     "rockpool": Convention(
         method="exponential",

@@ -177,6 +177,11 @@ class Reshape(Connection):
     def transmit(self, z: Tensor) -> Tensor:
         return z.reshape([-1] + list(self.target_shape))
 
+    def over_time(self, z: Tensor) -> Tensor:
+        # Not by way of [T * B, ...]: of one view of a view torch.export cannot tell that it holds for every batch.
+        flat = z.flatten(2)
+        return flat if len(self.target_shape) == 1 else flat.unflatten(2, self.target_shape)
+
 
 class Lateral(Connection):
     """The same weight to all but oneself: ``drive = w * (sum(z) - z)``. O(N), where the matrix is O(N * N).

@@ -233,9 +233,9 @@ def test_names_that_a_layer_cannot_have(tmp_path: Path) -> None:
     [
         ({}, "does not tell the length of a step, nor does convention=euler: give --dt MS, or name the writer"),
         ({"dt": 0}, "dt=0: expected a number of ms greater than 0"),
-        ({"dt": "fast"}, "dt=fast: expected a number of ms"),
+        ({"dt": "fast"}, "dt='fast': expected a number of ms"),
         ({"dt": 10}, "node 'lif' (LIF): a time constant of 0.001 is shorter than a step"),
-        ({"dt": 0.3, "delay": True}, "a NIR file has no option delay; it has dt, convention, reset, input"),
+        ({"dt": 0.3, "delay": True}, "a NIR file takes no option delay; it takes dt, convention, reset, input"),
         ({"convention": "brian"}, "there is no convention 'brian'; there is euler, exponential, snntorch, norse"),
         ({"dt": 1, "reset": "never"}, "reset=never: expected value, subtract"),
         ({"dt": 1, "input": "currents"}, "input=currents: expected values or spikes"),

@@ -1,0 +1,236 @@
+"""NIR files on the command line: imported, exported, proven, or refused with the line that mends it."""
+
+import pickle
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import nir
+import numpy as np
+import pytest
+import torch
+
+from deploy_snn.formats import Bundle
+from deploy_snn.importers.nir import read_nir
+from deploy_snn.network import Network
+from deploy_snn.source import load_model, rebuild
+
+from .nir_runs import steps
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+def every_node() -> nir.NIRGraph:
+    """Every node of NIR 1.0 in one graph, with an inner graph in a loop, and two outputs."""
+    rng = np.random.default_rng(0)
+
+    def weights(*shape: int) -> np.ndarray:
+        return (64 * rng.standard_normal(shape)).round() / 64
+
+    def each(low: float, high: float, *shape: int) -> np.ndarray:
+        return np.linspace(low, high, int(np.prod(shape))).reshape(shape)
+
+    ones, zeros, pair = np.ones(5), np.zeros(5), np.array([2, 2])
+    fires = {"v_threshold": each(0.5, 1, 5), "v_reset": zeros}
+    leaks = {"r": 2 * ones, "v_leak": zeros}
+    inner = nir.NIRGraph(
+        {
+            "input": nir.Input([5]),
+            "cell": nir.CubaLIF(tau_syn=4e-3 * ones, tau_mem=8e-3 * ones, w_in=2 * ones, **leaks, **fires),
+            "back": nir.Linear(weights(5, 5)),
+            "output": nir.Output([5]),
+        },
+        [("input", "cell"), ("cell", "back"), ("back", "cell"), ("cell", "output")],
+    )
+    nodes = {
+        "pixels": nir.Input([1, 8, 8]),
+        "conv": nir.Conv2d((8, 8), weights(2, 1, 3, 3), 1, 1, 1, 1, weights(2)),
+        "if": nir.IF(r=1e3 * each(0.5, 1, 2, 8, 8), v_threshold=np.ones((2, 8, 8)), v_reset=np.zeros((2, 8, 8))),
+        "sum": nir.SumPool2d(pair, pair, 0 * pair),
+        "mean": nir.AvgPool2d(pair, pair, 0 * pair),
+        "flat": nir.Flatten(np.array([2, 2, 2]), 0, -1),
+        "affine": nir.Affine(weights(5, 8), weights(5)),
+        "threshold": nir.Threshold(0.25 * ones),
+        "scale": nir.Scale(each(0.5, 1.5, 5)),
+        "inner": inner,
+        "late": nir.Delay(np.array([0, 1, 2, 3, 1]) * 1e-3),
+        "lif": nir.LIF(tau=4e-3 * ones, **leaks, **fires),
+        "line": nir.Input([2, 9]),
+        "conv1": nir.Conv1d(9, weights(1, 2, 5), 1, 0, 1, 1, weights(1)),
+        "flat1": nir.Flatten(np.array([1, 5]), 0, -1),
+        "i": nir.I(r=125 * ones),
+        "li": nir.LI(tau=8e-3 * ones, **leaks),
+        "cuba": nir.CubaLI(tau_syn=4e-3 * ones, tau_mem=8e-3 * ones, w_in=ones, **leaks),
+        "fired": nir.Output([5]),
+        "read": nir.Output([5]),
+        "sum_of_all": nir.Output([5]),
+    }
+    chains = [
+        "pixels conv if sum mean flat affine threshold scale inner late lif fired",
+        "line conv1 flat1 lif",
+        "lif li read",
+        "lif cuba read",
+        "lif i sum_of_all",
+    ]
+    edges = [edge for words in map(str.split, chains) for edge in zip(words, words[1:], strict=False)]
+    return nir.NIRGraph(nodes, edges, type_check=False)
+
+
+@pytest.fixture
+def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    nir.write("zoo.nir", every_node())
+    return tmp_path
+
+
+def test_import_writes_the_same_network(zoo: Path, command: Command) -> None:
+    status, shown, _ = command("import", "zoo.nir", "--dt", 1, "-o", "mine")
+    assert status == 0
+    imported = read_nir(zoo / "zoo.nir", {"dt": 1.0})
+    told = " ".join(shown.split())
+    assert "inner.cell -> inner.cell closes a loop, and is heard a step later" in told
+    assert all(" ".join(sentence.split()) in told for sentence in (*imported.left_behind, *imported.notes))
+    _, mine, source = load_model("mine.py", {})
+    assert source.kind == "file"
+    assert isinstance(mine, Network)
+    assert mine.contract == imported.network.contract
+    drives = torch.randn(100, 2, 2, 9), 2 * torch.randn(100, 2, 1, 8, 8)  # in the order of the names: line, pixels
+    ours, wanted = steps(mine, *drives), steps(imported.network, *drives)
+    assert ours.keys() == wanted.keys()
+    for name, values in wanted.items():
+        assert torch.equal(ours[name], values), name
+        assert values.float().abs().mean() > 0.01, name
+    numbers = dict(imported.network.named_buffers())
+    assert all(torch.equal(value, numbers[name]) for name, value in mine.named_buffers())
+
+
+def test_export_and_parity_take_the_file_itself(zoo: Path, command: Command) -> None:
+    assert command("parity", "zoo.nir", "--dt", 1, "--steps", 60, "--batch", 2, "--snap-weights", 6, "--mode", "all")[0] == 0
+    status, shown, _ = command("export", "zoo.nir", "--set", "dt=1", "--set", "input=spikes", "-o", "b", "--format", "onnx")
+    assert status == 0
+    assert "read with convention=euler, reset=value and dt=1 ms" in shown
+    bundle = Bundle.open(zoo / "b")
+    assert bundle.manifest.source.kind == "import"
+    assert {spec.name for spec in bundle.contract.inputs} == {"pixels.x", "line.x"}
+    assert rebuild(bundle.manifest.source, bundle.parameters()).contract == bundle.contract
+    assert "closes a loop" in command("inspect", "b")[1]
+
+
+def cell(path: str, **options: object) -> None:
+    ones = np.ones(3)
+    lif = nir.LIF(tau=4e-3 * ones, r=ones, v_leak=0 * ones, v_threshold=ones, v_reset=options.pop("v_reset", 0) * ones)
+    nodes = {"in": nir.Input([3]), "lif": lif, "out": nir.Output([3])}
+    nir.write(path, nir.NIRGraph(nodes, [("in", "lif"), ("lif", "out")], **options))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "does not tell the length of a step, nor does convention=euler: give --dt MS, or name the writer with --set con"),
+        (["--dt", "0"], "dt=0.0: expected a number of ms greater than 0"),
+        (["--set", "dt=soon"], "dt='soon': expected a number of ms"),
+        (["--set", "dt=true"], "dt=True: expected a number of ms"),
+        (["--dt", "5"], "node 'lif' (LIF): a time constant of 0.004 is shorter than a step"),
+        (["--dt", "1", "--set", "tau=3"], "a NIR file takes no option tau; it takes dt, convention, reset, input"),
+        (["--set", "convention=snn-torch"], "there is no convention 'snn-torch'; there is euler, exponential, snntorch"),
+        (["--set", "convention=[1,2]"], "convention=[1, 2]: expected a word"),
+        (["--dt", "1", "--set", "reset=never"], "reset=never: expected value, subtract"),
+        (["--dt", "1", "--set", "input=currents"], "input=currents: expected values or spikes"),
+        (["--dt", "1", "--n", "3"], "a NIR file takes no option n"),
+    ],
+)
+@pytest.mark.parametrize("name", ["import", "export", "parity"])
+def test_mistakes(
+    name: str, arguments: list[str], told: str, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "import" and "--n" in arguments:
+        pytest.skip("import takes no --n")
+    monkeypatch.chdir(tmp_path)
+    cell("net.nir")
+    status, _, error = command(name, "net.nir", *arguments)
+    assert status == 2
+    assert error.startswith("deploy-snn: ")
+    assert error.count("\n") == 1
+    assert told in error
+    assert [path.name for path in tmp_path.iterdir()] == ["net.nir"]
+
+
+def test_a_reset_that_a_convention_has_no_place_for(tmp_path: Path, command: Command) -> None:
+    cell(str(tmp_path / "net.nir"), v_reset=-0.5)
+    status, _, error = command("export", tmp_path / "net.nir", "--set", "convention=snntorch")
+    assert status == 2
+    assert "node 'lif' (LIF): it has a v_reset, and reset=subtract after leak subtracts the threshold" in error
+
+
+@pytest.mark.parametrize("name", ["import", "export", "parity"])
+def test_without_the_extra(name: str, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell(str(tmp_path / "net.nir"))
+    monkeypatch.setitem(__import__("sys").modules, "nir", None)
+    status, _, error = command(name, tmp_path / "net.nir", "--dt", 1)
+    assert status == 3
+    assert error == "deploy-snn: NIR files need nir: pip install 'deploy-snn[nir]'\n"
+
+
+TOLD = [
+    ({"convention": "brian"}, "there is no convention 'brian'"),
+    ({"encoding": "rate"}, "what it tells under deploy_snn is not what this version writes there"),
+    ({"convention": np.ones((3, 3))}, "what it tells under deploy_snn is not what this version"),
+    ({"dt": "soon"}, "dt='soon': expected a number of ms"),
+    ({"dt": np.nan}, "expected a number of ms greater than 0"),
+    (np.ones((3, 3)), "what it tells under deploy_snn is not what this version"),
+]
+
+
+@pytest.mark.parametrize(("written", "told"), TOLD)
+def test_what_a_file_tells_of_itself_is_not_believed(written: object, told: str, tmp_path: Path, command: Command) -> None:
+    cell(str(tmp_path / "net.nir"), metadata={"deploy_snn": written})
+    status, _, error = command("export", tmp_path / "net.nir")
+    assert status == 2
+    assert error.count("\n") == 1
+    assert told in error
+
+
+class Trap:
+    """A pickle that leaves a mark where it is loaded."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("how", ["opaque", "bytes", "bytes of any length", "reference"])
+def test_pickles_are_never_loaded(how: str, tmp_path: Path, command: Command) -> None:
+    path, mark = tmp_path / "net.nir", tmp_path / "mark"
+    trap = np.frombuffer(pickle.dumps(Trap(mark)), np.uint8)
+    cell(str(path))
+    with h5py.File(path, "a") as file:
+        group = file["node/nodes/lif"]
+        del group["tau"]
+        if how == "opaque":
+            group["tau"] = np.void(trap.tobytes())
+        elif how == "bytes":
+            group["tau"] = trap
+        elif how == "reference":
+            group.create_dataset("tau", data=group["r"].ref, dtype=h5py.ref_dtype)
+        else:
+            group.create_dataset("tau", (3,), h5py.vlen_dtype(np.uint8))[0] = trap
+    status, _, error = command("export", path, "--dt", 1)
+    assert status == 2
+    assert re.search(r"node '?lif|/lif/tau", error)
+    assert error.count("\n") == 1
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "\x1b[2J"])
+def test_names_cannot_steer_a_terminal(name: str, tmp_path: Path, command: Command) -> None:
+    ones = np.ones(3)
+    node = nir.Threshold(ones)
+    nir.write(tmp_path / "a.nir", nir.NIRGraph({"in": nir.Input([3]), name: node}, [("in", name)], type_check=False))
+    nir.write(tmp_path / "b.nir", nir.NIRGraph({"in": nir.Input([3])}, [("in", name)], type_check=False))
+    for file in ("a.nir", "b.nir"):
+        status, _, error = command("import", tmp_path / file, "--dt", 1)
+        assert status == 2
+        assert error.endswith(f"something is called {name!r}: expected printable text\n")
