@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 parity: .venv/toolkit  ## export every neuron and prove it on every runtime of this machine
 	$(BIN)/deploy-snn parity input mcculloch-pitts if lif boosted-lif current-lif adaptive-lif diehl-and-cook izhikevich csrm srm0 \
-		subtractive-reset-if --stimulus digits --steps 1000 --json parity.json
+		subtractive-reset-if heaviside difference-lif difference-current-lif --stimulus digits --steps 1000 --json parity.json
 
 test: .venv/dev .venv/tritonserver lint  ## lint, type check, tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup

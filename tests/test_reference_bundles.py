@@ -10,13 +10,15 @@ from deploy_snn.parity import Plan, Tolerance, prove
 from deploy_snn.runtimes import usable_runtimes
 
 ROOT = Path(__file__).parent.parent
+FROM_NIR = {"heaviside", "difference-lif", "difference-current-lif"}
+"""Held to what the writers of NIR files simulate; export/ has no room for more."""
 NAMES = sorted(path.parent.name for path in (ROOT / "export").glob("*/manifest.json"))
 
 
 def test_every_neuron_and_model_has_its_reference() -> None:
     from deploy_snn.neurons import NEURONS
 
-    assert set(NAMES) == {*NEURONS, *(path.stem for path in (ROOT / "models").glob("*.py"))}
+    assert set(NAMES) == {*(NEURONS.keys() - FROM_NIR), *(path.stem for path in (ROOT / "models").glob("*.py"))}
 
 
 def test_the_references_stay_small() -> None:

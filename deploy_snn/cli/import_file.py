@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def import_file(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A network that BindsNET's Network.save wrote (.pt), or a NIR graph (.nir).")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="What BindsNET's Network.save wrote (.pt), or a NIR graph (.nir).")
+    ],
     *,
     output: Annotated[
         Path | None,

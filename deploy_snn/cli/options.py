@@ -13,7 +13,7 @@ DEFAULT_N = 64
 
 N = Annotated[int | None, typer.Option("--n", help=f"Number of neurons ({DEFAULT_N} unless given).", show_default=False)]
 Shape = Annotated[str | None, typer.Option("--shape", help="Shape of the population, such as 8,8.", show_default=False)]
-Dt = Annotated[float | None, typer.Option("--dt", help="Length of a step in ms (1 for neurons, unless given).", show_default=False)]
+Dt = Annotated[float | None, typer.Option("--dt", help="Length of a step in ms (a neuron's is 1).", show_default=False)]
 Set = Annotated[
     list[str] | None,
     typer.Option(

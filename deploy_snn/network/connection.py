@@ -180,7 +180,7 @@ class Reshape(Connection):
     def over_time(self, z: Tensor) -> Tensor:
         # Not by way of [T * B, ...]: of one view of a view torch.export cannot tell that it holds for every batch.
         flat = z.flatten(2)
-        return flat if len(self.target_shape) == 1 else flat.unflatten(2, self.target_shape)
+        return flat if len(self.target_shape) == 1 else torch.unflatten(flat, 2, self.target_shape)
 
 
 class Lateral(Connection):

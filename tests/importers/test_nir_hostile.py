@@ -1,7 +1,5 @@
 """What is no NIR file, or one that lies: refused in one sentence that names the trouble, with nothing read elsewhere."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -11,8 +9,7 @@ import nir
 import numpy as np
 import pytest
 
-from deploy_snn.errors import InvalidInput, Unavailable
-from deploy_snn.importers import nir_file
+from deploy_snn.errors import InvalidInput
 from deploy_snn.importers.nir import read_nir
 
 ONES = np.ones(3)
@@ -261,15 +258,3 @@ def test_graphs_that_do_not_fit(
     nodes: dict[str, nir.NIRNode], edges: list[tuple[str, str]], sentence: str, tmp_path: Path
 ) -> None:
     assert sentence in refused(write(tmp_path / "bad.nir", nodes, edges))
-
-
-def test_without_the_extra(tmp_path: Path) -> None:
-    code = (
-        "import sys; sys.modules['nir'] = None\n"
-        "from pathlib import Path; from deploy_snn.importers.nir import read_nir\n"
-        f"try: read_nir(Path({str(good(tmp_path / 'good.nir'))!r}), {{'dt': 1}})\n"
-        "except Exception as error: print(type(error).__name__, error)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == f"{Unavailable.__name__} NIR files need nir: pip install 'deploy-snn[nir]'"
-    assert nir_file.require_nir() is None

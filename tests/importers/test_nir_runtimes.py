@@ -1,8 +1,5 @@
 """What snnTorch and norse wrote, exported and run on every runtime, beside the writer's own simulation: 500 steps."""
 
-from collections.abc import Callable
-from pathlib import Path
-
 import nir
 import pytest
 import torch
@@ -85,8 +82,7 @@ def written(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Bundle, Tensor, dict[str, Tensor]]:
     torch.manual_seed(3)
-    make: Callable[[], Written] = request.param
-    graph, options, x, spikes = make()
+    graph, options, x, spikes = request.param()
     path = tmp_path_factory.mktemp("nir") / "net.nir"
     nir.write(path, graph)
     return export_model(str(path), options, path.parent / "bundle", steps=2), x, spikes
@@ -106,7 +102,7 @@ def test_every_runtime_gives_the_writers_spikes(written: tuple[Bundle, Tensor, d
             assert (outputs[output] == wanted.numpy().astype(bool)).all(), f"{runtime}: {output}"
 
 
-def test_step_by_step_too(written: tuple[Bundle, Tensor, dict[str, Tensor]], tmp_path: Path) -> None:
+def test_step_by_step_too(written: tuple[Bundle, Tensor, dict[str, Tensor]]) -> None:
     bundle, x, spikes = written
     (name,) = (spec.name for spec in bundle.contract.inputs)
     for runtime in ("torchscript", "onnxruntime-cpu"):
