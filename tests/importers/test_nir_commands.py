@@ -107,16 +107,24 @@ def test_import_writes_the_same_network(zoo: Path, command: Command) -> None:
     assert all(torch.equal(value, numbers[name]) for name, value in mine.named_buffers())
 
 
-def test_export_and_parity_take_the_file_itself(zoo: Path, command: Command) -> None:
-    assert command("parity", "zoo.nir", "--dt", 1, "--steps", 60, "--batch", 2, "--snap-weights", 6)[0] == 0
-    status, shown, _ = command("export", "zoo.nir", "--set", "dt=1", "--set", "input=spikes", "-o", "b", "--format", "onnx")
+def test_every_node_on_every_runtime(zoo: Path, command: Command) -> None:
+    formats = ("--format", "onnx,torchscript", "--steps", 20)
+    status, shown, _ = command("export", "zoo.nir", "--set", "dt=1", "-o", "b", "--snap-weights", 6, *formats)
     assert status == 0
     assert "read with convention=euler, reset=value and dt=1 ms" in shown
     bundle = Bundle.open(zoo / "b")
     assert bundle.manifest.source.kind == "import"
-    assert {spec.name for spec in bundle.contract.inputs} == {"pixels.x", "line.x"}
     assert rebuild(bundle.manifest.source, bundle.parameters()).contract == bundle.contract
     assert "closes a loop" in command("inspect", "b")[1]
+    status, shown, _ = command("parity", "b", "--steps", 40, "--batch", 2)
+    assert status == 0
+    assert "all 9 runs equal" in shown
+
+
+def test_parity_takes_the_file_itself(tmp_path: Path, command: Command) -> None:
+    cell(str(tmp_path / "net.nir"))
+    options = ("--dt", 1, "--set", "input=spikes", "--runtime", "onnxruntime-cpu")
+    assert command("parity", tmp_path / "net.nir", "--steps", 60, *options)[0] == 0
 
 
 def cell(path: str, **options: object) -> None:
