@@ -26,6 +26,7 @@ from deploy_snn.neurons import (
     LIFNodes,
     McCullochPitts,
     Nodes,
+    SubtractiveResetIFNodes,
 )
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def _firing_current_node(neuron: Nodes, form: Form, reading: Reading) -> "NIRNod
 
 
 def _form(neuron: Any, **more: Any) -> Form:
-    """The equation of one of BindsNET's neurons, which fire on the threshold and are reset to a value."""
+    """The equation of one of BindsNET's neurons, which fire on the threshold."""
     _refuse_refractory(neuron)
     return {"thresh": neuron.thresh, "inclusive": True, "gain": None} | more
 
@@ -172,6 +173,10 @@ def _lif(neuron: Any, reading: Reading) -> "NIRNode":
 
 def _if(neuron: Any, reading: Reading) -> "NIRNode":
     return _firing_node(neuron, _form(neuron, decay=None, rest=neuron.reset, reset=neuron.reset), reading)
+
+
+def _subtracting(neuron: Any, reading: Reading) -> "NIRNode":
+    return _firing_node(neuron, _form(neuron, decay=None, rest=neuron.reset, reset=None), reading)
 
 
 def _boosted(neuron: Any, reading: Reading) -> "NIRNode":
@@ -221,6 +226,7 @@ def _difference(neuron: Any) -> Form:
 _NODES: dict[type[Nodes], Callable[[Any, Reading], "NIRNode"]] = {
     LIFNodes: _lif,
     IFNodes: _if,
+    SubtractiveResetIFNodes: _subtracting,
     BoostedLIFNodes: _boosted,
     CurrentLIFNodes: _current_lif,
     AdaptiveLIFNodes: _adaptive,

@@ -201,6 +201,26 @@ def test_conventions(reset: str, options: dict[str, Any]) -> None:
                 assert torch.equal(kept[key], network.layers[name].neuron.state_dict()[key]), (name, key)
 
 
+def test_a_converted_rate_network() -> None:
+    """What keeps its rest over the threshold, as Sinabs' neurons do."""
+    torch.manual_seed(5)
+    network = Network(one_step=True)
+    network.add_layer(neurons.Input(n=3), "X")
+    options = {"thresh": torch.rand(N) + 0.5, "reset": 0.0, "refrac": 0.0}
+    for name in ("a", "b"):
+        network.add_layer(neurons.SubtractiveResetIFNodes(n=N, **options), name)
+    network.add_connection(Dense(torch.randn(3, N), torch.rand(N)), "X", "a")
+    network.add_connection(Dense(torch.randn(N, N)), "a", "b")
+    assert agree(network, round_trip(network, convention="sinabs").network, spikes(3))["b.s"].any()
+    with pytest.raises(
+        InvalidInput, match=r"layer 'a' \(SubtractiveResetIFNodes\): it subtracts its threshold, which must"
+    ):
+        round_trip(network, reset="subtract")
+    network.layers["a"].neuron.reset.fill_(0.25)
+    with pytest.raises(InvalidInput, match="starts elsewhere than at its reset"):
+        round_trip(network, convention="sinabs")
+
+
 def refused(*parts: Any, **options: object) -> str:
     network = Network(one_step=True)
     network.add_layer(neurons.Input(shape=(1, 4, 4)), "X")
