@@ -150,6 +150,14 @@ def in_itself(file: h5py.File) -> None:
     file["node/nodes/inner"] = file["node"]
 
 
+def doubling(file: h5py.File) -> None:
+    """Twenty-five groups, each twice in the one before: a few kilobytes that would be thirty million entries."""
+    group = file["node/nodes"].create_group("deep")
+    for _ in range(25):
+        group["b"] = group.create_group("a")
+        group = group["a"]
+
+
 FILES = [
     (replaced("node/nodes/lif/type", "Hodgkin"), "node 'lif' is of type 'Hodgkin', which is none of NIR's: Affine"),
     (replaced("node/nodes/lif/type", "NIRNode"), "is of type 'NIRNode'"),
@@ -182,6 +190,7 @@ FILES = [
     (with_file(claiming), "/node/nodes/w/weight claims more values than a file of this size can hold"),
     (linked(h5py.SoftLink("/node/nodes/w")), "/node/nodes/other is a link to elsewhere, which is not followed"),
     (linked(h5py.ExternalLink("other.nir", "/node")), "/node/nodes/other is a link to elsewhere"),
+    (with_file(doubling), "claims more values than a file of this size can hold"),
     (with_file(in_itself), "nests groups deeper than 32: a graph that contains itself?"),
 ]
 
