@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from deploy_snn.importers.bindsnet_features import features_of, read_pipeline
+from deploy_snn.importers.bindsnet_features import draws, features_of, read_pipeline
 from deploy_snn.importers.matrix import connection_of, sparse_of
 from deploy_snn.importers.part import Part
 from deploy_snn.importers.saved import name_of
@@ -20,6 +20,7 @@ from deploy_snn.network import (
     MaxPool2d,
     MaxPool3d,
     MeanField,
+    StochasticDense,
 )
 from deploy_snn.neurons import CSRMNodes, Nodes
 
@@ -60,6 +61,8 @@ def left_in(made: Part) -> list[str]:
             told.append(f"{made.label}: norm {_short(norm)}{owner}: {scaled}")
     if isinstance(made.get("weight_decay", None), float) and made.number("weight_decay"):
         told.append(f"{made.label}: weight decay {made.number('weight_decay'):g}")
+    if draws(made):
+        told.append(f"{made.label}: BindsNET draws once for all rows of a batch; here each row has noise of its own")
     if pools(made) and made.numbers("firing_rates").any():
         told.append(f"{made.label}: its firing rates when it was saved; a run starts from none")
     return told
@@ -100,8 +103,8 @@ def _local(made: Part, _source: Nodes, target: Nodes) -> Connection:
 
 
 def _pipeline(made: Part, source: Nodes, target: Nodes) -> Connection:
-    w, b = read_pipeline(made, source.n, target.n)
-    return connection_of(w, b, source.shape, target.shape)
+    w, b, chance = read_pipeline(made, source.n, target.n)
+    return connection_of(w, b, source.shape, target.shape) if chance is None else StochasticDense(w, chance, b)
 
 
 def _convolution(cls: type[Conv1d | Conv2d | Conv3d]) -> Reader:

@@ -1,7 +1,7 @@
 """The pipeline of a MulticompartmentConnection, folded into one matrix and one bias, as BindsNET folds it at each step."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,18 +11,24 @@ from deploy_snn.importers.part import Part
 
 @dataclass(frozen=True)
 class Folded:
-    """What the features so far make of a spike: ``z @ (factor + offset)``, of which the offset needs no spike."""
+    """What the features so far make of a spike: ``z @ (factor + offset)``, of which the offset needs no spike.
+
+    ``chance`` is the probability with which a synapse's factor is there in a step; None where it always is.
+    """
 
     factor: Tensor | None = None
     offset: Tensor | None = None
+    chance: Tensor | None = None
 
     def times(self, value: Tensor) -> "Folded":
-        return Folded(
-            value if self.factor is None else self.factor * value, None if self.offset is None else self.offset * value
+        return replace(
+            self,
+            factor=value if self.factor is None else self.factor * value,
+            offset=None if self.offset is None else self.offset * value,
         )
 
     def plus(self, value: Tensor) -> "Folded":
-        return Folded(self.factor, value if self.offset is None else self.offset + value)
+        return replace(self, offset=value if self.offset is None else self.offset + value)
 
 
 def features_of(made: Part) -> list[Part]:
@@ -33,8 +39,11 @@ def features_of(made: Part) -> list[Part]:
     return [Part(f"{made.label}, feature {number}", thing) for number, thing in enumerate(things, 1)]
 
 
-def read_pipeline(made: Part, n_source: int, n_target: int) -> tuple[Tensor, Tensor | None]:
-    """Weights ``[N, M]`` and bias ``[M]``, or None. Raises InvalidInput for features whose value moves during a run."""
+def read_pipeline(made: Part, n_source: int, n_target: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Weights ``[N, M]``, and a bias ``[M]`` and probabilities, or None.
+
+    Raises InvalidInput for features whose value moves during a run.
+    """
     folded = Folded()
     for feature in features_of(made):
         fold = FEATURES.get(feature.kind.name)
@@ -49,7 +58,7 @@ def read_pipeline(made: Part, n_source: int, n_target: int) -> tuple[Tensor, Ten
     if list(w.shape) != [n_source, n_target]:
         raise made.refuse(f"its features make {list(w.shape)}, and BindsNET needs [{n_source}, {n_target}] as well")
     b = None if folded.offset is None else folded.offset.sum(dim=0).to(torch.float32).expand(n_target).clone()
-    return w.clone(), b
+    return w.clone(), b, folded.chance
 
 
 def _value(feature: Part, ends: tuple[int, int]) -> Tensor:
@@ -90,9 +99,19 @@ def _degradation(folded: Folded, feature: Part, ends: tuple[int, int]) -> Folded
 
 def _probability(folded: Folded, feature: Part, ends: tuple[int, int]) -> Folded:
     value = _value(feature, ends)
-    if not ((value == 0) | (value == 1)).all():
-        raise feature.refuse("it draws for every synapse in every step, and connections here take no noise")
-    return folded.times(value)
+    if ((value == 0) | (value == 1)).all():
+        return folded.times(value)
+    if folded.offset is not None:
+        raise feature.refuse("it also draws for a bias that stands before it, which here is always there")
+    if folded.chance is not None:
+        raise feature.refuse("it is the second one that draws")
+    return replace(folded, chance=value.to(torch.float32))
+
+
+def draws(made: Part) -> bool:
+    """Whether a connection has a feature that draws in every step."""
+    values = [feature.get("value", None) for feature in features_of(made) if feature.kind.name == "Probability"]
+    return any(isinstance(value, Tensor) and bool(((value != 0) & (value != 1)).any()) for value in values)
 
 
 FEATURES: dict[str, Callable[[Folded, Part, tuple[int, int]], Folded]] = {

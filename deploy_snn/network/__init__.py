@@ -6,6 +6,7 @@ from deploy_snn.network.gathered import LocalConnection1d, LocalConnection2d, Lo
 from deploy_snn.network.grid import Snapped, snap_weights
 from deploy_snn.network.network import Network
 from deploy_snn.network.pooling import MaxPool1d, MaxPool2d, MaxPool3d
+from deploy_snn.network.stochastic import StochasticDense
 from deploy_snn.network.summing import AvgPool2d, SumPool2d
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Reshape",
     "Snapped",
     "Sparse",
+    "StochasticDense",
     "SumPool2d",
     "snap_weights",
 ]

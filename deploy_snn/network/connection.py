@@ -17,12 +17,13 @@ class Connection(nn.Module, ABC):
 
     A graded source sends other numbers than these two. ``adds_up`` says whether a drive is a sum, and ``rounding`` names
     the sum whose last bits a runtime may choose even for spikes. A connection with a memory (``STATES``) reads it from the
-    network's state and writes the next one.
+    network's state and writes the next one; one that ``DRAWS`` has a ``noise`` input among the network's.
     """
 
     STATES: ClassVar[tuple[TensorSpec, ...]] = ()
     rounding: ClassVar[str] = ""
     adds_up: ClassVar[bool] = True
+    DRAWS: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,14 +57,18 @@ class Connection(nn.Module, ABC):
     def transmit(self, z: Tensor) -> Tensor:
         """The drive that spikes make, ``[B, *source]`` to ``[B, *target]``."""
 
-    def forward(self, z: Tensor, state: dict[str, Tensor], after: dict[str, Tensor]) -> Tensor:
+    def forward(self, z: Tensor, inputs: dict[str, Tensor], state: dict[str, Tensor], after: dict[str, Tensor]) -> Tensor:
         """The drive; a connection with a memory also puts its next state into ``after``."""
         return self.transmit(z)
 
-    def over_time(self, z: Tensor) -> Tensor:
+    def over_time(self, z: Tensor, inputs: dict[str, Tensor]) -> Tensor:
         """The drive of every step of a sequence at once: ``[T, B, *source]`` to ``[T, B, *target]``."""
         steps = z.shape[0]
         return self.transmit(z.flatten(0, 1)).reshape([steps, -1, *self.target_shape])
+
+    def noise(self) -> TensorSpec:
+        """The noise that it takes at each step. Raises NotImplementedError for one that does not draw."""
+        raise NotImplementedError
 
     def resting_state(self) -> dict[str, Tensor]:
         """The memory before the first step, without a batch axis."""
@@ -127,10 +132,10 @@ class Dense(Connection):
             drive = drive + b
         return self.shaped(drive)
 
-    def over_time(self, z: Tensor) -> Tensor:
+    def over_time(self, z: Tensor, inputs: dict[str, Tensor]) -> Tensor:
         if len(self.source_shape) == len(self.target_shape) == 1:
             return self.transmit(z)  # a product has nothing against one more leading axis
-        return super().over_time(z)
+        return super().over_time(z, inputs)
 
     def largest_sums(self) -> Tensor | None:
         bias = torch.zeros(()) if self.b is None else self.b.double().abs()
@@ -177,7 +182,7 @@ class Reshape(Connection):
     def transmit(self, z: Tensor) -> Tensor:
         return z.reshape([-1] + list(self.target_shape))
 
-    def over_time(self, z: Tensor) -> Tensor:
+    def over_time(self, z: Tensor, inputs: dict[str, Tensor]) -> Tensor:
         # Not by way of [T * B, ...]: of one view of a view torch.export cannot tell that it holds for every batch.
         flat = z.flatten(2)
         return flat if len(self.target_shape) == 1 else torch.unflatten(flat, 2, self.target_shape)

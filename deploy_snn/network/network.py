@@ -30,9 +30,10 @@ class Network(Program):
     order. With ``one_step`` spikes go all the way in one step: a connection reads its source's spikes of this step, if
     that layer comes earlier, and of the previous one if not.
 
-    Inputs are ``NAME.x`` ``[B, *shape]`` of the layers that take one, and ``NAME.noise``; outputs are ``NAME.s``, the
-    spikes of all layers but ``Input`` ones; a source has its previous spikes as state ``NAME.previous``. A graded layer
-    sends numbers where others send spikes; a ``Relay`` or ``DelayLine`` sends what it is given, and is no output either.
+    Inputs are ``NAME.x`` ``[B, *shape]`` of the layers that take one, and ``NAME.noise``, for connections too; outputs are
+    ``NAME.s``, the spikes of all layers but ``Input`` ones; a source has its previous spikes as state ``NAME.previous``. A
+    graded layer sends numbers where others send spikes; a ``Relay`` or ``DelayLine`` sends what it is given, and is no
+    output either.
 
     Args:
         one_step: feed forward within the step.
@@ -120,6 +121,7 @@ class Network(Program):
                     f"or add_layer(..., {layer.name!r}, external=True)"
                 )
         tensors = [spec for layer in layers for spec in layer.tensors()] + self._memories()
+        tensors += [made.noise() for made in self.connections if made.DRAWS]
         if not any(spec.role in (Role.DRIVE, Role.NOISE) for spec in tensors):
             raise InvalidInput("no layer takes an input: add_layer(..., external=True), or an Input layer")
         sent = {f"{layer.name}.s": layer.sent() for layer in layers}
@@ -168,13 +170,13 @@ class Network(Program):
                 spiked[name] = state[name + ".previous"]
         if not self.one_step:
             for made in self.connections:
-                drive = made(spiked[made.source], state, after)
+                drive = made(spiked[made.source], inputs, state, after)
                 drives[made.target] = drives[made.target] + drive if made.target in drives else drive
         for name, layer in self.layers.items():
             if self.one_step:
                 for made in self.connections:
                     if made.target == name:
-                        drive = made(spiked[made.source], state, after)
+                        drive = made(spiked[made.source], inputs, state, after)
                         drives[name] = drives[name] + drive if name in drives else drive
             x: Tensor | None = None
             if name in drives:

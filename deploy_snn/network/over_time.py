@@ -74,7 +74,7 @@ class Rollout:
         first = next((i for i, made in enumerate(incoming) if made.name in component.inner), len(incoming))
         total: Tensor | None = None
         for made in incoming[:first]:
-            drive = made.over_time(self._heard(made))
+            drive = made.over_time(self._heard(made), self.inputs)
             total = drive if total is None else total + drive
         inside = incoming[first:]
         if self.network.layers[name].external and not inside:
@@ -86,7 +86,7 @@ class Rollout:
             sequences[DRIVE + name] = total
         for made in inside:
             if made.name not in component.inner:
-                sequences[DRIVE + made.name] = made.over_time(self._heard(made))
+                sequences[DRIVE + made.name] = made.over_time(self._heard(made), self.inputs)
             elif made.source not in component.layers:
                 sequences[HEARD + made.name] = self._heard(made)
         return inside, sequences
@@ -107,6 +107,7 @@ class Rollout:
             if self.network.layers[name].stochastic:
                 sequences[f"{name}.noise"] = self.inputs[f"{name}.noise"]
         inner = [self.connections[name] for name in component.incoming if name in component.inner]
+        sequences |= {f"{made.name}.noise": self.inputs[f"{made.name}.noise"] for made in inner if made.DRAWS}
         if not sequences:  # a Scan needs a sequence, to know how long it is
             sequences["length"] = next(iter(self.inputs.values())).flatten(1)[:, :1]
         last, recordings = scan(Loop(self.network, component, inside, inner), self._carried(component, inner), sequences)
@@ -168,7 +169,8 @@ class Loop:
         total = now.get(DRIVE + name)
         for made in self.inside[name]:
             if made.name in self.component.inner:
-                term = made(now[HEARD + made.name] if HEARD + made.name in now else spiked[made.source], state, after)
+                heard = now[HEARD + made.name] if HEARD + made.name in now else spiked[made.source]
+                term = made(heard, now, state, after)
             else:
                 term = now[DRIVE + made.name]
             total = term if total is None else total + term

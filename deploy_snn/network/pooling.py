@@ -65,7 +65,7 @@ class MaxPool(Connection):
     def transmit(self, z: Tensor) -> Tensor:
         raise RuntimeError("pooling needs its rates: it is stepped with a state")
 
-    def forward(self, z: Tensor, state: dict[str, Tensor], after: dict[str, Tensor]) -> Tensor:
+    def forward(self, z: Tensor, inputs: dict[str, Tensor], state: dict[str, Tensor], after: dict[str, Tensor]) -> Tensor:
         rates = state[self.name + ".rates"]
         rates = rates - self.decay * rates + z
         after[self.name + ".rates"] = rates

@@ -236,6 +236,23 @@ def pipelines() -> object:
     return network
 
 
+def failing() -> object:
+    """Synapses that fail, forwards and in a loop, with a bias that does not."""
+    nodes, topology, features = part("network.nodes"), part("network.topology"), part("network.topology_features")
+    network = part("network").Network()
+    X, Y = nodes.Input(n=30), nodes.LIFNodes(n=20)
+    network.add_layer(X, "X")
+    network.add_layer(Y, "Y")
+    for (name, source), sign in ((("X", X), 6), (("Y", Y), -2)):
+        pipeline = [
+            features.Probability("probability", torch.rand(source.n, 20)),
+            features.Weight("weight", sign * torch.rand(source.n, 20)),
+            features.Bias("bias", torch.rand(source.n, 20) / 16),
+        ]
+        network.add_connection(topology.MulticompartmentConnection(source, Y, "cpu", pipeline), name, "Y")
+    return network
+
+
 def converging(weights: list[float]) -> object:
     """Sources of one neuron each, which all drive the same one."""
     network, nodes, topology = part("network").Network(), part("network.nodes"), part("network.topology")

@@ -124,6 +124,25 @@ def test_one_step(name: str) -> None:
     compare(from_bindsnet(network, one_step=True), network, one_step=True)
 
 
+def test_synapses_that_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BindsNET draws what the same noise implies, connection after connection in each step."""
+    torch.manual_seed(9)
+    network = build.snap(build.failing())
+    imported = read_bindsnet(saved(network, tmp_path / "net.pt"), {})
+    assert same(from_bindsnet(network), imported)
+    assert sum("draws once for all rows" in line for line in imported.left_behind) == 2
+    program = imported.network
+    noise = {"X_to_Y.noise": torch.rand(STEPS, 1, 30, 20), "Y_to_Y.noise": torch.rand(STEPS, 1, 20, 20)}
+    x = (torch.rand(STEPS, 1, 30) < 0.3).float()
+    with torch.no_grad():
+        outputs, _ = program.rollout(noise | {"X.x": x}, program.initial_state(1))
+    turns = (noise[name][step, 0] for step in range(STEPS) for name in noise)
+    monkeypatch.setattr(torch, "bernoulli", lambda p: (next(turns) < p).float())
+    expected = build.run(network, {"X": x}, {})
+    assert 0.01 < outputs["Y.s"].float().mean() < 0.99
+    assert_equal(outputs["Y.s"], expected["Y.s"].bool(), "Y.s")
+
+
 def test_an_older_file(tmp_path: Path) -> None:
     network = build.diehl_and_cook()
     torch.save(network, tmp_path / "old.pt", _use_new_zipfile_serialization=False)

@@ -28,6 +28,7 @@ from deploy_snn.network import (
     OneToOne,
     Reshape,
     Sparse,
+    StochasticDense,
     SumPool2d,
     snap_weights,
 )
@@ -84,12 +85,33 @@ def test_sums(made: Connection, source: tuple, target: tuple, definition: object
     made.attach("a", source, "b", target)
     z = (torch.rand(5, 4, *source) < 0.5).float()
     for step in z:
-        drive = made(step, {}, {})
+        drive = made(step, {}, {}, {})
         assert drive.shape == (4, *target)
         torch.testing.assert_close(drive.double(), definition(step.double()).double(), rtol=1e-5, atol=1e-5)
-    together = made.over_time(z)
+    together = made.over_time(z, {})
     assert together.shape == (5, 4, *target)
-    torch.testing.assert_close(together, torch.stack([made(step, {}, {}) for step in z]), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(together, torch.stack([made(step, {}, {}, {}) for step in z]), rtol=1e-5, atol=1e-5)
+
+
+def test_synapses_that_fail() -> None:
+    """Each row and each synapse by its own noise, which hands on below the probability and not on it."""
+    w, p, b = torch.randn(4, 6), torch.tensor([0.0, 0.25, 0.5, 1.0]).repeat(6, 1).T.contiguous(), torch.randn(6)
+    made = StochasticDense(w, p, b)
+    made.attach("a", (2, 2), "b", (2, 3))
+    z, noise = (torch.rand(7, 3, 2, 2) < 0.5).float(), torch.randint(4, (7, 3, 4, 6)) / 4
+    assert made.noise().shape(batch=3) == noise.shape[1:]
+    heard = torch.einsum("tbn,tbnm->tbm", z.flatten(2).double(), (noise < p) * w.double()) + b
+    for step in range(7):
+        drive = made(z[step], {"a_to_b.noise": noise[step]}, {}, {})
+        torch.testing.assert_close(drive.double(), heard[step].reshape(3, 2, 3), rtol=1e-5, atol=1e-5)
+    together = made.over_time(z, {"a_to_b.noise": noise})
+    torch.testing.assert_close(together.double(), heard.reshape(7, 3, 2, 3), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("p", "told"), [(1.5, "no probability"), (torch.rand(3, 3), r"p is \[3, 3\]")])
+def test_what_is_no_probability(p: object, told: str) -> None:
+    with pytest.raises(InvalidInput, match=told):
+        StochasticDense(torch.ones(2, 3), p).attach("a", (2,), "b", (3,))
 
 
 POOLS = [
@@ -109,7 +131,7 @@ def test_pooling(made: Connection, source: tuple, target: tuple, kernel: tuple, 
     for _ in range(12):
         z = (torch.rand(3, *source) < 0.4).float()
         after: dict[str, Tensor] = {}
-        drive = made(z, state, after)
+        drive = made(z, {}, state, after)
         rates = rates - made.decay.double() * rates + z
         torch.testing.assert_close(after["a_to_b.rates"].double(), rates, rtol=1e-5, atol=1e-6)
         for row, channel in itertools.product(range(3), range(source[0])):

@@ -24,6 +24,7 @@ from deploy_snn.network import (
     Network,
     OneToOne,
     Sparse,
+    StochasticDense,
     SumPool2d,
     snap_weights,
 )
@@ -122,7 +123,19 @@ def graded(*, one_step: bool) -> Network:
     return network
 
 
-CASES = [(build, one_step) for build in (loops, memories, alone, names, graded) for one_step in (False, True)] + [
+def failing(*, one_step: bool) -> Network:
+    """Synapses that fail: between grids, and in a loop with one probability for all."""
+    network = Network(one_step=one_step)
+    network.add_layer(neurons.Input(shape=(2, 5)), "X")
+    network.add_layer(neurons.LIFNodes(shape=(2, 3)), "a")
+    network.add_layer(neurons.LIFNodes(n=6), "b", external=True)
+    network.add_connection(StochasticDense(20 * torch.rand(10, 6), torch.rand(10, 6), torch.rand(6)), "X", "a")
+    network.add_connection(StochasticDense(-5 * torch.rand(6, 6), 0.5), "b", "a")
+    network.add_connection(StochasticDense(20 * torch.rand(6, 6), torch.rand(6, 6)), "a", "b")
+    return network
+
+
+CASES = [(build, one_step) for build in (loops, memories, alone, names, graded, failing) for one_step in (False, True)] + [
     (from_file("diehl_cook_2015", n=10, n_input=30), False),
     (from_file("izhikevich_2003", n=12), False),
     (from_file("conv_lif", channels=2), False),

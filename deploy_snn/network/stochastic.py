@@ -1,0 +1,57 @@
+"""Synapses that fail: each hands a spike on with a probability of its own."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from deploy_snn.contract import BATCH, Axis, Role, TensorSpec
+from deploy_snn.network.connection import Dense, weights
+
+
+class StochasticDense(Dense):
+    """All to all, by synapses of which each hands a spike on with its probability: ``drive = z @ (w where noise < p) + b``.
+
+    Nothing draws: ``noise``, uniform on [0, 1), is an input of the network's, ``SOURCE_to_TARGET.noise`` ``[B, N, M]``.
+
+    Args:
+        w: weights ``[N, M]``, source by target, in mV.
+        p: probabilities from 0 to 1, for all synapses or ``[N, M]``.
+        b: bias ``[M]``, in mV, or None.
+    """
+
+    DRAWS: ClassVar[bool] = True
+
+    p: Tensor
+
+    def __init__(self, w: Tensor, p: Tensor | float | Sequence[float], b: Tensor | None = None) -> None:
+        super().__init__(w, b)
+        self.register_buffer("p", weights("p", p))
+
+    def misfit(self) -> str:
+        if self.p.dim() and self.p.shape != self.w.shape:
+            return f"p is {list(self.p.shape)}, expected one number or {list(self.w.shape)}"
+        if bool((self.p < 0).any()) or bool((self.p > 1).any()):
+            return "p holds numbers that are no probability"
+        return super().misfit()
+
+    def noise(self) -> TensorSpec:
+        axes = (BATCH, Axis(name="source", size=self.n_source), Axis(name="target", size=self.n_target))
+        return TensorSpec(name=f"{self.name}.noise", role=Role.NOISE, axes=axes)
+
+    def forward(self, z: Tensor, inputs: dict[str, Tensor], state: dict[str, Tensor], after: dict[str, Tensor]) -> Tensor:
+        return self.shaped(self.heard(self.flat(z), inputs[self.name + ".noise"]))
+
+    def over_time(self, z: Tensor, inputs: dict[str, Tensor]) -> Tensor:
+        drive = self.heard(z.flatten(2), inputs[f"{self.name}.noise"])
+        return drive if len(self.target_shape) == 1 else torch.unflatten(drive, 2, self.target_shape)
+
+    def heard(self, z: Tensor, noise: Tensor) -> Tensor:
+        """``[..., N]`` spikes and ``[..., N, M]`` noise to a drive of ``[..., M]``."""
+        synapses = torch.where(noise < self.p, self.w, torch.zeros_like(self.w))
+        drive = torch.matmul(z.unsqueeze(-2), synapses).squeeze(-2)
+        b = self.b
+        if b is not None:
+            drive = drive + b
+        return drive
