@@ -138,6 +138,8 @@ def links_of(made: Connection) -> "list[NIRNode]":
 
     where = f"connection '{made.name}' ({type(made).__name__})"
     flat: list[NIRNode] = [] if len(made.source_shape) == 1 else [_flatten(made.source_shape)]
+    if made.DRAWS:
+        raise InvalidInput(f"{where} takes noise, which has no counterpart in NIR")
     match made:
         case Dense() | Gathered():
             if len(made.target_shape) > 1:

@@ -206,6 +206,14 @@ def test_two_delays_in_a_row_add_up(tmp_path: Path) -> None:
         assert not late[:3].any()
 
 
+@pytest.mark.parametrize(("options", "sent"), [({}, [0.5, 0.0, -2.0]), ({"input": "spikes"}, [1.0, 0.0, 1.0])])
+def test_inputs_are_numbers_unless_they_are_spikes(options: dict[str, str], sent: list[float], tmp_path: Path) -> None:
+    graph = nir.NIRGraph.from_list(nir.Input([3]), nir.I(r=np.full(3, 1 / DT)), nir.Output([3]))
+    network = through_file(graph, tmp_path, dt=DT * 1e3, **options).network
+    (values,) = steps(network, torch.tensor([[[0.5, 0.0, -2.0]]])).values()
+    assert values.flatten().tolist() == pytest.approx(sent)
+
+
 def test_what_leads_nowhere_is_told(tmp_path: Path) -> None:
     graph = nir.NIRGraph(
         {

@@ -28,6 +28,7 @@ from deploy_snn.network import (
     OneToOne,
     Reshape,
     Sparse,
+    StochasticDense,
     SumPool2d,
 )
 
@@ -194,6 +195,7 @@ def test_conventions(reset: str, options: dict[str, Any]) -> None:
     network.add_connection(Dense(torch.randn(N, N)), "b", "out")
     again = round_trip(network, **options)
     agree(network, again.network, spikes(3))
+    assert isinstance(again.network.layers["X"].neuron, neurons.Input)
     for name in ("a", "b", "out"):
         kept = again.network.layers[name].neuron.state_dict()
         for key in ("decay", "gain", "i_decay", "i_gain"):
@@ -256,6 +258,7 @@ def refused(*parts: Any, **options: object) -> str:
         ([neurons.Integrator(4, rest=1.0)], "does not start at 0"),
         ([neurons.DifferenceLIFNodes(shape=(1, 4, 4), reset=0.0), Lateral(-1.0)], "connection 'X_to_layer0' (Lateral)"),
         ([neurons.DifferenceLIFNodes(4, reset=0.0), MeanField(1.0)], "(MeanField) has no counterpart"),
+        ([neurons.DifferenceLIFNodes(4, reset=0.0), StochasticDense(torch.rand(16, 4), 0.5)], "takes noise, which has no"),
         ([neurons.DifferenceLIFNodes(shape=(1, 2, 2), reset=0.0), MaxPool2d(2)], "(MaxPool2d) has no counterpart"),
         ([neurons.DifferenceLIFNodes(shape=(2, 2), reset=0.0), Dense(torch.rand(16, 4))], "nothing that unfolds"),
         ([neurons.DifferenceLIFNodes(shape=(4, 4), reset=0.0), Reshape()], "nothing that unfolds"),
