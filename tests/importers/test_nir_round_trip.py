@@ -128,7 +128,8 @@ def test_connections(one_step: bool) -> None:
     network.add_layer(neurons.DifferenceLIFNodes(n=16, **lif), "flat")
     network.add_layer(neurons.DelayLine(n=16, delay=torch.arange(16.0)), "late")
     network.add_layer(neurons.DifferenceLIFNodes(n=5, **lif), "out")
-    network.add_connection(Conv2d(torch.randn(4, 1, 3, 3), torch.randn(4), groups=2), "X", "conv")
+    sizes = {"stride": (2, 1), "padding": (1, 0), "dilation": (1, 2), "groups": 2}
+    network.add_connection(Conv2d(torch.randn(4, 1, 2, 2), torch.randn(4), **sizes), "X", "conv")
     network.add_connection(SumPool2d(2), "conv", "sum")
     network.add_connection(AvgPool2d((2, 3), 2, (0, 1)), "conv", "mean")
     network.add_connection(OneToOne(torch.rand(4, 2, 2)), "mean", "sum")
