@@ -39,7 +39,7 @@ def little_memory() -> Iterator[None]:
     """Whoever believes a claim of gigabytes fails: only the reader, since hypothesis, too, is lost without memory."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + GIGABYTE // 2, before[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (used + GIGABYTE, before[1]))
     try:
         yield
     finally:
