@@ -13,12 +13,12 @@ from bindsnet_peer import Peer
 
 from deploy_snn.cli.export import export_model
 from deploy_snn.contract import Role
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 from deploy_snn.neurons import NEURONS
 from deploy_snn.parity import Request, make_stimulus
 from deploy_snn.program import Program
 from deploy_snn.runtimes import find_runtime
-from deploy_snn.source import rebuild
+from deploy_snn.reference import reference_program
 from deploy_snn.tensors import Array, Arrays
 
 RUNTIMES = ("eager", "torchscript", "pt2", "onnxruntime-cpu")
@@ -76,8 +76,8 @@ class Model:
 
 def export(neuron: str, n: int, folder: Path) -> Model:
     """Export a class with its defaults, and find the Poisson drive at which it fires."""
-    bundle = export_model(neuron, {"n": n}, folder / f"{neuron}-{n}", steps=2, seed=SEED)
-    program = rebuild(bundle.manifest.source, bundle.parameters())
+    bundle = export_model(neuron, {"n": n}, folder / f"{neuron}-{n}", golden_steps=2, seed=SEED)
+    program = reference_program(bundle)
     drive = make_stimulus("poisson", Request(program, STEPS, 1, SEED)).inputs["x"]
     return Model(neuron, n, bundle, program, drive)
 

@@ -21,9 +21,9 @@ from rich.console import Console
 from tables import Table, micros
 
 from deploy_snn.cli.export import export_model
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 from deploy_snn.runtimes import find_runtime
-from deploy_snn.trace import at
+from deploy_snn.bundle.trace import at
 
 ROOT = Path(__file__).parent.parent
 ONNXRUNTIME = next((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.1*"))
@@ -114,7 +114,7 @@ def case(title: str, build: Path, jemalloc: Path | None, steps: int, rounds: int
             "snn-torch --aoti, jemalloc": in_cpp(build / "snn-torch", "--aoti", preload=jemalloc),
         }
     with tempfile.TemporaryDirectory() as folder:
-        bundle = export_model(model, options, Path(folder) / "bundle", formats=ALL, steps=2, snap=snap)
+        bundle = export_model(model, options, Path(folder) / "bundle", formats=ALL, golden_steps=2, snap=snap)
         seen: dict[str, list[Times]] = {name: [] for name in contenders}
         calls = []
         for _ in range(rounds):

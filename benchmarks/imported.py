@@ -27,8 +27,8 @@ from torch import Tensor
 from train_bindsnet import MOST_SPIKES, N_INPUT, N_LABELS, NETWORKS, TEST, digits, part
 
 from deploy_snn.cli.export import export_model
-from deploy_snn.formats import Bundle
-from deploy_snn.readout import Readout, vote
+from deploy_snn.bundle import Bundle
+from deploy_snn.bundle.readout import Readout, vote
 from deploy_snn.runtimes import find_runtime
 from deploy_snn.tensors import Array, Arrays
 
@@ -130,7 +130,7 @@ class Case:
 def make_case(name: str, folder: Path, made: Path) -> Case:
     """Load and import a network, and draw its input."""
     file, labels = folder / f"{name}.pt", folder / f"{name}-labels.safetensors"
-    bundle = export_model(str(file), {}, made / name, steps=2, snap=BITS, labels=labels)
+    bundle = export_model(str(file), {}, made / name, golden_steps=2, snap=BITS, labels=labels)
     assert bundle.manifest.readout is not None
     pixels, wanted = (tensor[-TEST:].numpy() for tensor in digits())
     rng = np.random.default_rng(SEED)

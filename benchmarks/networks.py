@@ -22,10 +22,10 @@ from rich.console import Console
 from tables import Table, micros
 
 from deploy_snn.cli.export import export_model
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 from deploy_snn.network import Dense, Network
 from deploy_snn.runtimes import find_runtime
-from deploy_snn.source import rebuild
+from deploy_snn.reference import reference_program
 from deploy_snn.tensors import Arrays
 
 MODEL = Path(__file__).parent.parent / "models" / "diehl_cook_2015.py"
@@ -90,8 +90,8 @@ def floor_run(w: torch.Tensor, inputs: torch.Tensor) -> Run:
 
 def contenders(n: int, batch: int, folder: Path) -> dict[str, Run]:
     """Everything that can run one case, with the same weights and the same input."""
-    bundle = export_model(str(MODEL), {"n": n, "n_input": N_INPUT}, folder / "bundle", steps=2, seed=SEED)
-    network = rebuild(bundle.manifest.source, bundle.parameters())
+    bundle = export_model(str(MODEL), {"n": n, "n_input": N_INPUT}, folder / "bundle", golden_steps=2, seed=SEED)
+    network = reference_program(bundle)
     assert isinstance(network, Network)
     dense = network.connections[0]
     assert isinstance(dense, Dense)
@@ -140,7 +140,7 @@ def growth(n: int, rounds: int) -> Table:
     """How the time of a step falls with the length of a sequence, as what is done once a call is shared by more steps."""
     rng = np.random.default_rng(SEED)
     with tempfile.TemporaryDirectory() as folder:
-        bundle = export_model(str(MODEL), {"n": n, "n_input": N_INPUT}, Path(folder) / "bundle", steps=2, seed=SEED)
+        bundle = export_model(str(MODEL), {"n": n, "n_input": N_INPUT}, Path(folder) / "bundle", golden_steps=2, seed=SEED)
         rows = []
         for steps in (1, 10, 100, 1000):
             spikes = (rng.random((steps, 1, N_INPUT)) < RATE).astype(np.float32)

@@ -22,7 +22,7 @@ from rich.console import Console
 from tables import Table
 
 from deploy_snn.cli.export import export_model
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 from deploy_snn.triton import write_repository
 
 ROOT = Path(__file__).parent.parent
@@ -151,7 +151,7 @@ def case(title: str, rounds: int, seconds: float) -> tuple[list[Table], list[str
     """One model in every server."""
     model, options, snap = CASES[title]
     with tempfile.TemporaryDirectory() as folder:
-        bundle = export_model(model, options, Path(folder) / "model", steps=2, snap=snap)
+        bundle = export_model(model, options, Path(folder) / "model", golden_steps=2, snap=snap)
         found = measure(bundle, rounds, seconds)
         taken, state = bytes_per_stream(bundle)
     names = list(dict.fromkeys(name for name, _ in found))

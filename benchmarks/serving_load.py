@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import uvloop
 
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 from deploy_snn.tensors import Arrays
 
 DISTINCT = 8

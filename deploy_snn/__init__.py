@@ -1,7 +1,38 @@
 """Take spiking neural networks out of research code and into production runtimes.
 
-Nothing heavy is imported here, so that the command line answers at once; import what you need from the packages below:
-``deploy_snn.neurons``, ``deploy_snn.formats``, ``deploy_snn.runtimes``, ``deploy_snn.parity``.
+``export`` a neuron or a network, ``open_bundle`` what was exported, run it in a ``session``, and ``verify`` that every runtime
+computes the same spikes. Each of these imports only what it needs: an opened bundle runs without torch.
 """
 
-__version__ = "0.1.0"
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.2.0"
+
+if TYPE_CHECKING:
+    from deploy_snn.api import export, load_model
+    from deploy_snn.bundle import Bundle, open_bundle
+    from deploy_snn.errors import InvalidInput, Unavailable
+    from deploy_snn.parity import verify
+
+__all__ = ["Bundle", "InvalidInput", "Unavailable", "__version__", "export", "load_model", "open_bundle", "verify"]
+
+_PLACES = {
+    "Bundle": "deploy_snn.bundle",
+    "InvalidInput": "deploy_snn.errors",
+    "Unavailable": "deploy_snn.errors",
+    "export": "deploy_snn.api",
+    "load_model": "deploy_snn.api",
+    "open_bundle": "deploy_snn.bundle",
+    "verify": "deploy_snn.parity",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'deploy_snn' has no attribute '{name}'")
+    return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch._higher_order_ops.scan import scan
 
 from deploy_snn.contract import Contract
+from deploy_snn.torch_internals import scan, script_export
 
 
 class Program(nn.Module, ABC):
@@ -32,7 +32,7 @@ class Program(nn.Module, ABC):
         """The state before the first step, for ``batch`` rows."""
 
     @abstractmethod
-    def crossing(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    def threshold_inputs(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """For each spike output, the numbers that its comparison sees in this step: ``(value, threshold)``."""
 
     def over_time(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -49,7 +49,7 @@ class Program(nn.Module, ABC):
         """What ``over_time`` runs after what, for people; nothing where there is but one thing to run."""
         return ()
 
-    @torch.jit.export
+    @script_export
     def rollout(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Step through a sequence: inputs and outputs have a leading time axis. Gives the outputs and the last state.
 

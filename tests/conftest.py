@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from deploy_snn.cli.export import export_model
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
@@ -42,7 +42,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
         if key not in made:
             folder = tmp_path_factory.mktemp("bundle")
             snap = options.pop("snap", None)
-            made[key] = export_model(model, options or {"n": 6}, folder / Path(model).stem, steps=200, snap=snap)
+            made[key] = export_model(model, options or {"n": 6}, folder / Path(model).stem, golden_steps=200, snap=snap)
         return made[key]
 
     return export

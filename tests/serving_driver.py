@@ -19,11 +19,11 @@ import tritonclient.http.aio
 from numpy.testing import assert_array_equal
 from tritonclient.utils import InferenceServerException
 
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 from deploy_snn.runtimes import Eager
 from deploy_snn.server.stream import draw_noise, new_stream
 from deploy_snn.tensors import Arrays
-from deploy_snn.trace import record
+from deploy_snn.eager import record
 
 EXPORT = Path(__file__).parent.parent / "export"
 MODELS = ["lif", "srm0", "adaptive-lif", "diehl_cook_2015", "input"]

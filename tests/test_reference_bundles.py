@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from deploy_snn.cli.parity_table import describe
-from deploy_snn.formats import Bundle
-from deploy_snn.parity import Plan, Tolerance, prove
+from deploy_snn.bundle import Bundle
+from deploy_snn.parity import Plan, Tolerance, compare_runtimes
 from deploy_snn.runtimes import usable_runtimes
 
 ROOT = Path(__file__).parent.parent
@@ -31,7 +31,7 @@ def test_reference_bundle(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = Bundle.open(Path("export") / name)
     runtimes = ["eager", *usable_runtimes(bundle)]
     assert {"torchscript", "pt2", "onnxruntime-cpu", "onnx-reference"} < set(runtimes)
-    report = prove(bundle, Plan(runtimes=runtimes, stimulus="golden", tolerance=Tolerance(atol=0, rtol=0)))
+    report = compare_runtimes(bundle, Plan(runtimes=runtimes, stimulus="golden", tolerance=Tolerance(atol=0, rtol=0)))
     assert report.steps == 200
     assert report.spikes > 0
     assert report.equal, "\n".join(f"{run.runtime}, {run.mode}: {describe(run)}" for run in report.runs if not run.equal)

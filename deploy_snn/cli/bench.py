@@ -17,15 +17,15 @@ SECONDS_A_ROUND = 0.2
 
 def bench(bundle: BundlePath, runtime: RuntimeNames = None, batch: Batch = 1) -> None:
     """Measure microseconds a step, inputs and outputs in host memory, state kept by the runtime."""
-    from deploy_snn.formats import Bundle
+    from deploy_snn.bundle import Bundle
+    from deploy_snn.bundle.trace import at
     from deploy_snn.parity import Request, make_stimulus
+    from deploy_snn.reference import reference_program
     from deploy_snn.runtimes import find_runtime, usable_runtimes
-    from deploy_snn.source import rebuild
-    from deploy_snn.trace import at
 
     one_thread()
     opened = Bundle.open(bundle)
-    program = rebuild(opened.manifest.source, opened.parameters())
+    program = reference_program(opened)
     stimulus = make_stimulus("poisson", Request(program, 200, batch, 0))
     inputs = [at(stimulus.inputs, step) for step in range(200)]
     rows = []

@@ -5,24 +5,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deploy_snn.cli.import_file import print_told
+from deploy_snn.cli.import_file import print_notes
 from deploy_snn.cli.options import Dt, N, Seed, Set, Shape, SnapWeights, model_options, names
 from deploy_snn.cli.table import console, size, table
-from deploy_snn.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from deploy_snn.formats import Bundle, WriteOptions
-
-GOLDEN_STEPS = 200
-GOLDEN_BATCH = 2
-"""Two rows, so that a host that mixes the rows of a batch up cannot pass its check."""
+    from deploy_snn.bundle import Bundle
 
 
 def export(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL", help="A neuron's name, a .py file that defines build(), or a file of another framework's."
+            metavar="MODEL", help="A neuron's name, a .py file that defines build(), or a file of another framework."
         ),
     ],
     *,
@@ -37,11 +32,22 @@ def export(
     shape: Shape = None,
     dt: Dt = None,
     sets: Set = None,
-    opset: Annotated[int | None, typer.Option("--opset", help="ONNX opset [default: 20].", show_default=False)] = None,
-    ir_version: Annotated[
-        int | None, typer.Option("--ir-version", help="ONNX IR version [default: the exporter's].", show_default=False)
+    opset: Annotated[
+        int | None, typer.Option("--opset", help="ONNX opset, 18 to 25 [default: 20].", show_default=False)
     ] = None,
-    steps: Annotated[int, typer.Option("--steps", help="Steps of the golden trace.")] = GOLDEN_STEPS,
+    ir_version: Annotated[
+        int | None,
+        typer.Option("--ir-version", help="ONNX IR version, 8 to 13 [default: the exporter's].", show_default=False),
+    ] = None,
+    golden_steps: Annotated[
+        int | None,
+        typer.Option(
+            "--golden-steps",
+            min=0,
+            help="Steps of the golden trace, 0 for none [default: as many as fit its budget, 200 at most].",
+            show_default=False,
+        ),
+    ] = None,
     seed: Seed = 0,
     snap: SnapWeights = None,
     labels: Annotated[
@@ -55,18 +61,14 @@ def export(
     ] = None,
 ) -> None:
     """Export a neuron, or a model from a file, as a bundle: every format, manifest, initial state and golden trace."""
-    from deploy_snn.formats import WriteOptions
-
-    options = WriteOptions(
-        **{key: value for key, value in (("opset", opset), ("ir_version", ir_version)) if value is not None}
-    )
+    versions = {key: value for key, value in (("opset", opset), ("ir_version", ir_version)) if value is not None}
     bundle = export_model(
         model,
         model_options(model, n, shape, dt, sets),
         output,
         formats=names(formats),
-        write=options,
-        steps=steps,
+        onnx=versions,
+        golden_steps=golden_steps,
         seed=seed,
         snap=snap,
         labels=labels,
@@ -78,8 +80,23 @@ def export(
         out.print(
             f"{done.connection}: {done.changed} of {done.weights} weights moved, by {done.largest_change:.3g} at most"
         )
-    print_told(bundle.manifest.source, out)
+    print_notes(bundle.manifest.source, out)
+    print_golden(bundle, out, asked=golden_steps)
     out.print("\n".join(f"{spec.role:>6}  {spec}" for spec in bundle.contract.tensors))
+
+
+def print_golden(bundle: "Bundle", out: Any, *, asked: int | None) -> None:
+    """Say how long the golden trace is where that is no matter of course."""
+    from deploy_snn.parity import GOLDEN_STEPS
+
+    golden = bundle.manifest.golden
+    if golden is None:
+        out.print("no golden trace: hosts without torch cannot check themselves")
+    elif asked is None and golden.steps < GOLDEN_STEPS:
+        out.print(
+            f"golden trace: {golden.steps} steps fit its budget, which is in proportion to the weights; "
+            "--golden-steps N records another number"
+        )
 
 
 def export_model(
@@ -88,41 +105,33 @@ def export_model(
     output: Path | None,
     *,
     formats: list[str] | None = None,
-    write: "WriteOptions | None" = None,
-    steps: int = GOLDEN_STEPS,
+    onnx: dict[str, int] | None = None,
+    golden_steps: int | None = None,
     seed: int = 0,
     snap: int | None = None,
     labels: Path | None = None,
 ) -> "Bundle":
-    """Build a model, record its golden trace, and write its bundle."""
+    """Load a model by its name or file, and export it."""
     import torch
 
-    from deploy_snn.formats import FORMATS, PORTABLE, GoldenRecord, write_bundle
-    from deploy_snn.network import Network, Snapped, snap_weights
-    from deploy_snn.parity import Request, make_stimulus, reference_run
-    from deploy_snn.readout import Readout
-    from deploy_snn.source import load_model
+    from deploy_snn.api import export_loaded
+    from deploy_snn.formats import PORTABLE, Format, find_formats
+    from deploy_snn.importers import load_model
 
-    unknown = [name for name in formats or [] if name not in FORMATS]
-    if unknown:
-        raise InvalidInput(f"there is no format '{unknown[0]}'; there is {', '.join(FORMATS)}")
+    chosen: list[str | Format] = list(formats or PORTABLE)
+    if onnx and "onnx" in chosen:
+        from deploy_snn.formats.onnx import Onnx
+
+        chosen[chosen.index("onnx")] = Onnx(**onnx)
+    find_formats(chosen)  # before any work is done
     torch.manual_seed(seed)
-    name, program, source = load_model(model, options)
-    snapped: tuple[Snapped, ...] = ()
-    if snap is not None:
-        if not isinstance(program, Network):
-            raise InvalidInput(f"--snap-weights: {model} is no network, and has no connections")
-        snapped = snap_weights(program.connections, snap)
-    readout = Readout.read(labels, program.contract.outputs) if labels else None
-    stimulus = make_stimulus("poisson", Request(program, steps, GOLDEN_BATCH, seed))
-    golden = GoldenRecord(stimulus=stimulus.name, steps=steps, batch=GOLDEN_BATCH, seed=seed)
-    return write_bundle(
-        output or Path("export") / name,
-        program,
-        source,
-        (reference_run(program, stimulus), golden),
-        formats=formats or PORTABLE,
-        options=write,
-        snapped=snapped,
-        readout=readout,
+    loaded = load_model(model, options)
+    return export_loaded(
+        loaded,
+        output or Path("export") / loaded.name,
+        formats=chosen,
+        golden_steps=golden_steps,
+        snap_bits=snap,
+        labels=labels,
+        seed=seed,
     )

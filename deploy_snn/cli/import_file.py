@@ -12,7 +12,7 @@ from deploy_snn.errors import InvalidInput
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from deploy_snn.source import Source
+    from deploy_snn.bundle import Source
 
 
 def import_file(
@@ -28,39 +28,39 @@ def import_file(
     sets: Set = None,
 ) -> None:
     """Read a network of another framework's, and write it as a model in our own language: build(), and its numbers."""
-    from deploy_snn.importers import IMPORTERS, define
+    from deploy_snn.eager import to_numpy
+    from deploy_snn.importers import define, load_model
+    from deploy_snn.importers.load import find_importer
     from deploy_snn.network import Network
-    from deploy_snn.source import load_model
     from deploy_snn.tensors import TENSORS, check_writable, write_tensors
-    from deploy_snn.trace import to_numpy
 
-    if file.suffix not in IMPORTERS:
-        raise InvalidInput(f"{file} is no file that can be imported; there is {', '.join(IMPORTERS)}")
-    name, network, source = load_model(str(file), model_options(str(file), None, None, dt, sets))
+    find_importer(file)
+    loaded = load_model(file, model_options(str(file), None, None, dt, sets))
+    network, source = loaded.program, loaded.source
     assert isinstance(network, Network)
-    definition = Path(str(output or name).removesuffix(".py") + ".py")
+    definition = Path(str(output or loaded.name).removesuffix(".py") + ".py")
     for path in (definition, definition.with_suffix(TENSORS)):
         check_writable(path)
         if path.exists():
             raise InvalidInput(f"{path} exists, and may have been changed by hand: give another name with -o")
-    written = define(network, "\n".join([f"{file.name}, as deploy-snn import wrote it.", "", *_told(source)]).rstrip())
+    written = define(network, "\n".join([f"{file.name}, as deploy-snn import wrote it.", "", *_notes(source)]).rstrip())
     if written.tensors:
         write_tensors(definition.with_suffix(TENSORS), to_numpy(dict(written.tensors)))
     definition.write_text(written.text)
     out = console()
     layers = ((layer.name, type(layer.neuron).__name__, list(layer.shape)) for layer in network.layers.values())
     out.print(table(f"{definition}", ["layer", "class", "shape"], layers))
-    wires = ((made.source, made.target, type(made).__name__) for made in network.connections)
+    wires = ((wire.source, wire.target, type(wire).__name__) for wire in network.connections)
     out.print(table("", ["from", "to", "connection"], wires))
-    print_told(source, out)
+    print_notes(source, out)
 
 
-def _told(source: "Source") -> list[str]:
+def _notes(source: "Source") -> list[str]:
     left = ["Left behind:", *(f"- {sentence}" for sentence in source.left_behind)] if source.left_behind else []
     return left + (["Notes:", *(f"- {sentence}" for sentence in source.notes)] if source.notes else [])
 
 
-def print_told(source: "Source", out: "Console") -> None:
-    """What an importer left behind, by name, and what else it told."""
+def print_notes(source: "Source", out: "Console") -> None:
+    """Print what an importer left behind, and its notes."""
     if source.left_behind or source.notes:
-        out.print("\n".join(_told(source)))
+        out.print("\n".join(_notes(source)))

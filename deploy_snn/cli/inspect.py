@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deploy_snn.cli.import_file import print_told
+from deploy_snn.cli.import_file import print_notes
 from deploy_snn.cli.table import console, size, table
 from deploy_snn.contract import CONTRACT_FILE, CONTRACT_KEY, Contract
 from deploy_snn.errors import InvalidInput
@@ -34,18 +34,23 @@ def inspect(
 
 
 def _bundle(path: Path, out: "Console") -> None:
-    from deploy_snn.formats import Bundle
+    from deploy_snn.bundle import Bundle
 
     bundle = Bundle.open(path)
     manifest = bundle.manifest
     out.print(f"{manifest.name}: {manifest.source.kind} {manifest.source.name}, dt {bundle.contract.dt:g} ms", style="bold")
-    out.print(f"options: {manifest.source.options}")
-    print_told(manifest.source, out)
-    out.print(f"golden: {manifest.golden.steps} steps of {manifest.golden.stimulus}, batch {manifest.golden.batch}")
+    if manifest.source.options:
+        out.print(f"options: {manifest.source.options}")
+    print_notes(manifest.source, out)
+    golden = manifest.golden
+    out.print(f"golden: {golden.steps} steps of {golden.stimulus}, batch {golden.batch}" if golden else "golden: none")
     out.print("written by: " + ", ".join(f"{name} {version}" for name, version in manifest.written_by.items()))
     files = ((name, size(file.bytes), file.sha256[:12]) for name, file in manifest.files.items())
-    out.print(table("Files, all whole", ["file", "size", "SHA-256"], files, right=["size"]))
+    out.print(table("Files (checksums match)", ["file", "size", "SHA-256"], files, right=["size"]))
     _contract(bundle.contract, out)
+    if manifest.parameters:
+        rows = ((name, str(parameter)) for name, parameter in manifest.parameters.items())
+        out.print(table("Parameters", ["name", "value"], rows))
     for name in manifest.files:
         if name.endswith(".onnx"):
             _onnx(path / name, out)
@@ -58,12 +63,14 @@ def _contract(contract: Contract | None, out: "Console") -> None:
     if contract is None:
         out.print("It carries no contract: deploy-snn did not write it.")
         return
-    columns = ["role", "name", "type", "axes", "initial", "unit"]
+    columns = ["role", "name", "kind", "type", "axes", "initial", "unit"]
     rows = (
-        [spec.role, spec.name, spec.dtype, ", ".join(map(str, spec.axes)), spec.initial, spec.unit]
+        [spec.role, spec.name, spec.kind or "", spec.dtype, ", ".join(map(str, spec.axes)), spec.initial, spec.unit]
         for spec in contract.tensors
     )
-    out.print(table(f"Contract: one step of {contract.dt:g} ms", columns, rows))
+    out.print(table(f"Contract, version {contract.contract_version}: one step of {contract.dt:g} ms", columns, rows))
+    if contract.rounding:
+        out.print(f"Last bits may differ between runtimes: {', '.join(map(str, contract.rounding))}")
 
 
 def _onnx(path: Path, out: "Console") -> Contract | None:

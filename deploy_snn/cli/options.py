@@ -1,6 +1,7 @@
 """Groups of options that several commands share, and what turns their text into values."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,12 +40,21 @@ RuntimeNames = Annotated[
         "--runtime", help="Runtimes, separated by commas. All that can run here unless given.", show_default=False
     ),
 ]
+Definition = Annotated[
+    Path | None,
+    typer.Option(
+        "--definition",
+        metavar="FILE",
+        help="The .py file with your own neuron or connection classes, for a bundle that has any.",
+        show_default=False,
+    ),
+]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder that export wrote.", show_default=False)]
 
 
 def model_options(model: str, n: int | None, shape: str | None, dt: float | None, sets: list[str] | None) -> dict[str, Any]:
     """The keywords for a neuron class, ``build()`` or an importer, from the options that were given."""
-    from deploy_snn.source import is_file
+    from deploy_snn.model_name import names_a_file
 
     options: dict[str, Any] = dict(map(_key_and_value, sets or []))
     if shape is not None:
@@ -53,16 +63,15 @@ def model_options(model: str, n: int | None, shape: str | None, dt: float | None
         options["n"] = n
     if dt is not None:
         options["dt"] = dt
-    if not is_file(model) and not {"n", "shape"} & options.keys():
+    if not names_a_file(model) and not {"n", "shape"} & options.keys():
         options["n"] = DEFAULT_N
     return options
 
 
 def one_thread() -> None:
-    """Keep torch to one core: a step is too small a thing to share between several, and they would wait for each other."""
-    import torch
-
-    torch.set_num_threads(1)
+    """Restrict torch to one thread, where it has been imported: a step is too small to share between cores."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 def names(text: str | None) -> list[str] | None:

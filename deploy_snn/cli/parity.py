@@ -1,16 +1,18 @@
 """``deploy-snn parity``: prove that every runtime computes the same spikes."""
 
 import tempfile
-from contextlib import ExitStack
-from importlib.metadata import version
+from contextlib import ExitStack, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from deploy_snn import __version__
 from deploy_snn.cli.export import export_model
 from deploy_snn.cli.options import (
     Batch,
+    Definition,
     Dt,
     N,
     RuntimeNames,
@@ -26,7 +28,7 @@ from deploy_snn.cli.parity_table import Progress, print_reports
 from deploy_snn.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from deploy_snn.formats import Bundle
+    from deploy_snn.bundle import Bundle
     from deploy_snn.parity import ModelReport
     from deploy_snn.parity.report import Mode
 
@@ -70,24 +72,24 @@ def parity(
     dt: Dt = None,
     sets: Set = None,
     snap: SnapWeights = None,
+    definition: Definition = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first mismatch.")] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the whole report there.", show_default=False)
     ] = None,
 ) -> None:
     """Compare every runtime with eager torch, step by step: spikes exactly, floats within the tolerance."""
-    from onnxruntime import __version__ as ort_version
-
-    from deploy_snn.formats import Bundle
-    from deploy_snn.parity import ParityReport, Plan, Tolerance, prove
-    from deploy_snn.runtimes import RUNTIMES, find_runtime, usable_runtimes
+    from deploy_snn.bundle import Bundle
+    from deploy_snn.parity import ParityReport, Plan, Tolerance, compare_runtimes
+    from deploy_snn.registry import RUNTIMES
+    from deploy_snn.runtimes import find_runtime, unavailable_reason, usable_runtimes
     from deploy_snn.tensors import check_writable
 
-    one_thread()
-    asked = names(runtime)
+    requested = names(runtime)
     if json_file:
         check_writable(json_file)
-    for name in asked or []:
+    one_thread()
+    for name in requested or []:
         find_runtime(name)  # before any work is done
     given = {"--n": n, "--shape": shape, "--dt": dt, "--set": sets, "--snap-weights": snap}
     reports: list[ModelReport] = []
@@ -96,12 +98,12 @@ def parity(
             progress.begin(model)
             if _is_bundle(model):
                 if any(value is not None for value in given.values()):
-                    raise InvalidInput(f"{model} is a bundle, whose model is settled: {', '.join(given)} go with a MODEL")
+                    raise InvalidInput(f"{model} is a bundle, whose model is fixed: {', '.join(given)} are for a MODEL")
                 bundle = Bundle.open(Path(model))
             else:
                 bundle = _exported(model, model_options(model, n, shape, dt, sets), seed, snap, stack)
             plan = Plan(
-                runtimes=asked or usable_runtimes(bundle),
+                runtimes=requested or usable_runtimes(bundle),
                 modes=MODE_SETS[mode],
                 stimulus=stimulus,
                 steps=steps,
@@ -109,31 +111,37 @@ def parity(
                 seed=seed,
                 tolerance=Tolerance(atol=atol, rtol=rtol),
                 fail_fast=fail_fast,
+                definition=definition,
             )
             progress.expect(plan.runs * steps)
-            reports.append(prove(bundle, plan, progress.advance))
+            reports.append(compare_runtimes(bundle, plan, progress.advance))
             if fail_fast and not reports[-1].equal:
                 break
-    versions = {package: version(package) for package in ("deploy-snn", "torch", "onnx", "numpy")} | {
-        "onnxruntime": ort_version
-    }
-    report = ParityReport(equal=all(report.equal for report in reports), versions=versions, models=tuple(reports))
+    report = ParityReport(equal=all(report.equal for report in reports), versions=_versions(), models=tuple(reports))
     if json_file:
         json_file.write_text(report.model_dump_json(indent=2) + "\n")
     print_reports(reports)
-    absent = {name: cls.unavailable() for name, cls in RUNTIMES.items()} if asked is None else {}
+    absent = {name: unavailable_reason(name) for name in RUNTIMES} if requested is None else {}
     for name, reason in absent.items():
         if reason:
             typer.echo(f"not compared: {name}: {reason}")
     raise typer.Exit(0 if report.equal else 1)
 
 
+def _versions() -> dict[str, str]:
+    found = {"deploy-snn": __version__}
+    for package in ("torch", "onnx", "numpy", "onnxruntime", "onnxruntime-gpu"):
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
 def _is_bundle(model: str) -> bool:
     """Whether the word names a folder; a neuron's bare name never does."""
+    from deploy_snn.model_name import names_a_file
     from deploy_snn.neurons import find_neuron
-    from deploy_snn.source import is_file
 
-    if is_file(model):
+    if names_a_file(model):
         return False
     if Path(model).name != model or Path(model).is_dir():
         try:

@@ -26,13 +26,12 @@ def run(
     ] = None,
 ) -> None:
     """Run a bundle on recorded inputs. With --state-in it continues exactly where a --state-out left it."""
+    from deploy_snn.bundle import Bundle
+    from deploy_snn.bundle.readout import vote
     from deploy_snn.contract import check_tensors
-    from deploy_snn.formats import Bundle
-    from deploy_snn.readout import vote
     from deploy_snn.runtimes import find_runtime
     from deploy_snn.tensors import check_finite, check_writable, read_tensors, write_tensors
 
-    one_thread()
     stepper_class = find_runtime(runtime)
     opened = Bundle.open(bundle)
     contract = opened.contract
@@ -47,6 +46,7 @@ def run(
         if path:
             check_writable(path)
     stepper = stepper_class(opened)
+    one_thread()
     stepper.start(state)
     recorded = stepper.run(sequences)
     write_tensors(output, recorded)

@@ -43,7 +43,7 @@ def serve(
         from deploy_snn.server import Bounds, Limits, Settings, configure_log, listen
     except ImportError as error:
         raise Unavailable(f"serve needs {error.name}: pip install 'deploy-snn[serve]'") from None
-    from deploy_snn.formats import Bundle
+    from deploy_snn.bundle import Bundle
 
     limits = Limits(max_batch, max_wait_ms / 1e3, max_streams, max_state_mb * 2**20, max_queue, idle_timeout)
     token = os.environ.get(TOKEN_VARIABLE) or None

@@ -25,7 +25,7 @@ def triton(
         import tritonclient.grpc  # noqa: F401
     except (ImportError, RuntimeError):  # the latter where it was installed without its gRPC part
         raise Unavailable("triton needs tritonclient[grpc]: pip install 'deploy-snn[triton]'") from None
-    from deploy_snn.formats import Bundle
+    from deploy_snn.bundle import Bundle
     from deploy_snn.triton import write_repository
 
     for folder in write_repository(output, [Bundle.open(path) for path in paths], backend):

@@ -1,7 +1,6 @@
-"""What a program is written to: one file per format, and the bundle that holds them together."""
+"""The formats that a program can be written in, one file a format, and the writer of bundles."""
 
-from deploy_snn.formats.bundle import Bundle, write_bundle
-from deploy_snn.formats.formats import FORMATS, PORTABLE, WriteOptions
-from deploy_snn.formats.manifest import GoldenRecord, Manifest
+from deploy_snn.formats.format import Format
+from deploy_snn.formats.writer import PORTABLE, find_formats, write_bundle
 
-__all__ = ["FORMATS", "PORTABLE", "Bundle", "GoldenRecord", "Manifest", "WriteOptions", "write_bundle"]
+__all__ = ["PORTABLE", "Format", "find_formats", "write_bundle"]

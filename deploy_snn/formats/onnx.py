@@ -1,106 +1,95 @@
 """ONNX: one step, or a whole run, as a graph that holds the neurons' equations and nothing else."""
 
-import logging
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import onnx
 import onnx_ir as ir
-import torch
 from onnx_ir.passes import Sequential, common
 from onnxscript.optimizer import fold_constants
 from torch.export import ExportedProgram
-from torch.utils import _pytree as pytree
 
 from deploy_snn import __version__
 from deploy_snn.contract import CONTRACT_KEY, NEXT, Contract
 from deploy_snn.errors import InvalidInput
-from deploy_snn.formats.pt2 import capture_sequence, capture_step, tree_specs_on_purpose
-from deploy_snn.program import Program
+from deploy_snn.formats.format import Format
+from deploy_snn.lowering import Lowered
+from deploy_snn.torch_internals import export_to_onnx_ir, output_places
 
-DEFAULT_OPSET = 20
+STEP = "step.onnx"
+SEQUENCE = "sequence.onnx"
+
 OPSETS = range(18, 26)
 IR_VERSIONS = range(8, 14)
 
 FOLD_LIMIT = 2**40
 """Fold constants of any size: what depends on parameters alone is computed once, here."""
 
+PROGRAM = "program."
+"""Parameters are named in a captured graph as parts of the captured module's ``program``; in ONNX as in its state_dict."""
 
-def write_step(program: Program, path: Path, opset: int = DEFAULT_OPSET, ir_version: int | None = None) -> None:
-    """Write ``step.onnx``: inputs and states in, outputs and ``next.`` states out, in the contract's order.
 
-    Raises InvalidInput for an opset or IR version that cannot be written.
+@dataclass(frozen=True)
+class Onnx(Format):
+    """ONNX graphs. Inputs and states go in; outputs and ``next.`` states come out, in the contract's order.
+
+    Args:
+        opset: the ONNX opset, 18 to 25. ir_version: the IR version, 8 to 13; None for the exporter's own.
+
+    Raises InvalidInput for versions that cannot be written.
     """
-    onnx.save(step_graph(program, opset, ir_version), path)
 
+    opset: int = 20
+    ir_version: int | None = None
 
-def write_sequence(program: Program, path: Path, opset: int = DEFAULT_OPSET, ir_version: int | None = None) -> None:
-    """Write ``sequence.onnx``: the same names as a step's, with a leading time axis on inputs and outputs."""
-    onnx.save(sequence_graph(program, opset, ir_version), path)
+    files: ClassVar[dict[str, str]] = {
+        STEP: "ONNX graph of one step, batch dynamic",
+        SEQUENCE: "ONNX graph of a run, time and batch dynamic",
+    }
 
-
-def step_graph(program: Program, opset: int = DEFAULT_OPSET, ir_version: int | None = None) -> onnx.ModelProto:
-    """One step as a checked ONNX model. The contract travels in its metadata."""
-    check_versions(opset, ir_version)
-    return _graph("step", capture_step(program), program.contract, opset, ir_version)
-
-
-def sequence_graph(program: Program, opset: int = DEFAULT_OPSET, ir_version: int | None = None) -> onnx.ModelProto:
-    """A run over a sequence of any length as a checked ONNX model: what needs a state in Scans, and the rest outside."""
-    check_versions(opset, ir_version)
-    return _graph("sequence", capture_sequence(program), program.contract, opset, ir_version)
-
-
-def check_versions(opset: int, ir_version: int | None) -> None:
-    """Raise InvalidInput for an opset or an IR version that cannot be written."""
-    if opset not in OPSETS:
-        raise InvalidInput(f"opset {opset} cannot be written; --opset takes {OPSETS[0]} to {OPSETS[-1]}")
-    if ir_version is not None and ir_version not in IR_VERSIONS:
-        span = f"{IR_VERSIONS[0]} to {IR_VERSIONS[-1]}"
-        raise InvalidInput(f"IR version {ir_version} cannot be written; --ir-version takes {span}")
-
-
-def _graph(name: str, captured: ExportedProgram, contract: Contract, opset: int, ir_version: int | None) -> onnx.ModelProto:
-    model = _convert(captured, contract, opset)
-    _minimise(model)
-    _describe(model, contract, in_time=name == "sequence")
-    for value in list(model.graph.initializers.values()):
-        value.name = (value.name or "").removeprefix("program.")  # by its state_dict name, in both graphs
-    model.graph.name = name
-    model.producer_name, model.producer_version = "deploy_snn", __version__
-    model.metadata_props[CONTRACT_KEY] = contract.model_dump_json()
-    if ir_version is not None:
-        model.ir_version = ir_version
-    proto = ir.to_proto(model)
-    onnx.checker.check_model(proto, full_check=True)
-    return proto
-
-
-def _convert(captured: ExportedProgram, contract: Contract, opset: int) -> ir.Model:
-    exporter = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = exporter.level
-    exporter.setLevel(logging.ERROR)  # it would tell that torchvision, which nothing here uses, is not installed
-    try:
-        with tree_specs_on_purpose():
-            exported = torch.onnx.export(
-                captured,
-                dynamo=True,
-                opset_version=opset,
-                optimize=False,
-                verbose=False,
-                input_names=[spec.name for spec in (*contract.inputs, *contract.states)],
-                output_names=_output_names(captured),
+    def __post_init__(self) -> None:
+        if self.opset not in OPSETS:
+            raise InvalidInput(f"opset={self.opset} cannot be written: expected {OPSETS[0]} to {OPSETS[-1]}")
+        if self.ir_version is not None and self.ir_version not in IR_VERSIONS:
+            raise InvalidInput(
+                f"ir_version={self.ir_version} cannot be written: expected {IR_VERSIONS[0]} to {IR_VERSIONS[-1]}"
             )
-    finally:
-        exporter.setLevel(level)
-    assert exported is not None
-    return exported.model
+
+    def write(self, lowered: Lowered, folder: Path) -> dict[str, Any]:
+        step = self.step_graph(lowered)
+        onnx.save(step, folder / STEP)
+        onnx.save(self.sequence_graph(lowered), folder / SEQUENCE)
+        return {"opset": self.opset, "ir_version": step.ir_version}
+
+    def step_graph(self, lowered: Lowered) -> onnx.ModelProto:
+        """One step as a checked ONNX model. The contract travels in its metadata."""
+        return self._graph("step", lowered.step, lowered.contract)
+
+    def sequence_graph(self, lowered: Lowered) -> onnx.ModelProto:
+        """A run over a sequence of any length as a checked ONNX model: what needs a state in Scans, the rest outside."""
+        return self._graph("sequence", lowered.sequence, lowered.contract)
+
+    def _graph(self, name: str, captured: ExportedProgram, contract: Contract) -> onnx.ModelProto:
+        inputs = [spec.name for spec in (*contract.inputs, *contract.states)]
+        model = export_to_onnx_ir(captured, self.opset, inputs, _output_names(captured))
+        _minimise(model)
+        _describe(model, contract, in_time=name == "sequence")
+        for value in list(model.graph.initializers.values()):
+            value.name = (value.name or "").removeprefix(PROGRAM)
+        model.graph.name = name
+        model.producer_name, model.producer_version = "deploy_snn", __version__
+        model.metadata_props[CONTRACT_KEY] = contract.model_dump_json()
+        if self.ir_version is not None:
+            model.ir_version = self.ir_version
+        proto = ir.to_proto(model)
+        onnx.checker.check_model(proto, full_check=True)
+        return proto
 
 
 def _output_names(captured: ExportedProgram) -> list[str]:
-    """The graph's output names in the order in which the program's two dictionaries hold them."""
-    spec = captured.call_spec.out_spec
-    assert spec is not None
-    outputs, states = pytree.tree_unflatten(range(spec.num_leaves), spec)
+    """The graph's output names, in the order of its outputs."""
+    outputs, states = output_places(captured)
     names = {place: name for name, place in outputs.items()} | {place: NEXT + name for name, place in states.items()}
     return [names[place] for place in range(len(names))]
 
@@ -138,4 +127,4 @@ def _describe(model: ir.Model, contract: Contract, *, in_time: bool) -> None:
         for node in graph:
             for value in node.outputs:
                 if not value.is_graph_output():
-                    value.shape = None  # of use to nobody, and they name the open axes as the exporter pleased
+                    value.shape = None  # nobody uses them, and they name the open axes otherwise

@@ -1,9 +1,10 @@
-"""Networks of other frameworks: a file, or a live object, read into a network of ours."""
+"""Models from outside: a definition in Python, or a file of another framework, as a program of ours."""
 
 from deploy_snn.importers.bindsnet import from_bindsnet
-from deploy_snn.importers.definition import Definition, define
 from deploy_snn.importers.imported import Imported
+from deploy_snn.importers.importer import Importer
+from deploy_snn.importers.load import Loaded, load_model
 from deploy_snn.importers.nir import write_nir
-from deploy_snn.importers.registry import IMPORTERS
+from deploy_snn.importers.write_definition import Definition, define
 
-__all__ = ["IMPORTERS", "Definition", "Imported", "define", "from_bindsnet", "write_nir"]
+__all__ = ["Definition", "Imported", "Importer", "Loaded", "define", "from_bindsnet", "load_model", "write_nir"]

@@ -2,12 +2,14 @@
 
 from deploy_snn.network.connection import Connection, Dense, Lateral, MeanField, OneToOne, Reshape
 from deploy_snn.network.convolution import Conv1d, Conv2d, Conv3d
-from deploy_snn.network.gathered import LocalConnection1d, LocalConnection2d, LocalConnection3d, Sparse
-from deploy_snn.network.grid import Snapped, snap_weights
+from deploy_snn.network.grid import SnappedWeights, is_exact, snap_weights
+from deploy_snn.network.local import LocalConnection1d, LocalConnection2d, LocalConnection3d
 from deploy_snn.network.network import Network
 from deploy_snn.network.pooling import MaxPool1d, MaxPool2d, MaxPool3d
+from deploy_snn.network.rebuild import rebuild_program, restore_parameters, structure_of
+from deploy_snn.network.sparse import Sparse
 from deploy_snn.network.stochastic import StochasticDense
-from deploy_snn.network.summing import AvgPool2d, SumPool2d
+from deploy_snn.network.sum_pooling import AvgPool2d, SumPool2d
 
 __all__ = [
     "AvgPool2d",
@@ -27,9 +29,13 @@ __all__ = [
     "Network",
     "OneToOne",
     "Reshape",
-    "Snapped",
+    "SnappedWeights",
     "Sparse",
     "StochasticDense",
     "SumPool2d",
+    "is_exact",
+    "rebuild_program",
+    "restore_parameters",
     "snap_weights",
+    "structure_of",
 ]

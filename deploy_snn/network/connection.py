@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -11,19 +11,24 @@ from torch import Tensor, nn
 from deploy_snn.contract import TensorSpec
 from deploy_snn.errors import InvalidInput
 
+Exactness = Literal["never", "sums", "spikes", "always"]
+
 
 class Connection(nn.Module, ABC):
     """Turns the spikes of a source, ``z`` ``[B, *source]`` of 0.0 and 1.0, into a drive for a target, ``[B, *target]``.
 
-    A graded source sends other numbers than these two. ``adds_up`` says whether a drive is a sum, and ``rounding`` names
-    the sum whose last bits a runtime may choose even for spikes. A connection with a memory (``STATES``) reads it from the
-    network's state and writes the next one; one that ``DRAWS`` has a ``noise`` input among the network's.
+    A graded source sends other numbers than these two. A connection with a memory (``STATES``) reads it from the network's
+    state and writes the next one; one with ``TAKES_NOISE`` has a ``noise`` input among the network's.
+
+    Whether all runtimes compute the same bits is never assumed. A class declares in ``EXACT`` what it can prove; a class that
+    declares nothing is inexact, and so is a subclass that changes the equations and does not declare it anew.
     """
 
     STATES: ClassVar[tuple[TensorSpec, ...]] = ()
-    rounding: ClassVar[str] = ""
-    adds_up: ClassVar[bool] = True
-    DRAWS: ClassVar[bool] = False
+    EXACT: ClassVar[Exactness] = "never"
+    """When every runtime computes the same bits: for spikes; for spikes and numbers ("always"); or for spikes where the sums of
+    ``summed_weights`` are exact ("sums")."""
+    TAKES_NOISE: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,12 +42,12 @@ class Connection(nn.Module, ABC):
     def attach(self, source: str, source_shape: tuple[int, ...], target: str, target_shape: tuple[int, ...]) -> None:
         """Take a place in a network. Raises InvalidInput if the shapes do not fit, with those that would."""
         if self.name:
-            raise InvalidInput(f"this {type(self).__name__} connects {self.name} already: make another one")
+            raise InvalidInput(f"this {type(self).__name__} connects {self.name} already: create another one")
         self.name = f"{source}_to_{target}"
         self.source, self.target = source, target
         self.source_shape, self.target_shape = source_shape, target_shape
         self.n_source, self.n_target = math.prod(source_shape), math.prod(target_shape)
-        problem = self.misfit()
+        problem = self.shape_error()
         if problem:
             self.name = ""
             raise InvalidInput(
@@ -50,7 +55,7 @@ class Connection(nn.Module, ABC):
             )
 
     @abstractmethod
-    def misfit(self) -> str:
+    def shape_error(self) -> str:
         """What is wrong with the shapes this connection has been given, or nothing."""
 
     @abstractmethod
@@ -75,8 +80,21 @@ class Connection(nn.Module, ABC):
         state: dict[str, Tensor] = {}
         return state
 
+    def structure_options(self) -> dict[str, Any] | None:
+        """What ``from_structure`` takes besides the buffers, as plain data; None where that is the constructor's keywords."""
+        return None
+
+    @classmethod
+    def from_structure(cls, options: dict[str, Any], buffers: dict[str, Tensor]) -> Self | None:
+        """Rebuild a connection from ``structure_options`` and buffers; None where the constructor does it."""
+        return None
+
+    def summed_weights(self) -> list[Tensor]:
+        """The buffers whose elements a drive adds up, such as ``[w, b]``; [] for a class that declares none."""
+        return []
+
     def largest_sums(self) -> Tensor | None:
-        """For each target neuron, the largest absolute sum its weights can make, float64; None where nothing is summed."""
+        """For each target neuron the largest absolute sum of its ``summed_weights``, float64 ``[M]``; None if undeclared."""
         return None
 
     def flat(self, z: Tensor) -> Tensor:
@@ -107,7 +125,7 @@ class Dense(Connection):
         b: bias ``[M]``, in mV, or None.
     """
 
-    rounding: ClassVar[str] = "a dense connection's sum"
+    EXACT: ClassVar[Exactness] = "sums"
 
     w: Tensor
     b: Tensor | None
@@ -117,7 +135,7 @@ class Dense(Connection):
         self.register_buffer("w", weights("w", w))
         self.register_buffer("b", None if b is None else weights("b", b))
 
-    def misfit(self) -> str:
+    def shape_error(self) -> str:
         n, m = math.prod(self.source_shape), math.prod(self.target_shape)
         if list(self.w.shape) != [n, m]:
             return f"w is {list(self.w.shape)}, expected [{n}, {m}]"
@@ -134,8 +152,11 @@ class Dense(Connection):
 
     def over_time(self, z: Tensor, inputs: dict[str, Tensor]) -> Tensor:
         if len(self.source_shape) == len(self.target_shape) == 1:
-            return self.transmit(z)  # a product has nothing against one more leading axis
+            return self.transmit(z)  # matmul broadcasts over leading axes
         return super().over_time(z, inputs)
+
+    def summed_weights(self) -> list[Tensor]:
+        return [self.w] if self.b is None else [self.w, self.b]
 
     def largest_sums(self) -> Tensor | None:
         bias = torch.zeros(()) if self.b is None else self.b.double().abs()
@@ -149,7 +170,7 @@ class OneToOne(Connection):
         w: a weight, or weights that broadcast to the target's shape, in mV.
     """
 
-    adds_up: ClassVar[bool] = False
+    EXACT: ClassVar[Exactness] = "always"
 
     w: Tensor
 
@@ -157,7 +178,7 @@ class OneToOne(Connection):
         super().__init__()
         self.register_buffer("w", weights("w", w))
 
-    def misfit(self) -> str:
+    def shape_error(self) -> str:
         if self.source_shape != self.target_shape:
             return "one to one needs equal shapes"
         try:
@@ -173,9 +194,9 @@ class OneToOne(Connection):
 class Reshape(Connection):
     """The same values in another shape of as many: ``drive = z``."""
 
-    adds_up: ClassVar[bool] = False
+    EXACT: ClassVar[Exactness] = "always"
 
-    def misfit(self) -> str:
+    def shape_error(self) -> str:
         n, m = math.prod(self.source_shape), math.prod(self.target_shape)
         return "" if n == m else f"{n} values cannot take a shape of {m}"
 
@@ -197,13 +218,15 @@ class Lateral(Connection):
         w: the weight, in mV.
     """
 
+    EXACT: ClassVar[Exactness] = "spikes"
+
     w: Tensor
 
     def __init__(self, w: float) -> None:
         super().__init__()
         self.register_buffer("w", weights("w", w))
 
-    def misfit(self) -> str:
+    def shape_error(self) -> str:
         if self.source_shape != self.target_shape:
             return "lateral connections need equal shapes"
         return "" if self.w.dim() == 0 else f"w is {list(self.w.shape)}, expected one number"
@@ -219,13 +242,15 @@ class MeanField(Connection):
         w: a weight, or weights that broadcast to the target's shape, in mV.
     """
 
+    EXACT: ClassVar[Exactness] = "spikes"
+
     w: Tensor
 
     def __init__(self, w: Tensor | float) -> None:
         super().__init__()
         self.register_buffer("w", weights("w", w))
 
-    def misfit(self) -> str:
+    def shape_error(self) -> str:
         try:
             self.w.expand(self.target_shape)
         except RuntimeError:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from deploy_snn.errors import InvalidInput
-from deploy_snn.network.connection import Connection, weights
+from deploy_snn.network.connection import Connection, Exactness, weights
 
 Sizes = int | Sequence[int]
 
@@ -30,7 +30,6 @@ class Conv(Connection):
         groups: how many parts the channels fall into; the filters of a part see the channels of that part alone.
     """
 
-    rounding: ClassVar[str] = "a convolution's sum"
     axes: ClassVar[int]
 
     w: Tensor
@@ -54,7 +53,7 @@ class Conv(Connection):
         self.dilation = per_axis("dilation", dilation, self.axes)
         (self.groups,) = per_axis("groups", groups, 1)
 
-    def misfit(self) -> str:
+    def shape_error(self) -> str:
         if self.w.dim() != self.axes + 2:
             return f"w is {list(self.w.shape)}, expected [C_out, C_in] and {self.axes} kernel sizes"
         if len(self.source_shape) != self.axes + 1:
@@ -63,10 +62,13 @@ class Conv(Connection):
         if self.source_shape[0] != channels:
             return f"the source has {self.source_shape[0]} channels, and w {list(self.w.shape)} takes {channels}"
         try:
-            made = list(self.transmit(torch.zeros(1, *self.source_shape)).shape[1:])
+            given = list(self.transmit(torch.zeros(1, *self.source_shape)).shape[1:])
         except RuntimeError as error:
             return str(error).partition("\n")[0]
-        return "" if made == list(self.target_shape) else f"the convolution gives {made}"
+        return "" if given == list(self.target_shape) else f"the convolution gives {given}"
+
+    def summed_weights(self) -> list[Tensor]:
+        return [self.w] if self.b is None else [self.w, self.b]
 
     def largest_sums(self) -> Tensor | None:
         bias = torch.zeros(()) if self.b is None else self.b.double().abs()
@@ -76,6 +78,7 @@ class Conv(Connection):
 class Conv1d(Conv):
     """A convolution over ``[C, L]``. Arguments: those of :class:`Conv`."""
 
+    EXACT: ClassVar[Exactness] = "sums"
     axes: ClassVar[int] = 1
 
     def transmit(self, z: Tensor) -> Tensor:
@@ -85,6 +88,7 @@ class Conv1d(Conv):
 class Conv2d(Conv):
     """A convolution over ``[C, H, W]``. Arguments: those of :class:`Conv`."""
 
+    EXACT: ClassVar[Exactness] = "sums"
     axes: ClassVar[int] = 2
 
     def transmit(self, z: Tensor) -> Tensor:
@@ -94,6 +98,7 @@ class Conv2d(Conv):
 class Conv3d(Conv):
     """A convolution over ``[C, D, H, W]``. Arguments: those of :class:`Conv`."""
 
+    EXACT: ClassVar[Exactness] = "sums"
     axes: ClassVar[int] = 3
 
     def transmit(self, z: Tensor) -> Tensor:

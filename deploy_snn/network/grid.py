@@ -5,20 +5,25 @@ rounds, and the order of addition does not matter.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from deploy_snn.contract import Record
 from deploy_snn.errors import InvalidInput
 from deploy_snn.network.connection import Connection
+from deploy_snn.neurons.nodes import declaration_holds
 
 MANTISSA = 24
 FINEST = 24
 
+NOT_EQUATIONS = frozenset({"__init__", "attach", "noise", "resting_state", "shape_error", "summed_weights", "largest_sums"})
+"""Methods of a connection that a subclass may define without changing its equations."""
 
-class Snapped(Record):
-    """What snapping did to one connection."""
+
+@dataclass(frozen=True)
+class SnappedWeights:
+    """How far snapping moved the weights of one connection."""
 
     connection: str
     bits: int
@@ -27,14 +32,18 @@ class Snapped(Record):
     weights: int
 
 
-def is_exact(made: Connection, *, graded: bool = False) -> bool:
-    """Whether the sums of a connection have the same bits in every order of addition, for spikes or for graded values."""
-    if graded and made.adds_up:
+def is_exact(connection: Connection, *, graded: bool = False) -> bool:
+    """Whether all runtimes compute the same bits for a connection of spikes, or of a graded source's numbers.
+
+    True only where the class proves it, and where no subclass has put other equations in the place of the declared ones.
+    """
+    cls = type(connection)
+    declared = cls.EXACT if declaration_holds(cls, "EXACT", NOT_EQUATIONS) else "never"
+    if declared in ("spikes", "always"):
+        return declared == "always" or not graded
+    sums, weights = connection.largest_sums(), connection.summed_weights()
+    if declared == "never" or graded or sums is None or not weights:
         return False
-    sums = made.largest_sums()
-    if sums is None:
-        return True
-    weights = summed_weights(made)
     if not all(_on_grid(w, FINEST) for w in weights):
         return False
     bits = FINEST
@@ -43,36 +52,42 @@ def is_exact(made: Connection, *, graded: bool = False) -> bool:
     return float(sums.max()) <= _room(bits)
 
 
-def snap_weights(connections: Iterable[Connection], bits: int) -> tuple[Snapped, ...]:
+def snap_weights(connections: Iterable[Connection], bits: int) -> tuple[SnappedWeights, ...]:
     """Round the weights of every one of ``network.connections`` that sums to multiples of ``2**-bits``, in place.
 
     Raises InvalidInput, with the numbers, where the sums of some target would not be exact; then no weight has changed.
     """
     if not 0 <= bits <= FINEST:
-        raise InvalidInput(f"--snap-weights {bits}: expected 0 to {FINEST} bits")
-    summing = [made for made in connections if made.largest_sums() is not None]
-    before = {made.name: [w.clone() for w in summed_weights(made)] for made in summing}
+        raise InvalidInput(f"bits={bits}: expected 0 to {FINEST}")
+    connections = list(connections)
+    summing = [connection for connection in connections if connection.summed_weights()]
+    for connection in connections:
+        if connection not in summing and not is_exact(connection):
+            raise InvalidInput(
+                f"connection {connection.name} ({type(connection).__name__}) declares no summed_weights: no grid makes it exact"
+            )
+    before = {connection.name: [w.clone() for w in connection.summed_weights()] for connection in summing}
     try:
-        return tuple(_snap(made, before[made.name], bits) for made in summing)
+        return tuple(_snap(connection, before[connection.name], bits) for connection in summing)
     except InvalidInput:
-        for made in summing:
-            for w, kept in zip(summed_weights(made), before[made.name], strict=True):
+        for connection in summing:
+            for w, kept in zip(connection.summed_weights(), before[connection.name], strict=True):
                 w.copy_(kept)
         raise
 
 
-def _snap(made: Connection, given: list[Tensor], bits: int) -> Snapped:
-    most = _round(made, given, bits)
+def _snap(connection: Connection, given: list[Tensor], bits: int) -> SnappedWeights:
+    most = _round(connection, given, bits)
     if most > _room(bits):
-        fits = next((fewer for fewer in range(bits - 1, -1, -1) if _round(made, given, fewer) <= _room(fewer)), None)
+        fits = next((fewer for fewer in range(bits - 1, -1, -1) if _round(connection, given, fewer) <= _room(fewer)), None)
         raise InvalidInput(
-            f"--snap-weights {bits}: the weights of {made.name} sum to {most:g} for one target, and float32 holds "
+            f"bits={bits}: the weights of {connection.name} sum to {most:g} for one target, and float32 holds "
             f"multiples of 2**-{bits} exactly up to {_room(bits):g}: "
             + ("they are too large" if fits is None else f"take {fits} bits or fewer")
         )
-    changes = [(w - value).abs() for w, value in zip(summed_weights(made), given, strict=True)]
-    return Snapped(
-        connection=made.name,
+    changes = [(w - value).abs() for w, value in zip(connection.summed_weights(), given, strict=True)]
+    return SnappedWeights(
+        connection=connection.name,
         bits=bits,
         largest_change=max(float(change.max()) for change in changes),
         changed=sum(int((change > 0).sum()) for change in changes),
@@ -80,23 +95,19 @@ def _snap(made: Connection, given: list[Tensor], bits: int) -> Snapped:
     )
 
 
-def _round(made: Connection, given: list[Tensor], bits: int) -> float:
+def _round(connection: Connection, given: list[Tensor], bits: int) -> float:
     """Put the given weights, rounded, into a connection. Gives the largest sum that they can make."""
-    for w, value in zip(summed_weights(made), given, strict=True):
+    for w, value in zip(connection.summed_weights(), given, strict=True):
         w.copy_(torch.round(value.double() * 2.0**bits) / 2.0**bits)
-    sums = made.largest_sums()
-    assert sums is not None
+    sums = connection.largest_sums()
+    if sums is None:
+        raise InvalidInput(f"connection {connection.name} ({type(connection).__name__}) declares no largest_sums")
     return float(sums.max())
 
 
 def _room(bits: int) -> float:
     """Up to where float32 holds every multiple of 2**-bits."""
     return 2.0 ** (MANTISSA - bits)
-
-
-def summed_weights(made: Connection) -> list[Tensor]:
-    """The buffers of a connection that its sums are made of."""
-    return [buffer for name, buffer in made.named_buffers() if name in ("w", "b", "fan_in")]
 
 
 def _on_grid(w: Tensor, bits: int) -> bool:

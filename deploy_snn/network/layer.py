@@ -3,13 +3,16 @@
 import torch
 from torch import Tensor, nn
 
-from deploy_snn.contract import BATCH, NEURONS, WINDOW, Role, TensorSpec
+from deploy_snn.contract import BATCH, NEURONS, WINDOW, Kind, Role, TensorSpec
 from deploy_snn.neurons import DelayLine, Input, Nodes, Relay
+from deploy_snn.torch_internals import script_export
 
-PREVIOUS = TensorSpec(name="previous", role=Role.STATE, initial="0")
+PREVIOUS = TensorSpec(name="previous", role=Role.STATE, kind=Kind.PREVIOUS, initial="0")
 """What a layer sent in the step before: its spikes as the 0.0 and 1.0 that connections weigh, or its numbers."""
 
-PAST_DRIVES = TensorSpec(name="past_drives", role=Role.STATE, axes=(BATCH, WINDOW, NEURONS), initial="0", unit="mV")
+PAST_DRIVES = TensorSpec(
+    name="past_drives", role=Role.STATE, kind=Kind.WINDOW, axes=(BATCH, WINDOW, NEURONS), initial="0", unit="mV"
+)
 """The drives of the last steps, newest last, for a neuron that sees a window of them."""
 
 
@@ -28,7 +31,9 @@ class Layer(nn.Module):
         self.remembers = False  # whether a connection reads its spikes of the step before
         self.graded = neuron.graded
         self.is_input = isinstance(neuron, Input)
-        self.hands_on = isinstance(neuron, Input | Relay | DelayLine)  # it sends what it was given: no output of its own
+        self.is_passthrough = isinstance(
+            neuron, Input | Relay | DelayLine
+        )  # it sends what it was given: no output of its own
         window = neuron.sized(neuron.DRIVE).window_axis
         self.window = 0 if window is None else neuron.sized(neuron.DRIVE).axes[window].size or 0
         self.stochastic = neuron.stochastic
@@ -46,13 +51,13 @@ class Layer(nn.Module):
         return [self.qualified(spec) for spec in specs]
 
     def qualified(self, spec: TensorSpec) -> TensorSpec:
-        return spec.model_copy(update={"name": f"{self.name}.{spec.name}"})
+        return spec.owned_by(self.name)
 
     def sent(self) -> TensorSpec:
         """The record of what it sends: spikes, or a graded neuron's numbers."""
         return self.qualified(self.neuron.OUTPUT).over(self.shape)
 
-    @torch.jit.export
+    @script_export
     def initial_state(self, batch: int) -> dict[str, Tensor]:
         state: dict[str, Tensor] = {}
         for name, value in self.neuron.initial_state(batch).items():

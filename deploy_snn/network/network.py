@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.jit import is_scripting  # type: ignore[attr-defined]
 
-from deploy_snn.contract import Contract, Role, TensorSpec, check_tensors
+from deploy_snn.contract import Contract, Operation, Role, Rounding, TensorSpec, check_tensors
 from deploy_snn.errors import InvalidInput
 from deploy_snn.network.connection import Connection
 from deploy_snn.network.grid import is_exact
@@ -18,6 +17,7 @@ from deploy_snn.network.over_time import Rollout, Wiring
 from deploy_snn.network.plan import Component, components
 from deploy_snn.neurons import Input, Nodes
 from deploy_snn.program import Program
+from deploy_snn.torch_internals import is_scripting, script_export, script_unused
 
 RECORD = "record."
 
@@ -76,14 +76,14 @@ class Network(Program):
         self.layers[name] = Layer(name, neuron, external=external or isinstance(neuron, Input))
 
     def add_connection(self, connection: Connection, source: str, target: str) -> None:
-        """Connect two layers. Raises InvalidInput for a missing layer, a second connection, or shapes that misfit."""
+        """Connect two layers. Raises InvalidInput for a missing layer, a second connection, or shapes that do not fit."""
         line = f"add_connection(..., {source!r}, {target!r})"
         if not isinstance(connection, Connection):
             raise InvalidInput(f"{line}: {type(connection).__name__} is no connection; there is Dense(w) and its like")
         for end in (source, target):
             if end not in self.layers:
                 raise InvalidInput(f"{line}: there is no layer {end!r}; there is {', '.join(self.layers) or 'none yet'}")
-        if any((made.source, made.target) == (source, target) for made in self.connections):
+        if any((connection.source, connection.target) == (source, target) for connection in self.connections):
             raise InvalidInput(f"{line}: these two are connected already; add the weights up in one connection")
         if isinstance(self.layers[target].neuron, Input):
             raise InvalidInput(f"{line}: {target!r} is an Input layer, which takes nothing but its own input")
@@ -98,9 +98,9 @@ class Network(Program):
         """Raise InvalidInput if states of this name would be another layer's or connection's as well."""
         if name in self.layers:
             raise InvalidInput(f"{line}: there is a layer of this name already: {name!r}")
-        for made in self.connections:
-            if made.name == name:
-                ends = f"from {made.source!r} to {made.target!r}"
+        for connection in self.connections:
+            if connection.name == name:
+                ends = f"from {connection.source!r} to {connection.target!r}"
                 raise InvalidInput(f"{line}: the connection {ends} is called {name!r} already: rename a layer")
 
     def finish(self) -> "Network":
@@ -113,7 +113,7 @@ class Network(Program):
         layers = list(self.layers.values())
         if not layers:
             raise InvalidInput("an empty network: add_layer(...) first")
-        fed = {made.target for made in self.connections}
+        fed = {connection.target for connection in self.connections}
         for layer in layers:
             if not (layer.external or layer.name in fed or layer.neuron.steps_without_input):
                 raise InvalidInput(
@@ -121,24 +121,28 @@ class Network(Program):
                     f"or add_layer(..., {layer.name!r}, external=True)"
                 )
         tensors = [spec for layer in layers for spec in layer.tensors()] + self._memories()
-        tensors += [made.noise() for made in self.connections if made.DRAWS]
+        tensors += [connection.noise() for connection in self.connections if connection.TAKES_NOISE]
         if not any(spec.role in (Role.DRIVE, Role.NOISE) for spec in tensors):
             raise InvalidInput("no layer takes an input: add_layer(..., external=True), or an Input layer")
         sent = {f"{layer.name}.s": layer.sent() for layer in layers}
         states = {spec.name: spec for spec in tensors if spec.role is Role.STATE}
-        shown = [spec for layer, spec in zip(layers, sent.values(), strict=True) if not layer.hands_on]
+        shown = [spec for layer, spec in zip(layers, sent.values(), strict=True) if not layer.is_passthrough]
         for name in self.record:
             if name in states:
-                shown.append(states[name].model_copy(update={"name": RECORD + name, "role": Role.RECORD}))
+                shown.append(states[name].replaced(name=RECORD + name, role=Role.RECORD, kind=None))
             elif name not in sent:
                 raise InvalidInput(f"record={name!r}: there is {', '.join([*sent, *states])}")
             elif sent[name] not in shown:
                 shown.append(sent[name])
-        rounding = [layer.name + ": " + what for layer in layers for what in layer.neuron.ROUNDING]
+        rounding = [
+            Rounding(tensor=f"{layer.name}.{rounded.tensor}", operation=rounded.operation)
+            for layer in layers
+            for rounded in layer.neuron.rounding()
+        ]
         rounding += [
-            made.name + ": " + (made.rounding or "a sum of graded values")
-            for made in self.connections
-            if not is_exact(made, graded=self.layers[made.source].graded)
+            Rounding(tensor=connection.name, operation=Operation.SUM if connection.EXACT != "never" else Operation.UNKNOWN)
+            for connection in self.connections
+            if not is_exact(connection, graded=self.layers[connection.source].graded)
         ]
         return Contract(
             dt=layers[0].neuron.dt_in_ms(),
@@ -146,14 +150,14 @@ class Network(Program):
             rounding=tuple(rounding),
         )
 
-    @torch.jit.export
+    @script_export
     def initial_state(self, batch: int) -> dict[str, Tensor]:
         state: dict[str, Tensor] = {}
         for layer in self.layers.values():
             state.update(layer.initial_state(batch))
-        for made in self.connections:
-            for name, value in made.resting_state().items():
-                state[made.name + "." + name] = value.expand([batch] + list(value.shape)).clone()
+        for connection in self.connections:
+            for name, value in connection.resting_state().items():
+                state[connection.name + "." + name] = value.expand([batch] + list(value.shape)).clone()
         return state
 
     def forward(  # noqa: C901, PLR0912  (TorchScript unrolls loops over modules, and takes no module as an argument)
@@ -169,14 +173,14 @@ class Network(Program):
             if layer.remembers:
                 spiked[name] = state[name + ".previous"]
         if not self.one_step:
-            for made in self.connections:
-                drive = made(spiked[made.source], inputs, state, after)
-                drives[made.target] = drives[made.target] + drive if made.target in drives else drive
+            for connection in self.connections:
+                drive = connection(spiked[connection.source], inputs, state, after)
+                drives[connection.target] = drives[connection.target] + drive if connection.target in drives else drive
         for name, layer in self.layers.items():
             if self.one_step:
-                for made in self.connections:
-                    if made.target == name:
-                        drive = made(spiked[made.source], inputs, state, after)
+                for connection in self.connections:
+                    if connection.target == name:
+                        drive = connection(spiked[connection.source], inputs, state, after)
                         drives[name] = drives[name] + drive if name in drives else drive
             x: Tensor | None = None
             if name in drives:
@@ -191,7 +195,7 @@ class Network(Program):
                     after[name + ".previous"] = z
                 if self.one_step:
                     spiked[name] = z
-            if not layer.hands_on or name + ".s" in self.record:
+            if not layer.is_passthrough or name + ".s" in self.record:
                 outputs[name + ".s"] = s.clone() if layer.graded else s  # what is sent may be a state as well
         for name in self.record:
             if name in after:
@@ -214,7 +218,7 @@ class Network(Program):
     def plan_in_words(self) -> tuple[str, ...]:
         return tuple(map(str, self.plan()))
 
-    def crossing(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    def threshold_inputs(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         seen: dict[str, tuple[Tensor, Tensor]] = {}
         with ExitStack() as hooks:
             for layer in self.layers.values():
@@ -222,7 +226,7 @@ class Network(Program):
             self(inputs, state)
         return seen
 
-    @torch.jit.unused
+    @script_unused
     def _check(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> None:
         seen = [(name, t.shape, t.dtype) for given in (inputs, state) for name, t in given.items()]
         if seen == self._checked:  # the step before was given the same shapes
@@ -234,9 +238,9 @@ class Network(Program):
     def _memories(self) -> list[TensorSpec]:
         """The states of connections that have a memory."""
         return [
-            spec.over(made.source_shape).model_copy(update={"name": f"{made.name}.{spec.name}"})
-            for made in self.connections
-            for spec in made.STATES
+            spec.over(connection.source_shape).owned_by(connection.name)
+            for connection in self.connections
+            for spec in connection.STATES
         ]
 
 
@@ -249,7 +253,7 @@ class _Watch(AbstractContextManager[None]):
             x, state, noise = given
             if not neuron.graded:
                 drive = torch.zeros_like(state["v"]) if x is None else x
-                seen[f"{layer.name}.s"] = neuron.crossing(drive, state, noise)
+                seen[f"{layer.name}.s"] = neuron.threshold_inputs(drive, state, noise)
 
         self._hook = layer.neuron.register_forward_pre_hook(note)
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch._higher_order_ops.scan import scan
 
 from deploy_snn.network.connection import Connection
 from deploy_snn.network.layer import Layer
 from deploy_snn.network.plan import Component
+from deploy_snn.torch_internals import scan
 
 Tensors = dict[str, Tensor]
 DRIVE = "drive:"  # no name of a layer, which is an identifier, can begin so
@@ -19,7 +19,7 @@ PREVIOUS = ".previous"
 
 @dataclass(frozen=True)
 class Wiring:
-    """What a network is made of."""
+    """What a network is connection of."""
 
     layers: Mapping[str, Layer]
     connections: Sequence[Connection]
@@ -28,13 +28,13 @@ class Wiring:
 
 
 class Rollout:
-    """One run of a network: the sequences it was given, and those its components have made so far."""
+    """One run of a network: the sequences it was given, and those its components have connection so far."""
 
     def __init__(self, network: Wiring, inputs: Tensors, state: Tensors) -> None:
         self.network = network
         self.inputs = inputs
         self.state = state
-        self.connections = {made.name: made for made in network.connections}
+        self.connections = {connection.name: connection for connection in network.connections}
         self.order = list(network.layers)
         self.last: Tensors = {}
         self.outputs: Tensors = {}
@@ -50,31 +50,33 @@ class Rollout:
                 self.spiked[name] = spikes if layer.graded else spikes.to(torch.float32)
             if layer.remembers:
                 self.last[name + PREVIOUS] = self.spiked[name][-1]
-            if not layer.hands_on or f"{name}.s" in self.network.record:
+            if not layer.is_passthrough or f"{name}.s" in self.network.record:
                 self.outputs[f"{name}.s"] = spikes.clone() if layer.graded else spikes
         self.outputs |= {f"record.{name}": values for name, values in recordings.items()}
         for name in component.layers:
             if name + PREVIOUS in self.network.record:
                 self.outputs[f"record.{name}{PREVIOUS}"] = self.spiked[name].clone()
 
-    def _heard(self, made: Connection) -> Tensor:
+    def _heard(self, connection: Connection) -> Tensor:
         """What a connection reads at each step: its source's spikes of the step before, or of this one."""
-        spiked = self.spiked[made.source]
-        if self.network.one_step and self.order.index(made.source) < self.order.index(made.target):
+        spiked = self.spiked[connection.source]
+        if self.network.one_step and self.order.index(connection.source) < self.order.index(connection.target):
             return spiked
-        return torch.cat([self.state[made.source + PREVIOUS].unsqueeze(0), spiked])[:-1]
+        return torch.cat([self.state[connection.source + PREVIOUS].unsqueeze(0), spiked])[:-1]
 
     def _terms(self, component: Component, name: str) -> tuple[list[Connection], Tensors]:
         """A layer's drive, in its order of addition: what must be added inside the Scan, and sequences for it.
 
         What stands before the first inner connection, or all if there is none, is one sequence already added up.
         """
-        incoming = [self.connections[made] for made in component.incoming if self.connections[made].target == name]
+        incoming = [
+            self.connections[connection] for connection in component.incoming if self.connections[connection].target == name
+        ]
         sequences: Tensors = {}
-        first = next((i for i, made in enumerate(incoming) if made.name in component.inner), len(incoming))
+        first = next((i for i, connection in enumerate(incoming) if connection.name in component.inner), len(incoming))
         total: Tensor | None = None
-        for made in incoming[:first]:
-            drive = made.over_time(self._heard(made), self.inputs)
+        for connection in incoming[:first]:
+            drive = connection.over_time(self._heard(connection), self.inputs)
             total = drive if total is None else total + drive
         inside = incoming[first:]
         if self.network.layers[name].external and not inside:
@@ -84,11 +86,11 @@ class Rollout:
             sequences[f"{name}.x"] = self.inputs[f"{name}.x"]
         if total is not None:
             sequences[DRIVE + name] = total
-        for made in inside:
-            if made.name not in component.inner:
-                sequences[DRIVE + made.name] = made.over_time(self._heard(made), self.inputs)
-            elif made.source not in component.layers:
-                sequences[HEARD + made.name] = self._heard(made)
+        for connection in inside:
+            if connection.name not in component.inner:
+                sequences[DRIVE + connection.name] = connection.over_time(self._heard(connection), self.inputs)
+            elif connection.source not in component.layers:
+                sequences[HEARD + connection.name] = self._heard(connection)
         return inside, sequences
 
     def _at_once(self, component: Component) -> Tensors:
@@ -107,7 +109,11 @@ class Rollout:
             if self.network.layers[name].stochastic:
                 sequences[f"{name}.noise"] = self.inputs[f"{name}.noise"]
         inner = [self.connections[name] for name in component.incoming if name in component.inner]
-        sequences |= {f"{made.name}.noise": self.inputs[f"{made.name}.noise"] for made in inner if made.DRAWS}
+        sequences |= {
+            f"{connection.name}.noise": self.inputs[f"{connection.name}.noise"]
+            for connection in inner
+            if connection.TAKES_NOISE
+        }
         if not sequences:  # a Scan needs a sequence, to know how long it is
             sequences["length"] = next(iter(self.inputs.values())).flatten(1)[:, :1]
         last, recordings = scan(Loop(self.network, component, inside, inner), self._carried(component, inner), sequences)
@@ -116,8 +122,8 @@ class Rollout:
 
     def _carried(self, component: Component, inner: list[Connection]) -> Tensors:
         """The states that go from step to step inside the Scan."""
-        prefixes = tuple(f"{name}." for name in (*component.layers, *(made.name for made in inner)))
-        looped = {made.source + PREVIOUS for made in inner if made.source in component.layers}
+        prefixes = tuple(f"{name}." for name in (*component.layers, *(connection.name for connection in inner)))
+        looped = {connection.source + PREVIOUS for connection in inner if connection.source in component.layers}
         return {
             name: value
             for name, value in self.state.items()
@@ -141,7 +147,7 @@ class Loop:
         self.component = component
         self.inside = inside
         self.inner = inner
-        self.sources = {made.source for made in inner} & set(component.layers)
+        self.sources = {connection.source for connection in inner} & set(component.layers)
 
     def __call__(self, state: Tensors, now: Tensors) -> tuple[Tensors, Tensors]:
         after: Tensors = {}
@@ -167,12 +173,12 @@ class Loop:
     def _drive(self, name: str, now: Tensors, state: Tensors, after: Tensors, spiked: Tensors) -> Tensor | None:
         """The sum of a layer's drives, in the order in which its connections were added; the external one last."""
         total = now.get(DRIVE + name)
-        for made in self.inside[name]:
-            if made.name in self.component.inner:
-                heard = now[HEARD + made.name] if HEARD + made.name in now else spiked[made.source]
-                term = made(heard, now, state, after)
+        for connection in self.inside[name]:
+            if connection.name in self.component.inner:
+                heard = now[HEARD + connection.name] if HEARD + connection.name in now else spiked[connection.source]
+                term = connection(heard, now, state, after)
             else:
-                term = now[DRIVE + made.name]
+                term = now[DRIVE + connection.name]
             total = term if total is None else total + term
         if f"{name}.x" in now:
             total = now[f"{name}.x"] if total is None else total + now[f"{name}.x"]

@@ -38,15 +38,15 @@ def components(layers: Sequence[str], connections: Iterable[Connection], statele
     connections, stateless = list(connections), set(stateless)
     graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from(layers)
-    graph.add_edges_from((made.source, made.target) for made in connections)
+    graph.add_edges_from((connection.source, connection.target) for connection in connections)
     condensed = nx.condensation(graph)
     plan = []
     for index in nx.lexicographical_topological_sort(
         condensed, key=lambda i: _first(layers, condensed.nodes[i]["members"])
     ):
         members = condensed.nodes[index]["members"]
-        incoming = [made for made in connections if made.target in members]
-        inner = frozenset(made.name for made in incoming if made.source in members or made.STATES)
+        incoming = [connection for connection in connections if connection.target in members]
+        inner = frozenset(connection.name for connection in incoming if connection.source in members or connection.STATES)
         names = tuple(name for name in layers if name in members)
         plan.append(
             Component(names, tuple(m.name for m in incoming), inner, stateless=not inner and set(names) <= stateless)

@@ -1,4 +1,4 @@
-"""Max pooling of spikes, in one to three dimensions: the source with the highest recent rate is the one that is heard."""
+"""Max pooling of spikes, in one to three dimensions: the source with the highest recent rate passes."""
 
 from abc import abstractmethod
 from typing import ClassVar
@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deploy_snn.contract import Role, TensorSpec
+from deploy_snn.contract import Kind, Role, TensorSpec
 from deploy_snn.errors import InvalidInput
-from deploy_snn.network.connection import Connection, weights
+from deploy_snn.network.connection import Connection, Exactness, weights
 from deploy_snn.network.convolution import Sizes, per_axis
 
-RATES = TensorSpec(name="rates", role=Role.STATE, initial="0")
+RATES = TensorSpec(name="rates", role=Role.STATE, kind=Kind.TRACE, initial="0")
 
 
 class MaxPool(Connection):
@@ -29,7 +29,6 @@ class MaxPool(Connection):
 
     STATES: ClassVar[tuple[TensorSpec, ...]] = (RATES,)
     axes: ClassVar[int]
-    adds_up: ClassVar[bool] = False
 
     decay: Tensor
 
@@ -50,14 +49,14 @@ class MaxPool(Connection):
         if self.decay.dim() or not 0 <= self.decay <= 1:
             raise InvalidInput(f"decay={decay}: expected a fraction between 0 and 1")
 
-    def misfit(self) -> str:
+    def shape_error(self) -> str:
         if len(self.source_shape) != self.axes + 1:
             return f"the source needs a shape of channels and {self.axes} sizes"
         try:
-            made = list(self.winners(torch.zeros(1, *self.source_shape)).shape[1:])
+            given = list(self.winners(torch.zeros(1, *self.source_shape)).shape[1:])
         except RuntimeError as error:
             return str(error).partition("\n")[0]
-        return "" if made == list(self.target_shape) else f"the pooling gives {made}"
+        return "" if given == list(self.target_shape) else f"the pooling gives {given}"
 
     def resting_state(self) -> dict[str, Tensor]:
         return {"rates": torch.zeros(self.source_shape, dtype=torch.float32, device=self.decay.device)}
@@ -72,8 +71,8 @@ class MaxPool(Connection):
         # Shapes in numbers, and -1 for the batch, keep the graph free of shape arithmetic.
         channels = self.source_shape[0]
         winners = self.winners(rates).reshape([-1, channels, self.n_target // channels])
-        heard = z.reshape([-1, channels, self.n_source // channels]).gather(2, winners)
-        return heard.reshape([-1] + list(self.target_shape))
+        spikes = z.reshape([-1, channels, self.n_source // channels]).gather(2, winners)
+        return spikes.reshape([-1] + list(self.target_shape))
 
     @abstractmethod
     def winners(self, rates: Tensor) -> Tensor:
@@ -83,6 +82,7 @@ class MaxPool(Connection):
 class MaxPool1d(MaxPool):
     """Pooling over ``[C, L]``. Arguments: those of :class:`MaxPool`."""
 
+    EXACT: ClassVar[Exactness] = "always"
     axes: ClassVar[int] = 1
 
     def winners(self, rates: Tensor) -> Tensor:
@@ -92,6 +92,7 @@ class MaxPool1d(MaxPool):
 class MaxPool2d(MaxPool):
     """Pooling over ``[C, H, W]``. Arguments: those of :class:`MaxPool`."""
 
+    EXACT: ClassVar[Exactness] = "always"
     axes: ClassVar[int] = 2
 
     def winners(self, rates: Tensor) -> Tensor:
@@ -101,6 +102,7 @@ class MaxPool2d(MaxPool):
 class MaxPool3d(MaxPool):
     """Pooling over ``[C, D, H, W]``. Arguments: those of :class:`MaxPool`."""
 
+    EXACT: ClassVar[Exactness] = "always"
     axes: ClassVar[int] = 3
 
     def winners(self, rates: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Synapses that fail: each hands a spike on with a probability of its own."""
+"""Synapses that fail: each passes a spike on with a probability of its own."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from deploy_snn.contract import BATCH, Axis, Role, TensorSpec
-from deploy_snn.network.connection import Dense, weights
+from deploy_snn.network.connection import Dense, Exactness, weights
 
 
 class StochasticDense(Dense):
-    """All to all, by synapses of which each hands a spike on with its probability: ``drive = z @ (w where noise < p) + b``.
+    """All to all, by synapses of which each passes a spike on with its probability: ``drive = z @ (w where noise < p) + b``.
 
     Nothing draws: ``noise``, uniform on [0, 1), is an input of the network's, ``SOURCE_to_TARGET.noise`` ``[B, N, M]``.
 
@@ -21,7 +21,8 @@ class StochasticDense(Dense):
         b: bias ``[M]``, in mV, or None.
     """
 
-    DRAWS: ClassVar[bool] = True
+    EXACT: ClassVar[Exactness] = "sums"  # a sum of some of the weights is no larger than that of all
+    TAKES_NOISE: ClassVar[bool] = True
 
     p: Tensor
 
@@ -29,25 +30,25 @@ class StochasticDense(Dense):
         super().__init__(w, b)
         self.register_buffer("p", weights("p", p))
 
-    def misfit(self) -> str:
+    def shape_error(self) -> str:
         if self.p.dim() and self.p.shape != self.w.shape:
             return f"p is {list(self.p.shape)}, expected one number or {list(self.w.shape)}"
         if bool((self.p < 0).any()) or bool((self.p > 1).any()):
             return "p holds numbers that are no probability"
-        return super().misfit()
+        return super().shape_error()
 
     def noise(self) -> TensorSpec:
         axes = (BATCH, Axis(name="source", size=self.n_source), Axis(name="target", size=self.n_target))
-        return TensorSpec(name=f"{self.name}.noise", role=Role.NOISE, axes=axes)
+        return TensorSpec(name="noise", role=Role.NOISE, axes=axes).owned_by(self.name)
 
     def forward(self, z: Tensor, inputs: dict[str, Tensor], state: dict[str, Tensor], after: dict[str, Tensor]) -> Tensor:
-        return self.shaped(self.heard(self.flat(z), inputs[self.name + ".noise"]))
+        return self.shaped(self.drive(self.flat(z), inputs[self.name + ".noise"]))
 
     def over_time(self, z: Tensor, inputs: dict[str, Tensor]) -> Tensor:
-        drive = self.heard(z.flatten(2), inputs[f"{self.name}.noise"])
+        drive = self.drive(z.flatten(2), inputs[f"{self.name}.noise"])
         return drive if len(self.target_shape) == 1 else torch.unflatten(drive, 2, self.target_shape)
 
-    def heard(self, z: Tensor, noise: Tensor) -> Tensor:
+    def drive(self, z: Tensor, noise: Tensor) -> Tensor:
         """``[..., N]`` spikes and ``[..., N, M]`` noise to a drive of ``[..., M]``."""
         synapses = torch.where(noise < self.p, self.w, torch.zeros_like(self.w))
         drive = torch.matmul(z.unsqueeze(-2), synapses).squeeze(-2)

@@ -6,12 +6,12 @@ from typing import ClassVar, Unpack
 import torch
 from torch import Tensor
 
-from deploy_snn.contract import NEURONS, Role, TensorSpec
+from deploy_snn.contract import NEURONS, Kind, Role, Rounding, TensorSpec
 from deploy_snn.neurons.integrate_and_fire import REFRACTORY, potential
 from deploy_snn.neurons.leaky import LeakyNodes, LeakyOptions
 from deploy_snn.neurons.nodes import Number
 
-THETA = TensorSpec(name="theta", role=Role.STATE, axes=(NEURONS,), initial="theta", unit="mV")
+THETA = TensorSpec(name="theta", role=Role.STATE, kind=Kind.THRESHOLD, axes=(NEURONS,), initial="theta", unit="mV")
 """How far the threshold has grown: one value a neuron, which all rows of a batch share."""
 
 
@@ -27,6 +27,7 @@ class AdaptiveLIFNodes(LeakyNodes):
     Further keywords: those of :class:`LeakyNodes`.
     """
 
+    ROUNDING: ClassVar[tuple[Rounding, ...]] = ()
     STATES: ClassVar[tuple[TensorSpec, ...]] = (potential("rest"), THETA, REFRACTORY)
 
     theta: Tensor
@@ -44,8 +45,8 @@ class AdaptiveLIFNodes(LeakyNodes):
         **options: Unpack[LeakyOptions],
     ) -> None:
         super().__init__(n, shape, **options)
-        self.hold("theta_plus", theta_plus)
-        self.hold_decay("tc_theta_decay", tc_theta_decay, "theta_decay")
+        self.add_parameter("theta_plus", theta_plus)
+        self.add_decay("tc_theta_decay", tc_theta_decay, "theta_decay")
         self.register_buffer("theta", torch.zeros(self.shape, dtype=torch.float32))
         self.shared_state = "theta"
 
@@ -53,9 +54,9 @@ class AdaptiveLIFNodes(LeakyNodes):
         return self.STATES if self.learning else tuple(spec for spec in self.STATES if spec != THETA)
 
     def resting_state(self) -> dict[str, Tensor]:
-        state = {"v": self.everywhere(self.rest), "refrac_count": torch.zeros_like(self.everywhere(self.rest))}
+        state = {"v": self.expand(self.rest), "refrac_count": torch.zeros_like(self.expand(self.rest))}
         if self.learning:
-            state["theta"] = self.everywhere(self.theta)
+            state["theta"] = self.expand(self.theta)
         return state
 
     def integrate(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -74,9 +75,9 @@ class AdaptiveLIFNodes(LeakyNodes):
             after["theta"] = theta + self.theta_plus * s.to(torch.float32).sum(0)
         return s, x, after
 
-    def crossing(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def threshold_inputs(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         v, theta = self.integrate(x, state)
-        return v, self.everywhere(self.thresh + theta)
+        return v, self.expand(self.thresh + theta)
 
 
 class AdaptiveOptions(LeakyOptions, total=False):
@@ -98,6 +99,7 @@ class DiehlAndCookNodes(AdaptiveLIFNodes):
     Further keywords: those of :class:`AdaptiveLIFNodes`.
     """
 
+    ROUNDING: ClassVar[tuple[Rounding, ...]] = ()
     __constants__: ClassVar[list[str]] = [*AdaptiveLIFNodes.__constants__, "one_spike"]
 
     index: Tensor

@@ -6,13 +6,13 @@ from typing import ClassVar, Unpack
 import torch
 from torch import Tensor
 
-from deploy_snn.contract import BATCH, NEURONS, WINDOW, Role, TensorSpec
+from deploy_snn.contract import BATCH, NEURONS, WINDOW, Kind, Role, Rounding, TensorSpec
 from deploy_snn.neurons import kernels
 from deploy_snn.neurons.adaptive import THETA
 from deploy_snn.neurons.integrate_and_fire import MembraneNodes, potential
 from deploy_snn.neurons.nodes import NodesOptions, Number
 
-LAST_SPIKES = TensorSpec(name="last_spikes", role=Role.STATE, axes=(BATCH, WINDOW, NEURONS), initial="0")
+LAST_SPIKES = TensorSpec(name="last_spikes", role=Role.STATE, kind=Kind.WINDOW, axes=(BATCH, WINDOW, NEURONS), initial="0")
 
 
 class CSRMNodes(MembraneNodes):
@@ -35,6 +35,7 @@ class CSRMNodes(MembraneNodes):
         lbound: lower bound of the potential, in mV, or None.
     """
 
+    ROUNDING: ClassVar[tuple[Rounding, ...]] = ()
     DRIVE: ClassVar[TensorSpec] = TensorSpec(name="x", role=Role.DRIVE, axes=(BATCH, WINDOW, NEURONS), unit="mV")
     STATES: ClassVar[tuple[TensorSpec, ...]] = (potential("rest"), THETA, LAST_SPIKES)
 
@@ -70,15 +71,15 @@ class CSRMNodes(MembraneNodes):
         **options: Unpack[NodesOptions],
     ) -> None:
         super().__init__(n, shape, **options)
-        self.hold("rest", rest)
-        self.hold("thresh", thresh)
-        self.hold("tau", tau, positive=True)
-        self.hold("reset_const", reset_const)
-        self.hold_decay("tc_decay", tc_decay, "decay")
-        self.hold("theta_plus", theta_plus)
-        self.hold_decay("tc_theta_decay", tc_theta_decay, "theta_decay")
+        self.add_parameter("rest", rest)
+        self.add_parameter("thresh", thresh)
+        self.add_parameter("tau", tau, positive=True)
+        self.add_parameter("reset_const", reset_const)
+        self.add_decay("tc_decay", tc_decay, "decay")
+        self.add_parameter("theta_plus", theta_plus)
+        self.add_decay("tc_theta_decay", tc_theta_decay, "theta_decay")
         self.register_buffer("theta", torch.zeros(self.shape, dtype=torch.float32))
-        self.hold_lbound(lbound)
+        self.add_lbound(lbound)
         self.shared_state = "theta"
         self.responseKernel = responseKernel
         self.refractoryKernel = refractoryKernel
@@ -109,10 +110,10 @@ class CSRMNodes(MembraneNodes):
         return self.STATES if self.learning else tuple(spec for spec in self.STATES if spec != THETA)
 
     def resting_state(self) -> dict[str, Tensor]:
-        v = self.everywhere(self.rest)
+        v = self.expand(self.rest)
         state = {"v": v, "last_spikes": torch.zeros_like(v).expand([self.ref_window] + list(self.shape))}
         if self.learning:
-            state["theta"] = self.everywhere(self.theta)
+            state["theta"] = self.expand(self.theta)
         return state
 
     def weigh(self, kernel: Tensor, window: Tensor) -> Tensor:
@@ -152,6 +153,6 @@ class CSRMNodes(MembraneNodes):
             after["theta"] = theta + self.theta_plus * spikes.sum(0)
         return s, x.select(1, -1), after
 
-    def crossing(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def threshold_inputs(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         v, theta = self.integrate(x, state)
-        return v, self.everywhere(self.thresh + theta)
+        return v, self.expand(self.thresh + theta)

@@ -6,7 +6,7 @@ from typing import ClassVar, TypedDict, Unpack
 import torch
 from torch import Tensor
 
-from deploy_snn.contract import BATCH, NEURONS, WINDOW, Role, TensorSpec
+from deploy_snn.contract import BATCH, NEURONS, WINDOW, Kind, Role, Rounding, TensorSpec
 from deploy_snn.errors import InvalidInput
 from deploy_snn.neurons.nodes import VALUES, Nodes, Number
 
@@ -32,12 +32,14 @@ class GradedNodes(Nodes):
         state: dict[str, Tensor] = {}
         return state
 
-    def crossing(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def threshold_inputs(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         raise RuntimeError(f"{type(self).__name__} compares nothing with a threshold")
 
 
 class Relay(GradedNodes):
     """Hands its drive on as it is: ``s = x``. As an external layer, a network's input of numbers. State: none."""
+
+    ROUNDING: ClassVar[tuple[Rounding, ...]] = ()
 
     def step(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         return x, x, self.resting_state()
@@ -53,6 +55,7 @@ class DelayLine(GradedNodes):
         delay: in ms: one for all, or one for each neuron. Raises InvalidInput for what is not a whole number of steps.
     """
 
+    ROUNDING: ClassVar[tuple[Rounding, ...]] = ()
     DRIVE: ClassVar[TensorSpec] = TensorSpec(name="x", role=Role.DRIVE, axes=(BATCH, WINDOW, NEURONS), unit="mV")
 
     delay: Tensor
@@ -67,7 +70,7 @@ class DelayLine(GradedNodes):
         **options: Unpack[GradedOptions],
     ) -> None:
         super().__init__(n, shape, **options)
-        self.hold("delay", delay)
+        self.add_parameter("delay", delay)
         exact = self.delay.double() / self.dt.double()
         steps = exact.round()
         if (steps < 0).any() or ((exact - steps).abs() > 1e-5 * steps.clamp(min=1)).any():
@@ -95,13 +98,13 @@ class LeakOptions(GradedOptions, total=False):
     gain: Number | None
 
 
-def hold_or_none(neuron: Nodes, **values: Number | None) -> None:
+def add_optional_parameters(neuron: Nodes, **values: Number | None) -> None:
     """Keep parameters as buffers; None stands for a term that the equation is written without."""
     for name, value in values.items():
         if value is None:
             neuron.register_buffer(name, None)
         else:
-            neuron.hold(name, value)
+            neuron.add_parameter(name, value)
 
 
 def relax(x: Tensor, v: Tensor, decay: Tensor | None, rest: Tensor | None, gain: Tensor | None) -> Tensor:
@@ -118,8 +121,8 @@ def at_rest(zero: Tensor, rest: Tensor | None) -> Tensor:
     return zero if rest is None else rest.expand_as(zero)
 
 
-V = TensorSpec(name="v", role=Role.STATE, initial="rest", unit="mV")
-CURRENT = TensorSpec(name="i", role=Role.STATE, initial="0", unit="mV")
+V = TensorSpec(name="v", role=Role.STATE, kind=Kind.POTENTIAL, initial="rest", unit="mV")
+CURRENT = TensorSpec(name="i", role=Role.STATE, kind=Kind.CURRENT, initial="0", unit="mV")
 
 
 class Integrator(GradedNodes):
@@ -135,6 +138,7 @@ class Integrator(GradedNodes):
         rest: resting potential, in mV; None for 0. gain: what a drive of 1 adds to v; None for 1.
     """
 
+    ROUNDING: ClassVar[tuple[Rounding, ...]] = ()
     STATES: ClassVar[tuple[TensorSpec, ...]] = (V,)
 
     decay: Tensor | None
@@ -152,10 +156,10 @@ class Integrator(GradedNodes):
         **options: Unpack[GradedOptions],
     ) -> None:
         super().__init__(n, shape, **options)
-        hold_or_none(self, decay=decay, rest=rest, gain=gain)
+        add_optional_parameters(self, decay=decay, rest=rest, gain=gain)
 
     def resting_state(self) -> dict[str, Tensor]:
-        return {"v": at_rest(torch.zeros_like(self.everywhere(self.dt)), self.rest)}
+        return {"v": at_rest(torch.zeros_like(self.expand(self.dt)), self.rest)}
 
     def step(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         v = relax(x, state["v"], self.decay, self.rest, self.gain)
@@ -174,6 +178,7 @@ class CurrentIntegrator(Integrator):
     Further keywords: those of :class:`Integrator`.
     """
 
+    ROUNDING: ClassVar[tuple[Rounding, ...]] = ()
     STATES: ClassVar[tuple[TensorSpec, ...]] = (V, CURRENT)
 
     i_decay: Tensor | None
@@ -189,10 +194,10 @@ class CurrentIntegrator(Integrator):
         **options: Unpack[LeakOptions],
     ) -> None:
         super().__init__(n, shape, **options)
-        hold_or_none(self, i_decay=i_decay, i_gain=i_gain)
+        add_optional_parameters(self, i_decay=i_decay, i_gain=i_gain)
 
     def resting_state(self) -> dict[str, Tensor]:
-        zero = torch.zeros_like(self.everywhere(self.dt))
+        zero = torch.zeros_like(self.expand(self.dt))
         return {"v": at_rest(zero, self.rest), "i": zero}
 
     def step(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:

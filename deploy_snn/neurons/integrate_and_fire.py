@@ -6,15 +6,15 @@ from typing import ClassVar, Unpack
 import torch
 from torch import Tensor
 
-from deploy_snn.contract import Role, TensorSpec
+from deploy_snn.contract import Kind, Role, Rounding, TensorSpec
 from deploy_snn.neurons.nodes import Nodes, NodesOptions, Number
 
-REFRACTORY = TensorSpec(name="refrac_count", role=Role.STATE, initial="0", unit="ms")
+REFRACTORY = TensorSpec(name="refrac_count", role=Role.STATE, kind=Kind.COUNTER, initial="0", unit="ms")
 
 
 def potential(initial: str) -> TensorSpec:
     """The record of a membrane potential ``v`` that starts at ``initial``."""
-    return TensorSpec(name="v", role=Role.STATE, initial=initial, unit="mV")
+    return TensorSpec(name="v", role=Role.STATE, kind=Kind.POTENTIAL, initial=initial, unit="mV")
 
 
 class MembraneNodes(Nodes):
@@ -22,12 +22,12 @@ class MembraneNodes(Nodes):
 
     lbound: Tensor | None
 
-    def hold_lbound(self, lbound: Number | None) -> None:
+    def add_lbound(self, lbound: Number | None) -> None:
         """Keep the lower bound as a buffer; None stands for no bound."""
         if lbound is None:
             self.register_buffer("lbound", None)
         else:
-            self.hold("lbound", lbound)
+            self.add_parameter("lbound", lbound)
 
     def clip(self, v: Tensor) -> Tensor:
         lbound = self.lbound
@@ -69,10 +69,10 @@ class RefractoryNodes(MembraneNodes):
         **options: Unpack[NodesOptions],
     ) -> None:
         super().__init__(n, shape, **options)
-        self.hold("thresh", thresh)
-        self.hold("reset", reset)
-        self.hold("refrac", refrac)
-        self.hold_lbound(lbound)
+        self.add_parameter("thresh", thresh)
+        self.add_parameter("reset", reset)
+        self.add_parameter("refrac", refrac)
+        self.add_lbound(lbound)
 
     def fire(self, s: Tensor, v: Tensor, refrac_count: Tensor) -> dict[str, Tensor]:
         """Start the refractory period and reset the potential of those that spiked; clip."""
@@ -88,10 +88,11 @@ class IFNodes(RefractoryNodes):
     Keywords: those of :class:`RefractoryNodes`.
     """
 
+    ROUNDING: ClassVar[tuple[Rounding, ...]] = ()
     STATES: ClassVar[tuple[TensorSpec, ...]] = (potential("reset"), REFRACTORY)
 
     def resting_state(self) -> dict[str, Tensor]:
-        return {"v": self.everywhere(self.reset), "refrac_count": torch.zeros_like(self.everywhere(self.reset))}
+        return {"v": self.expand(self.reset), "refrac_count": torch.zeros_like(self.expand(self.reset))}
 
     def integrate(self, x: Tensor, state: dict[str, Tensor]) -> Tensor:
         return state["v"] + torch.where(state["refrac_count"] <= 0, x, 0.0)
@@ -102,5 +103,5 @@ class IFNodes(RefractoryNodes):
         s = v >= self.thresh
         return s, x, self.fire(s, v, refrac_count)
 
-    def crossing(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.integrate(x, state), self.everywhere(self.thresh)
+    def threshold_inputs(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.integrate(x, state), self.expand(self.thresh)

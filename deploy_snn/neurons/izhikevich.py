@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, Unpack
 import torch
 from torch import Tensor
 
-from deploy_snn.contract import Role, TensorSpec
+from deploy_snn.contract import Kind, Operation, Role, Rounding, TensorSpec
 from deploy_snn.errors import InvalidInput
 from deploy_snn.neurons.integrate_and_fire import MembraneNodes, potential
 from deploy_snn.neurons.nodes import NodesOptions, Number
@@ -33,9 +33,9 @@ class IzhikevichNodes(MembraneNodes):
 
     STATES: ClassVar[tuple[TensorSpec, ...]] = (
         potential("rest"),
-        TensorSpec(name="u", role=Role.STATE, initial="b * v", unit="mV"),
+        TensorSpec(name="u", role=Role.STATE, kind=Kind.RECOVERY, initial="b * v", unit="mV"),
     )
-    ROUNDING: ClassVar[tuple[str, ...]] = ("the recurrent sum s @ S.T",)
+    ROUNDING: ClassVar[tuple[Rounding, ...]] = (Rounding(tensor="v", operation=Operation.SUM),)  # s @ S.T
 
     __constants__: ClassVar[list[str]] = [*MembraneNodes.__constants__, "spikes_at_start"]
 
@@ -64,9 +64,9 @@ class IzhikevichNodes(MembraneNodes):
             raise InvalidInput(f"IzhikevichNodes(spike_at={spike_at!r}): expected 'start' or 'end'")
         self.spike_at = spike_at
         self.spikes_at_start = spike_at == "start"
-        self.hold("thresh", thresh)
-        self.hold("rest", rest)
-        self.hold_lbound(lbound)
+        self.add_parameter("thresh", thresh)
+        self.add_parameter("rest", rest)
+        self.add_lbound(lbound)
         self.excitatory = min(max(float(excitatory), 0.0), 1.0)
         self._draw(int(self.n * self.excitatory))
 
@@ -86,7 +86,7 @@ class IzhikevichNodes(MembraneNodes):
         self.register_buffer("S", torch.floor(weights * steps) / steps)
 
     def resting_state(self) -> dict[str, Tensor]:
-        v = self.everywhere(self.rest)
+        v = self.expand(self.rest)
         return {"v": v, "u": self.b * v}
 
     def recur(self, s: Tensor) -> Tensor:
@@ -112,6 +112,6 @@ class IzhikevichNodes(MembraneNodes):
             s = v >= self.thresh
         return s, x, {"v": v, "u": u}
 
-    def crossing(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def threshold_inputs(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         v = state["v"] if self.spikes_at_start else self.step(x, state, noise)[2]["v"]
-        return v, self.everywhere(self.thresh)
+        return v, self.expand(self.thresh)

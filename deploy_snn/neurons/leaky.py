@@ -6,7 +6,7 @@ from typing import ClassVar, Unpack
 import torch
 from torch import Tensor
 
-from deploy_snn.contract import Role, TensorSpec
+from deploy_snn.contract import Kind, Role, Rounding, TensorSpec
 from deploy_snn.neurons.integrate_and_fire import REFRACTORY, RefractoryNodes, RefractoryOptions, potential
 from deploy_snn.neurons.nodes import Nodes, NodesOptions, Number
 
@@ -43,11 +43,11 @@ class LeakyNodes(RefractoryNodes):
         **options: Unpack[RefractoryOptions],
     ) -> None:
         super().__init__(n, shape, **options)
-        self.hold("rest", rest)
-        self.hold_decay("tc_decay", tc_decay, "decay")
+        self.add_parameter("rest", rest)
+        self.add_decay("tc_decay", tc_decay, "decay")
 
     def resting_state(self) -> dict[str, Tensor]:
-        return {"v": self.everywhere(self.rest), "refrac_count": torch.zeros_like(self.everywhere(self.rest))}
+        return {"v": self.expand(self.rest), "refrac_count": torch.zeros_like(self.expand(self.rest))}
 
     def leak(self, v: Tensor) -> Tensor:
         return self.decay * (v - self.rest) + self.rest
@@ -59,6 +59,8 @@ class LIFNodes(LeakyNodes):
     Keywords: those of :class:`LeakyNodes`.
     """
 
+    ROUNDING: ClassVar[tuple[Rounding, ...]] = ()
+
     def integrate(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         x = torch.where(state["refrac_count"] > 0, 0.0, x)
         return self.leak(state["v"]) + x, x
@@ -69,8 +71,8 @@ class LIFNodes(LeakyNodes):
         s = v >= self.thresh
         return s, entered, self.fire(s, v, refrac_count)
 
-    def crossing(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.integrate(x, state)[0], self.everywhere(self.thresh)
+    def threshold_inputs(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.integrate(x, state)[0], self.expand(self.thresh)
 
 
 class BoostedLIFNodes(Nodes):
@@ -82,7 +84,11 @@ class BoostedLIFNodes(Nodes):
         thresh: threshold, in mV over rest. refrac: refractory period, in ms. tc_decay: membrane time constant, in ms.
     """
 
-    STATES: ClassVar[tuple[TensorSpec, ...]] = (TensorSpec(name="v", role=Role.STATE, initial="0", unit="mV"), REFRACTORY)
+    ROUNDING: ClassVar[tuple[Rounding, ...]] = ()
+    STATES: ClassVar[tuple[TensorSpec, ...]] = (
+        TensorSpec(name="v", role=Role.STATE, kind=Kind.POTENTIAL, initial="0", unit="mV"),
+        REFRACTORY,
+    )
 
     thresh: Tensor
     refrac: Tensor
@@ -101,12 +107,12 @@ class BoostedLIFNodes(Nodes):
     ) -> None:
         super().__init__(n, shape, **options)
         self.steps_without_input = True
-        self.hold("thresh", thresh)
-        self.hold("refrac", refrac)
-        self.hold_decay("tc_decay", tc_decay, "decay")
+        self.add_parameter("thresh", thresh)
+        self.add_parameter("refrac", refrac)
+        self.add_decay("tc_decay", tc_decay, "decay")
 
     def resting_state(self) -> dict[str, Tensor]:
-        zero = torch.zeros_like(self.everywhere(self.dt))
+        zero = torch.zeros_like(self.expand(self.dt))
         return {"v": zero, "refrac_count": zero}
 
     def integrate(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -119,8 +125,8 @@ class BoostedLIFNodes(Nodes):
         s = v >= self.thresh
         return s, entered, {"v": torch.where(s, 0.0, v), "refrac_count": torch.where(s, self.refrac, refrac_count)}
 
-    def crossing(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.integrate(x, state)[0], self.everywhere(self.thresh)
+    def threshold_inputs(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.integrate(x, state)[0], self.expand(self.thresh)
 
 
 class CurrentLIFNodes(LeakyNodes):
@@ -135,9 +141,10 @@ class CurrentLIFNodes(LeakyNodes):
     Further keywords: those of :class:`LeakyNodes`.
     """
 
+    ROUNDING: ClassVar[tuple[Rounding, ...]] = ()
     STATES: ClassVar[tuple[TensorSpec, ...]] = (
         potential("rest"),
-        TensorSpec(name="i", role=Role.STATE, initial="0", unit="mV"),
+        TensorSpec(name="i", role=Role.STATE, kind=Kind.CURRENT, initial="0", unit="mV"),
         REFRACTORY,
     )
 
@@ -153,11 +160,11 @@ class CurrentLIFNodes(LeakyNodes):
         **options: Unpack[LeakyOptions],
     ) -> None:
         super().__init__(n, shape, **options)
-        self.hold_decay("tc_i_decay", tc_i_decay, "i_decay")
+        self.add_decay("tc_i_decay", tc_i_decay, "i_decay")
 
     def resting_state(self) -> dict[str, Tensor]:
-        zero = torch.zeros_like(self.everywhere(self.rest))
-        return {"v": self.everywhere(self.rest), "i": zero, "refrac_count": zero}
+        zero = torch.zeros_like(self.expand(self.rest))
+        return {"v": self.expand(self.rest), "i": zero, "refrac_count": zero}
 
     def integrate(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         refrac_count = state["refrac_count"] - self.dt
@@ -171,5 +178,5 @@ class CurrentLIFNodes(LeakyNodes):
         after["i"] = i
         return s, x, after
 
-    def crossing(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.integrate(x, state)[0], self.everywhere(self.thresh)
+    def threshold_inputs(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.integrate(x, state)[0], self.expand(self.thresh)

@@ -8,10 +8,10 @@ from typing import ClassVar, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
-from torch.jit import is_scripting  # type: ignore[attr-defined]
 
-from deploy_snn.contract import Contract, Role, TensorSpec, check_tensors
+from deploy_snn.contract import Contract, Kind, Operation, Role, Rounding, TensorSpec, check_tensors
 from deploy_snn.errors import InvalidInput
+from deploy_snn.torch_internals import is_scripting, script_export, script_unused
 
 Number = float | int | Tensor
 """A parameter: a number, a 0-d tensor, or a tensor that broadcasts to the neurons' shape."""
@@ -21,8 +21,8 @@ NOISE = TensorSpec(name="noise", role=Role.NOISE, unit="uniform on [0, 1)")
 SPIKES = TensorSpec(name="s", role=Role.SPIKES, dtype="bool")
 VALUES = TensorSpec(name="s", role=Role.RECORD)
 """What a graded neuron sends in the place of spikes: a number at every step."""
-TRACE = TensorSpec(name="trace", role=Role.STATE, initial="0")
-SUMMED = TensorSpec(name="summed", role=Role.STATE, initial="0", unit="mV")
+TRACE = TensorSpec(name="trace", role=Role.STATE, kind=Kind.TRACE, initial="0")
+SUMMED = TensorSpec(name="summed", role=Role.STATE, kind=Kind.SUM, initial="0", unit="mV")
 
 
 class NodesOptions(TypedDict, total=False):
@@ -63,7 +63,9 @@ class Nodes(nn.Module, ABC):
     DRIVE: ClassVar[TensorSpec] = DRIVE
     OUTPUT: ClassVar[TensorSpec] = SPIKES
     STATES: ClassVar[tuple[TensorSpec, ...]] = ()
-    ROUNDING: ClassVar[tuple[str, ...]] = ()
+    ROUNDING: ClassVar[tuple[Rounding, ...] | None] = None
+    """The operations of ``step`` whose last bits differ between runtimes; () for a class with none. A class that computes
+    its own step and does not declare this is taken for inexact."""
 
     __jit_unused_properties__: ClassVar[list[str]] = ["contract"]
     # TorchScript takes these for constants, and leaves the branches out that they rule out.
@@ -101,13 +103,13 @@ class Nodes(nn.Module, ABC):
         self.steps_without_input = False
         self.shared_state = ""  # the one state that the rows of a batch share, if any
         self._checked: object = None
-        self.hold("dt", options.get("dt", 1.0), positive=True)
+        self.add_parameter("dt", options.get("dt", 1.0), positive=True)
         if self.dt.dim() != 0 or not self.dt.isfinite():
             raise InvalidInput(f"dt={self.dt.tolist()}: expected one finite number of ms for all neurons")
-        self.hold("trace_scale", options.get("trace_scale", 1.0))
-        self.hold_decay("tc_trace", options.get("tc_trace", 20.0), "trace_decay")
+        self.add_parameter("trace_scale", options.get("trace_scale", 1.0))
+        self.add_decay("tc_trace", options.get("tc_trace", 20.0), "trace_decay")
 
-    def hold(self, name: str, value: Number, *, positive: bool = False) -> None:
+    def add_parameter(self, name: str, value: Number, *, positive: bool = False) -> None:
         """Keep a parameter as a float32 buffer of its own. Raises InvalidInput if it cannot serve as one."""
         given = f"{type(self).__name__}({name}={value if not isinstance(value, Tensor) else list(value.shape)})"
         try:
@@ -126,9 +128,9 @@ class Nodes(nn.Module, ABC):
             raise InvalidInput(f"{given}: must be greater than 0")
         self.register_buffer(name, tensor)
 
-    def hold_decay(self, name: str, tc: Number, decay: str) -> None:
+    def add_decay(self, name: str, tc: Number, decay: str) -> None:
         """Keep a time constant in ms, and the factor ``exp(-dt / tc)`` by which it shrinks a value each step."""
-        self.hold(name, tc, positive=True)
+        self.add_parameter(name, tc, positive=True)
         self.register_buffer(decay, torch.exp(-self.dt / self.get_buffer(name)))
 
     @property
@@ -139,8 +141,15 @@ class Nodes(nn.Module, ABC):
         return Contract(
             dt=self.dt_in_ms(),
             tensors=tuple(self.sized(spec) for spec in (*tensors, self.OUTPUT)),
-            rounding=self.ROUNDING,
+            rounding=self.rounding(),
         )
+
+    @classmethod
+    def rounding(cls) -> tuple[Rounding, ...]:
+        """The operations that the class declares to round. A declaration does not hold for a subclass with other equations."""
+        if cls.ROUNDING is None or not declaration_holds(cls, "ROUNDING", NOT_EQUATIONS):
+            return (Rounding(tensor=cls.OUTPUT.name, operation=Operation.UNKNOWN),)
+        return cls.ROUNDING
 
     def dt_in_ms(self) -> float:
         """The length of a step as people write it: 0.1, where the float32 is 0.10000000149."""
@@ -163,10 +172,10 @@ class Nodes(nn.Module, ABC):
         """The class's own step: spikes, the drive as it entered the membrane, and the class's own next state."""
 
     @abstractmethod
-    def crossing(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def threshold_inputs(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The two numbers that the spike's comparison sees in this step, value and threshold, each ``[B, *shape]``."""
 
-    @torch.jit.export
+    @script_export
     def initial_state(self, batch: int) -> dict[str, Tensor]:
         """The state before the first step, for ``batch`` rows: ``[batch, *shape]``, but for states that rows share."""
         if batch < 1:
@@ -184,7 +193,7 @@ class Nodes(nn.Module, ABC):
             state["summed"] = nothing.clone()
         return state
 
-    def everywhere(self, value: Tensor) -> Tensor:
+    def expand(self, value: Tensor) -> Tensor:
         """A parameter at every neuron: ``[*shape]``."""
         return value.expand(self.shape)
 
@@ -224,7 +233,7 @@ class Nodes(nn.Module, ABC):
             after["summed"] = state["summed"] + entered
         return s, after
 
-    @torch.jit.unused
+    @script_unused
     def _check(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> None:
         inputs = {"x": x} if noise is None else {"x": x, "noise": noise}
         seen = [self.learning, *((name, t.shape, t.dtype) for given in (inputs, state) for name, t in given.items())]
@@ -234,6 +243,20 @@ class Nodes(nn.Module, ABC):
         batch = check_tensors(contract.inputs, inputs, "input")
         check_tensors(contract.states, state, "state", batch)
         self._checked = seen
+
+
+NOT_EQUATIONS = frozenset({"__init__", "resting_state", "own_states", "sized", "threshold_inputs"})
+"""Methods that a subclass may define without changing the equations of a step."""
+
+
+def declaration_holds(cls: type, attribute: str, harmless: frozenset[str]) -> bool:
+    """Whether no class below the one that declares an attribute defines a method, but for ``harmless`` ones."""
+    for owner in cls.__mro__:
+        if attribute in vars(owner):
+            return True
+        if any(inspect.isroutine(value) and name not in harmless for name, value in vars(owner).items()):
+            return False
+    return False
 
 
 def keywords(cls: type[Nodes]) -> dict[str, object]:

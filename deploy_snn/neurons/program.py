@@ -1,11 +1,11 @@
 """One neuron class as a program."""
 
-import torch
 from torch import Tensor
 
 from deploy_snn.contract import Contract
 from deploy_snn.neurons.nodes import Nodes
 from deploy_snn.program import Program
+from deploy_snn.torch_internals import script_export
 
 
 class NeuronProgram(Program):
@@ -29,7 +29,7 @@ class NeuronProgram(Program):
     def noise(self, inputs: dict[str, Tensor]) -> Tensor | None:
         return inputs["noise"] if self.neuron.stochastic else None
 
-    @torch.jit.export
+    @script_export
     def initial_state(self, batch: int) -> dict[str, Tensor]:
         return self.neuron.initial_state(batch)
 
@@ -38,5 +38,5 @@ class NeuronProgram(Program):
             return self.forward(inputs, state)
         return super().over_time(inputs, state)
 
-    def crossing(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-        return {} if self.neuron.graded else {"s": self.neuron.crossing(inputs["x"], state, self.noise(inputs))}
+    def threshold_inputs(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+        return {} if self.neuron.graded else {"s": self.neuron.threshold_inputs(inputs["x"], state, self.noise(inputs))}

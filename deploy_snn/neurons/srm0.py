@@ -6,6 +6,7 @@ from typing import ClassVar, Unpack
 import torch
 from torch import Tensor
 
+from deploy_snn.contract import Operation, Rounding
 from deploy_snn.neurons.leaky import LeakyNodes
 from deploy_snn.neurons.nodes import NodesOptions, Number
 
@@ -31,7 +32,7 @@ class SRM0Nodes(LeakyNodes):
     Further keywords: those of :class:`LeakyNodes`.
     """
 
-    ROUNDING: ClassVar[tuple[str, ...]] = ("the two exponentials of the spike probability",)
+    ROUNDING: ClassVar[tuple[Rounding, ...]] = (Rounding(tensor="s", operation=Operation.EXP),)
 
     eps_0: Tensor
     rho_0: Tensor
@@ -53,9 +54,9 @@ class SRM0Nodes(LeakyNodes):
     ) -> None:
         super().__init__(n, shape, thresh=thresh, rest=rest, reset=reset, tc_decay=tc_decay, **options)
         self.stochastic = True
-        self.hold("eps_0", eps_0)
-        self.hold("rho_0", rho_0)
-        self.hold("d_thresh", d_thresh)
+        self.add_parameter("eps_0", eps_0)
+        self.add_parameter("rho_0", rho_0)
+        self.add_parameter("d_thresh", d_thresh)
 
     def integrate(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The potential, and the probability of a spike."""
@@ -70,6 +71,6 @@ class SRM0Nodes(LeakyNodes):
         s = noise < p
         return s, x, self.fire(s, v, refrac_count)
 
-    def crossing(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def threshold_inputs(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         assert noise is not None
         return self.integrate(x, state)[1], noise

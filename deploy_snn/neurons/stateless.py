@@ -1,16 +1,19 @@
 """Neurons without a membrane: a source of given spikes, and a threshold."""
 
 from collections.abc import Sequence
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor
 
+from deploy_snn.contract import Rounding
 from deploy_snn.neurons.nodes import Nodes, NodesOptions, Number
 
 
 class Input(Nodes):
     """Hands given spikes on: ``s = x != 0``. ``x`` is float32 like every drive. State: none of its own."""
+
+    ROUNDING: ClassVar[tuple[Rounding, ...]] = ()
 
     def resting_state(self) -> dict[str, Tensor]:
         state: dict[str, Tensor] = {}
@@ -19,7 +22,7 @@ class Input(Nodes):
     def step(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         return x != 0, x, self.resting_state()
 
-    def crossing(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def threshold_inputs(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return x.abs(), torch.full_like(x, 2.0**-149)  # the smallest number that is not 0
 
 
@@ -29,6 +32,8 @@ class McCullochPitts(Nodes):
     Args:
         thresh: the threshold, in the unit of the drive.
     """
+
+    ROUNDING: ClassVar[tuple[Rounding, ...]] = ()
 
     thresh: Tensor
 
@@ -41,7 +46,7 @@ class McCullochPitts(Nodes):
         **options: Unpack[NodesOptions],
     ) -> None:
         super().__init__(n, shape, **options)
-        self.hold("thresh", thresh)
+        self.add_parameter("thresh", thresh)
 
     def resting_state(self) -> dict[str, Tensor]:
         state: dict[str, Tensor] = {}
@@ -50,5 +55,5 @@ class McCullochPitts(Nodes):
     def step(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         return x >= self.thresh, x, self.resting_state()
 
-    def crossing(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return x, self.everywhere(self.thresh)
+    def threshold_inputs(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return x, self.expand(self.thresh)

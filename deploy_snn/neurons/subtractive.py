@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from deploy_snn.contract import TensorSpec
+from deploy_snn.contract import Rounding, TensorSpec
 from deploy_snn.neurons.integrate_and_fire import REFRACTORY, RefractoryNodes, potential
 
 
@@ -18,10 +18,11 @@ class SubtractiveResetIFNodes(RefractoryNodes):
     Keywords: those of :class:`RefractoryNodes`; ``reset`` is where the potential starts.
     """
 
+    ROUNDING: ClassVar[tuple[Rounding, ...]] = ()
     STATES: ClassVar[tuple[TensorSpec, ...]] = (potential("reset"), REFRACTORY)
 
     def resting_state(self) -> dict[str, Tensor]:
-        return {"v": self.everywhere(self.reset), "refrac_count": torch.zeros_like(self.everywhere(self.reset))}
+        return {"v": self.expand(self.reset), "refrac_count": torch.zeros_like(self.expand(self.reset))}
 
     def integrate(self, x: Tensor, state: dict[str, Tensor]) -> Tensor:
         return state["v"] + torch.where(state["refrac_count"] == 0, x, 0.0)
@@ -37,5 +38,5 @@ class SubtractiveResetIFNodes(RefractoryNodes):
         }
         return s, x, after
 
-    def crossing(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.integrate(x, state), self.everywhere(self.thresh)
+    def threshold_inputs(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.integrate(x, state), self.expand(self.thresh)

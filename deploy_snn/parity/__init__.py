@@ -1,12 +1,14 @@
-"""Proving that every runtime computes the same spikes: stimulus, lockstep comparison, report."""
+"""Comparing every runtime with eager torch: stimulus, lockstep comparison, report."""
 
+from deploy_snn.parity.golden import GOLDEN_BATCH, GOLDEN_STEPS, golden_steps_that_fit, golden_trace
 from deploy_snn.parity.lockstep import Lockstep
-from deploy_snn.parity.prove import STIMULI, Plan, make_stimulus, prove, reference_run
 from deploy_snn.parity.report import ModelReport, ParityReport, RunReport, Tolerance
 from deploy_snn.parity.stimulus import Request, Stimulus
+from deploy_snn.parity.verify import Plan, compare_runtimes, make_stimulus, reference_run, verify
 
 __all__ = [
-    "STIMULI",
+    "GOLDEN_BATCH",
+    "GOLDEN_STEPS",
     "Lockstep",
     "ModelReport",
     "ParityReport",
@@ -15,7 +17,10 @@ __all__ = [
     "RunReport",
     "Stimulus",
     "Tolerance",
+    "compare_runtimes",
+    "golden_steps_that_fit",
+    "golden_trace",
     "make_stimulus",
-    "prove",
     "reference_run",
+    "verify",
 ]

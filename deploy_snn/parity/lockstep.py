@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deploy_snn.bundle.trace import Trace, at
 from deploy_snn.contract import NEXT, TensorSpec
+from deploy_snn.eager import to_torch
 from deploy_snn.parity.compare import compare_tensor, differs
 from deploy_snn.parity.report import Divergence, Mode, RunReport, Tolerance
 from deploy_snn.parity.ulp import ulps
 from deploy_snn.program import Program
 from deploy_snn.runtimes import Runtime
 from deploy_snn.tensors import Array, Arrays
-from deploy_snn.trace import Trace, at, to_torch
 
 PROGRESS_EVERY = 50
 CUTS = 4
@@ -165,7 +166,7 @@ class Lockstep:
         if spec.dtype != "bool" or self.program is None:
             return None
         inputs, state = to_torch(at(self.trace.inputs, step)), to_torch(self.trace.state_before(step))
-        value, threshold = self.program.crossing(inputs, state)[spec.name]
+        value, threshold = self.program.threshold_inputs(inputs, state)[spec.name]
         return value.numpy()[place], threshold.expand(value.shape).numpy()[place]
 
     def _verdict(self, spec: TensorSpec, seen: tuple[Any, Any] | None) -> str:
@@ -177,5 +178,5 @@ class Lockstep:
         slack = self.tolerance.atol + self.tolerance.rtol * abs(threshold)
         inexact = self.program.contract.rounding
         if inexact and 0 < abs(value - threshold) <= slack:
-            return f"a spike flipped within the rounding of {' and '.join(inexact)}"
+            return f"a spike flipped within the rounding of {' and '.join(map(str, inexact))}"
         return "a spike differs, and no rounding explains it: a bug"

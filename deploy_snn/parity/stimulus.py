@@ -8,11 +8,11 @@ import numpy as np
 from numpy.random import Generator
 
 from deploy_snn.contract import Contract, Role, TensorSpec, check_tensors
+from deploy_snn.eager import record, to_numpy
 from deploy_snn.errors import InvalidInput
-from deploy_snn.parity.digits import digit_spikes
 from deploy_snn.program import Program
+from deploy_snn.registry import STIMULI
 from deploy_snn.tensors import Array, Arrays, check_finite, read_tensors
-from deploy_snn.trace import record, to_numpy
 
 RATE = 0.1
 """The fraction of neurons that a stimulus should make fire each step."""
@@ -45,6 +45,9 @@ class Request:
         return np.random.default_rng(self.seed)
 
 
+PROBE_STEPS = 100
+"""Steps over which an amplitude is tried."""
+
 Pattern = Callable[[Generator, tuple[int, ...]], Array]
 """Draws the shape of a drive over time, ``[T, B, *shape]``, between 0 and 1. Its amplitude is found afterwards."""
 
@@ -66,9 +69,6 @@ def ramp(rng: Generator, shape: tuple[int, ...]) -> Array:
     return rise * rng.random(shape[1:], np.float32)
 
 
-PATTERNS: dict[str, Pattern] = {"poisson": poisson, "constant": constant, "ramp": ramp, "digits": digit_spikes}
-
-
 def from_pattern(name: str, request: Request) -> Stimulus:
     """A pattern on every drive, as strong as it takes for the program to fire at about ``RATE``, and uniform noise."""
     rng, drives, noise = request.rng(), {}, {}
@@ -77,7 +77,7 @@ def from_pattern(name: str, request: Request) -> Stimulus:
         if spec.role is Role.NOISE:
             noise[spec.name] = rng.random(shape, np.float32)
         else:
-            drives[spec.name] = _windowed(PATTERNS[name], rng, spec, shape)
+            drives[spec.name] = _windowed(STIMULI[name], rng, spec, shape)
     start = to_numpy(request.program.initial_state(request.batch))
     gain = _gain(request.program, drives, noise, start)
     return Stimulus(name, {name: gain * pattern for name, pattern in drives.items()} | noise, start)
@@ -111,17 +111,19 @@ def _gain(program: Program, drives: Arrays, noise: Arrays, start: Arrays) -> np.
     if not any(spec.role is Role.SPIKES for spec in program.contract.outputs):
         return np.float32(1)
     gains = np.exp2(np.arange(-4, 13, 0.5)).astype(np.float32)
-    probe = slice(0, 100)
-    rates = []
+    probe = slice(0, PROBE_STEPS)
+    rates: list[float] = []
     for gain in gains:
         inputs = {name: gain * drive[probe] for name, drive in drives.items()} | {k: v[probe] for k, v in noise.items()}
-        rates.append(np.mean([np.mean(s) for s in record(program, inputs, start).spikes]))
+        rates.append(float(np.mean([np.mean(s) for s in record(program, inputs, start).spikes])))
+        if rates[-1] >= 2 * RATE:  # stronger drives than this change nothing about the choice
+            break
     enough = min(RATE, max(rates) / 2)
     return np.float32(gains[next(i for i, rate in enumerate(rates) if rate >= enough)])
 
 
 def check_request(steps: int, batch: int) -> None:
     """Raise InvalidInput for a run of no steps or no rows."""
-    for name, value in (("--steps", steps), ("--batch", batch)):
+    for name, value in (("steps", steps), ("batch", batch)):
         if value < 1:
-            raise InvalidInput(f"{name} {value}: it takes at least 1")
+            raise InvalidInput(f"{name}={value}: expected at least 1")

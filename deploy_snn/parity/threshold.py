@@ -13,13 +13,13 @@ import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from deploy_snn.contract import Role, TensorSpec
+from deploy_snn.contract import Contract, Kind, Role, TensorSpec
+from deploy_snn.eager import to_numpy, to_torch
 from deploy_snn.errors import InvalidInput
 from deploy_snn.parity.stimulus import Request, Stimulus
 from deploy_snn.parity.ulp import from_ordinal, ordinal
 from deploy_snn.program import Program
 from deploy_snn.tensors import Array, Arrays
-from deploy_snn.trace import to_numpy, to_torch
 
 BELOW, ON, ABOVE, REST = -1, 0, 1, 9
 """Targets: ulps from the threshold, and no target at all."""
@@ -39,8 +39,12 @@ def threshold(request: Request) -> Stimulus:
     rng, program = request.rng(), request.program
     start = state = _edge_of_refractoriness(program, request.batch, rng)
     quiet = {spec.name: np.zeros(spec.shape(batch=request.batch), np.float32) for spec in request.contract.inputs}
-    compared = program.crossing(to_torch(quiet), to_torch(start))
-    drives = [spec for spec in request.contract.inputs if spec.role is Role.DRIVE and _spikes_of(spec) in compared]
+    compared = program.threshold_inputs(to_torch(quiet), to_torch(start))
+    drives = [
+        spec
+        for spec in request.contract.inputs
+        if spec.role is Role.DRIVE and _spikes_of(request.contract, spec) in compared
+    ]
     probes = [_Probe(program, spec, quiet, start) for spec in drives]
     series: dict[str, list[Array]] = {spec.name: [] for spec in request.contract.inputs}
     hits = {"below": 0, "on": 0, "above": 0}
@@ -55,19 +59,20 @@ def threshold(request: Request) -> Stimulus:
             series[name].append(array)
         state = _step(program, inputs, state)
     if not hits["on"]:
-        raise InvalidInput("no drive brings a potential of this program exactly to its threshold: use another --stimulus")
+        raise InvalidInput("no drive brings a potential of this program exactly to its threshold: use another stimulus")
     return Stimulus("threshold", {name: np.stack(arrays) for name, arrays in series.items()}, start, hits)
 
 
-def _spikes_of(drive: TensorSpec) -> str:
-    return drive.name.removesuffix("x") + "s"
+def _spikes_of(contract: Contract, drive: TensorSpec) -> str | None:
+    """The name of the spikes of the layer that a drive enters; None for a layer that sends none."""
+    return next((spec.name for spec in contract.related(drive, role=Role.SPIKES)), None)
 
 
 def _edge_of_refractoriness(program: Program, batch: int, rng: Generator) -> Arrays:
     """The initial state, but with counters at 0 or at dt, so that some are exactly 0 when they are tested."""
     state = to_numpy(program.initial_state(batch))
     for spec in program.contract.states:
-        if spec.unit == "ms":
+        if spec.kind is Kind.COUNTER:
             state[spec.name] = np.float32(program.contract.dt) * rng.integers(0, 2, state[spec.name].shape).astype(
                 np.float32
             )
@@ -97,14 +102,10 @@ class _Probe:
     def __init__(self, program: Program, spec: TensorSpec, quiet: Arrays, start: Arrays) -> None:
         self.program = program
         self.drive = spec.name
-        self.noise = spec.name.removesuffix("x") + "noise"
-        self.spikes = _spikes_of(spec)
+        self.noise = next((other.name for other in program.contract.related(spec, role=Role.NOISE)), "")
+        self.spikes = _spikes_of(program.contract, spec) or ""
         self.window_axis = spec.window_axis
-        self.memories = [
-            s.name
-            for s in program.contract.states
-            if s.window_axis is not None and s.name.startswith(spec.name.removesuffix("x"))
-        ]
+        self.memories = [other.name for other in program.contract.related(spec, kind=Kind.WINDOW)]
         self.late, self.slot = False, 0
         self.slot = self._strongest_slot(quiet, start)
         at_rest, pushed = self._see(quiet, start, np.float32(0)), self._see(quiet, start, np.float32(1))
@@ -163,7 +164,7 @@ class _Probe:
         if self.late:
             given, now = inputs, _step(self.program, given, state)
         with torch.no_grad():
-            value, bar = self.program.crossing(to_torch(given), to_torch(now))[self.spikes]
+            value, bar = self.program.threshold_inputs(to_torch(given), to_torch(now))[self.spikes]
         return _Seen(value.numpy(), bar.expand(value.shape).numpy())
 
     def _placed(self, inputs: Arrays, drive: Floats | np.float32) -> Floats:

@@ -1,7 +1,7 @@
-"""What can step a bundle: one small interface, one file per runtime."""
+"""The runtimes that can step a bundle, one file a runtime, imported when it is used."""
 
-from deploy_snn.runtimes.registry import RUNTIMES, find_runtime, usable_runtimes
+from deploy_snn.runtimes.find import find_runtime, unavailable_reason, usable_runtimes
 from deploy_snn.runtimes.runtime import Runtime
-from deploy_snn.runtimes.torch_program import Eager
+from deploy_snn.runtimes.session import Session
 
-__all__ = ["RUNTIMES", "Eager", "Runtime", "find_runtime", "usable_runtimes"]
+__all__ = ["Runtime", "Session", "find_runtime", "unavailable_reason", "usable_runtimes"]

@@ -1,6 +1,5 @@
 """The runtime of steps that AOTInductor has compiled ahead of time."""
 
-import logging
 import platform
 import zipfile
 from functools import cached_property
@@ -11,16 +10,19 @@ from torch import Tensor
 
 from deploy_snn.contract import CONTRACT_FILE, Contract
 from deploy_snn.errors import InvalidInput, Unavailable
-from deploy_snn.formats.aoti import CPU_FILE, X86
-from deploy_snn.formats.torchscript import torchscript_on_purpose
-from deploy_snn.runtimes.torch_program import Function, TorchRuntime
+from deploy_snn.runtimes.torch_runtime import Function, TorchRuntime, first_line
+from deploy_snn.torch_internals import load_aoti_package
+
+CPU_FILE = "deploy_snn.cpu"
+"""The name under which the CPU that a compiled step needs travels inside its archive."""
+
+X86 = "x86-64-v3"
 
 
 class AotInductor(TorchRuntime):
     """A loaded package. A run is its step, again and again: AOTInductor compiles no Scan with an open batch."""
 
     files: ClassVar[tuple[str, ...]] = ("step.aoti.pt2",)
-    about: ClassVar[str] = "AOTInductor: a step as machine code, tied to this kind of CPU"
 
     @cached_property
     def step_function(self) -> Function:
@@ -46,9 +48,6 @@ class AotInductor(TorchRuntime):
         return run
 
     def _load(self) -> Any:
-        with torchscript_on_purpose():  # it takes a second to import, and uses TorchScript on the way
-            from torch._inductor import aoti_load_package  # noqa: PLC0415
-
         path = self.bundle.file(self.files[0])
         try:
             with zipfile.ZipFile(path) as archive:
@@ -63,17 +62,12 @@ class AotInductor(TorchRuntime):
         self.bundle.check_contract(Contract.parse(contract, str(path)), path.name)
         if not runs_here(cpu):
             raise Unavailable(
-                f"{path} was compiled for {cpu}, and this CPU is no such one: export it here with --format aoti"
+                f"{path} was compiled for {cpu}, and this CPU does not support it: export the model here, with format aoti"
             )
-        # It warns of a CPU that knows more than the code uses.
-        loader = logging.getLogger("torch.export.pt2_archive._package")
-        loader.addFilter(_no_device_mismatch)
         try:
-            return aoti_load_package(str(path), run_single_threaded=True)
+            return load_aoti_package(path)
         except RuntimeError as error:
-            raise InvalidInput(f"{path} cannot be loaded: {str(error).strip().partition(chr(10))[0]}") from None
-        finally:
-            loader.removeFilter(_no_device_mismatch)
+            raise InvalidInput(f"{path} cannot be loaded: {first_line(error)}") from None
 
 
 def runs_here(cpu: str) -> bool:
@@ -81,7 +75,3 @@ def runs_here(cpu: str) -> bool:
     if cpu == X86:
         return torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
     return cpu == platform.machine()
-
-
-def _no_device_mismatch(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith("Device information mismatch")

@@ -4,19 +4,24 @@ from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
 from onnx.reference import ReferenceEvaluator
 
-from deploy_snn.formats import Bundle
-from deploy_snn.runtimes.onnx_file import SEQUENCE, STEP, load_onnx
+from deploy_snn.bundle import Bundle
+from deploy_snn.contract import CONTRACT_KEY, Contract
+from deploy_snn.errors import InvalidInput
 from deploy_snn.runtimes.runtime import Runtime
 from deploy_snn.tensors import Arrays
+
+STEP = "step.onnx"
+SEQUENCE = "sequence.onnx"
 
 
 class OnnxReference(Runtime):
     """Evaluates ``step.onnx`` and ``sequence.onnx`` node by node in numpy."""
 
     files: ClassVar[tuple[str, ...]] = (STEP, SEQUENCE)
-    about: ClassVar[str] = "onnx's ReferenceEvaluator: the specification, in numpy"
 
     def __init__(self, bundle: Bundle) -> None:
         self.contract = bundle.contract
@@ -49,3 +54,16 @@ class OnnxReference(Runtime):
 
     def state(self) -> Arrays:
         return dict(self._state)
+
+
+def load_onnx(bundle: Bundle, name: str) -> onnx.ModelProto:
+    """Load a bundle's ONNX file. Raises InvalidInput if it is damaged, or of another model than the manifest."""
+    path = bundle.file(name)
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model)
+    except (DecodeError, onnx.checker.ValidationError) as error:
+        raise InvalidInput(f"{path} is no valid ONNX file: {str(error).strip().partition(chr(10))[0]}") from None
+    inside = {entry.key: entry.value for entry in model.metadata_props}
+    bundle.check_contract(Contract.parse(inside.get(CONTRACT_KEY, ""), str(path)), name)
+    return model

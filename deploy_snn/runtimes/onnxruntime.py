@@ -1,19 +1,19 @@
-"""ONNX Runtime on CPU and CUDA: state stays in OrtValues between steps, bound to the session in ping-pong pairs."""
+"""ONNX Runtime on the CPU: the state stays in OrtValues between steps, bound to the session in two alternating sets."""
 
-import ctypes
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 import onnxruntime as ort
 
-from deploy_snn.contract import TensorSpec, check_tensors
+from deploy_snn.bundle import Bundle
+from deploy_snn.contract import CONTRACT_KEY, Contract, TensorSpec, check_tensors
 from deploy_snn.errors import InvalidInput, Unavailable
-from deploy_snn.formats import Bundle
-from deploy_snn.runtimes.onnx_file import SEQUENCE, STEP, load_onnx
 from deploy_snn.runtimes.runtime import Runtime
 from deploy_snn.tensors import Array, Arrays
+
+STEP = "step.onnx"
+SEQUENCE = "sequence.onnx"
 
 BORROW = 32 * 2**10
 """Bytes from which an input on the CPU is read where the caller has it: binding it anew costs less than a copy."""
@@ -25,14 +25,10 @@ class OnnxRuntimeCpu(Runtime):
     """Runs ``step.onnx`` and ``sequence.onnx`` on one core: a step is too small a thing to share between several."""
 
     files: ClassVar[tuple[str, ...]] = (STEP, SEQUENCE)
-    about: ClassVar[str] = "ONNX Runtime, CPU provider"
     device: ClassVar[str] = "cpu"
     providers: ClassVar[Providers] = ["CPUExecutionProvider"]
 
     def __init__(self, bundle: Bundle) -> None:
-        reason = self.unavailable()
-        if reason:
-            raise Unavailable(reason)
         self.bundle = bundle
         self.contract = bundle.contract
         self._session = self._open(STEP)
@@ -40,17 +36,19 @@ class OnnxRuntimeCpu(Runtime):
 
     def _open(self, name: str) -> Any:
         """A session. Raises InvalidInput for a file that does not load, Unavailable for a provider that was not taken."""
-        load_onnx(self.bundle, name)  # for its errors, which say more than the session's
+        path = self.bundle.file(name)
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4  # what goes wrong is raised
         try:
-            session = ort.InferenceSession(self.bundle.file(name), options, providers=self.providers)
+            session = ort.InferenceSession(path, options, providers=self.providers)
         except Exception as error:  # noqa: BLE001  (its exceptions share no base class)
-            raise InvalidInput(f"{self.bundle.file(name)} does not load in ONNX Runtime: {error}") from None
+            raise InvalidInput(f"{path} is no ONNX file that ONNX Runtime can load: {_first_line(error)}") from None
         wanted = self.providers[0] if isinstance(self.providers[0], str) else self.providers[0][0]
         if session.get_providers()[0] != wanted:
             raise Unavailable(f"ONNX Runtime did not take {wanted} and fell back to {session.get_providers()}")
+        inside = session.get_modelmeta().custom_metadata_map.get(CONTRACT_KEY, "")
+        self.bundle.check_contract(Contract.parse(inside, str(path)), name)
         return session
 
     @cached_property
@@ -132,7 +130,7 @@ class OnnxRuntimeCpu(Runtime):
         return {name: value.numpy() for name, value in zip(names, binding.get_outputs(), strict=False)}
 
     def _rebatch(self, array: Array) -> None:
-        """Follow the inputs to another batch size, which a program without a state of its own has nothing against."""
+        """Follow the inputs to another batch size, where the program has no state of its own."""
         if any(spec.batch_axis is not None for spec in self.contract.states):
             raise InvalidInput(f"inputs have a batch of {array.shape[0]}, and the state one of {self._batch}")
         self._bind(array.shape[0])
@@ -141,27 +139,5 @@ class OnnxRuntimeCpu(Runtime):
         return {name: value.numpy().copy() for name, value in self._states[self._phase].items()}
 
 
-class OnnxRuntimeCuda(OnnxRuntimeCpu):
-    """Runs on a CUDA device; the state never leaves it between steps."""
-
-    about: ClassVar[str] = "ONNX Runtime, CUDA provider (no TF32)"
-    device: ClassVar[str] = "cuda"
-    providers: ClassVar[Providers] = [("CUDAExecutionProvider", {"device_id": "0", "use_tf32": "0"})]
-
-    @classmethod
-    def unavailable(cls) -> str | None:
-        if "CUDAExecutionProvider" not in ort.get_available_providers():
-            return "this onnxruntime is built without CUDA: pip uninstall onnxruntime, then pip install onnxruntime-gpu"
-        return _first_missing_library()
-
-
-@cache
-def _first_missing_library() -> str | None:
-    """Which of the libraries that the CUDA provider needs does not load, and why."""
-    try:
-        ctypes.CDLL("libcuda.so.1")  # the driver's
-        ort.preload_dlls()  # CUDA's, from the wheels that torch brings
-        ctypes.CDLL(str(Path(ort.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so"))
-    except OSError as error:
-        return f"a library of the CUDA provider could not be loaded: {error}"
-    return None
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

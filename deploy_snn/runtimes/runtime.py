@@ -3,8 +3,8 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+from deploy_snn.bundle import Bundle
 from deploy_snn.contract import Contract, check_tensors
-from deploy_snn.formats import Bundle
 from deploy_snn.tensors import Arrays
 
 
@@ -16,21 +16,13 @@ class Runtime(ABC):
     """
 
     files: ClassVar[tuple[str, ...]]
-    """The files of the bundle that this runtime runs: for a step, and for a sequence. None where it runs the source."""
-
-    about: ClassVar[str]
-    """One line for people."""
+    """The files of the bundle that this runtime runs; () for the rebuilt program itself."""
 
     contract: Contract
 
     @abstractmethod
     def __init__(self, bundle: Bundle) -> None:
         """Load the bundle's file. Raises InvalidInput if it is not what the manifest says."""
-
-    @classmethod
-    def unavailable(cls) -> str | None:
-        """Why this runtime cannot run on this machine, or None if it can."""
-        return None
 
     @abstractmethod
     def start(self, state: Arrays) -> None:
@@ -49,6 +41,6 @@ class Runtime(ABC):
         """Take all steps of a sequence in one call, and give the outputs: inputs and outputs have a leading time axis."""
 
     def check(self, inputs: Arrays, state: Arrays) -> None:
-        """Hold one step's inputs and a state against the contract. Raises InvalidInput."""
+        """Check one step's inputs and a state against the contract. Raises InvalidInput."""
         sizes = check_tensors(self.contract.inputs, inputs, "input")
         check_tensors(self.contract.states, state, "state", sizes)

@@ -5,8 +5,8 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from deploy_snn.bundle import Bundle
 from deploy_snn.errors import InvalidInput
-from deploy_snn.formats import Bundle
 from deploy_snn.server.protocol import Sequence
 from deploy_snn.server.stream import Stream, pack_stream, unpack_stream
 

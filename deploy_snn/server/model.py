@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from time import monotonic
 
+from deploy_snn.bundle import Bundle
 from deploy_snn.contract import Role, check_tensors
 from deploy_snn.errors import InvalidInput
-from deploy_snn.formats import Bundle
 from deploy_snn.server.checkpoint import Checkpoint
 from deploy_snn.server.log import tell
 from deploy_snn.server.observer import Observer, Step, report

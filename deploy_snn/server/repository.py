@@ -7,8 +7,8 @@ from pathlib import Path
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
+from deploy_snn.bundle import Bundle
 from deploy_snn.errors import InvalidInput
-from deploy_snn.formats import Bundle
 from deploy_snn.server.body import Bounds
 from deploy_snn.server.checkpoint import Checkpoint
 from deploy_snn.server.log import tell

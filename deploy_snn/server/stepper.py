@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from deploy_snn.bundle import Bundle
 from deploy_snn.contract import Role
-from deploy_snn.formats import Bundle
 from deploy_snn.runtimes import find_runtime
 from deploy_snn.server.batch import Part, step_together
 from deploy_snn.server.checkpoint import Checkpoint

@@ -9,9 +9,9 @@ from typing import Any
 
 from google.protobuf import text_format
 
+from deploy_snn.bundle import Bundle
 from deploy_snn.errors import InvalidInput
-from deploy_snn.formats import Bundle
-from deploy_snn.runtimes.onnx_file import STEP, load_onnx
+from deploy_snn.runtimes.onnx_reference import STEP, load_onnx
 from deploy_snn.triton.config import CONFIG, INITIAL_STATE, MODEL, VERSION, data_file, onnxruntime_config, python_config
 from deploy_snn.triton.lint import lint
 

@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import save_file as save_in_torch
 
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 
 Command = Callable[..., tuple[int, str, str]]
 Exported = Callable[..., Bundle]

@@ -6,21 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from deploy_snn.formats import Bundle
-from deploy_snn.source import load_model, rebuild
-from deploy_snn.trace import to_numpy
+from deploy_snn.bundle import Bundle
+from deploy_snn.importers import load_model
+from deploy_snn.reference import reference_program
+from deploy_snn.eager import to_numpy
 
 Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.mark.parametrize("word", ["lif", "LIF", "LIFNodes", "lifnodes"])
 def test_a_neuron_by_any_of_its_names(word: str) -> None:
-    assert load_model(word, {"n": 3})[0] == "lif"
+    assert load_model(word, {"n": 3}).name == "lif"
 
 
 @pytest.mark.parametrize("word", ["current-lif", "current_lif", "CurrentLIFNodes"])
 def test_names_of_two_words(word: str) -> None:
-    assert load_model(word, {"n": 3})[0] == "current-lif"
+    assert load_model(word, {"n": 3}).name == "current-lif"
 
 
 def test_options(tmp_path: Path, command: Command) -> None:
@@ -34,7 +35,7 @@ def test_options(tmp_path: Path, command: Command) -> None:
     parameters = bundle.parameters()
     assert parameters["neuron.thresh"] == -50
     assert parameters["neuron.refrac"].tolist() == [1, 2, 3]
-    program = rebuild(bundle.manifest.source, parameters)
+    program = reference_program(bundle)
     assert program.contract == bundle.contract
     assert {name: array.tolist() for name, array in to_numpy(program.state_dict()).items()} == {
         name: array.tolist() for name, array in parameters.items()

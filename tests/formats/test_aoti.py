@@ -10,9 +10,9 @@ import pytest
 from deploy_snn.cli.export import export_model
 from deploy_snn.contract import CONTRACT_FILE
 from deploy_snn.errors import InvalidInput, Unavailable
-from deploy_snn.formats import Bundle, Manifest
+from deploy_snn.bundle import Bundle, Manifest
 from deploy_snn.formats.aoti import CPU_FILE, target_cpu
-from deploy_snn.parity import Plan, Tolerance, prove
+from deploy_snn.parity import Plan, Tolerance, compare_runtimes
 from deploy_snn.runtimes import find_runtime, usable_runtimes
 
 MODELS = Path(__file__).parent.parent.parent / "models"
@@ -44,7 +44,7 @@ def test_the_same_bits(model: str, stimulus: str, batch: int, compiled: Callable
     bundle = compiled(model)
     assert usable_runtimes(bundle) == ["aoti"]
     plan = Plan(runtimes=["aoti"], stimulus=stimulus, batch=batch, steps=200, tolerance=EXACT)
-    report = prove(bundle, plan)
+    report = compare_runtimes(bundle, plan)
     assert report.equal
     assert report.spikes > 0
 

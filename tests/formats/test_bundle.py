@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from deploy_snn.errors import InvalidInput
-from deploy_snn.formats import FORMATS, PORTABLE, Bundle
-from deploy_snn.formats.manifest import SCHEMA
-from deploy_snn.runtimes import RUNTIMES
+from deploy_snn.formats import PORTABLE
+from deploy_snn.registry import FORMATS
+from deploy_snn.bundle import Bundle
+from deploy_snn.bundle.manifest import SCHEMA
+from deploy_snn.registry import RUNTIMES
 
 Exported = Callable[..., Bundle]
 
@@ -46,7 +48,7 @@ def reseal(folder: Path) -> None:
 
 def test_it_opens_and_says_what_it_is(exported: Exported) -> None:
     bundle = Bundle.open(exported("lif", n=6).path)
-    files = {file.file for name in PORTABLE for file in FORMATS[name]}
+    files = {file for name in PORTABLE for file in FORMATS[name].files}
     assert set(bundle.manifest.files) == files | {
         "initial_state.safetensors",
         "parameters.safetensors",
@@ -126,15 +128,13 @@ EXPORT = """
     import sys
     from pathlib import Path
     from deploy_snn.cli.export import export_model
-    from deploy_snn.formats import FORMATS
+    from deploy_snn.registry import FORMATS
     {fault}
-    export_model("lif", {{"n": 4}}, Path(sys.argv[1]), steps=5)
+    export_model("lif", {{"n": 4}}, Path(sys.argv[1]), golden_steps=5)
 """
 HANG = """
-    import dataclasses, time
-    files = FORMATS["torchscript"]
-    hang = lambda *_: (print("writing", flush=True), time.sleep(60))
-    FORMATS["torchscript"] = tuple(dataclasses.replace(file, write=hang) for file in files)
+    import time
+    FORMATS["torchscript"].write = lambda *_: (print("writing", flush=True), time.sleep(60))
 """
 
 
@@ -168,7 +168,7 @@ def test_a_kill_in_the_middle_leaves_no_half_bundle(tmp_path: Path, exported: Ex
 def test_a_kill_between_two_renames_loses_nothing(tmp_path: Path, exported: Exported) -> None:
     """The bundle that was to be replaced stands aside when the kill comes: the next export puts it back first."""
     shutil.copytree(exported("lif", n=6).path, tmp_path / ".lif.partial-999999-x-aside")
-    refused = child(tmp_path / "lif", 'FORMATS["onnx"] = None')
+    refused = child(tmp_path / "lif", 'FORMATS["onnx"].write = None')
     refused.communicate()
     assert refused.returncode != 0
     assert Bundle.open(tmp_path / "lif").contract == exported("lif", n=6).contract
@@ -178,7 +178,7 @@ def test_a_failure_in_the_middle_leaves_nothing(tmp_path: Path, monkeypatch: pyt
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("deploy_snn.formats.pt2._write", full)
+    monkeypatch.setattr("deploy_snn.lowering.capture._write", full)
     status, _, told = command("export", "lif", "--n", 4, "-o", tmp_path / "lif")
     assert (status, list(tmp_path.iterdir())) == (2, [])
     assert "lif cannot be written: No space left on device" in told

@@ -10,9 +10,11 @@ from numpy.testing import assert_array_equal
 
 from deploy_snn.contract import CONTRACT_KEY, Contract
 from deploy_snn.errors import InvalidInput
-from deploy_snn.formats.onnx import sequence_graph, step_graph
+from deploy_snn.formats.onnx import Onnx
+from deploy_snn.lowering import Lowered
 from deploy_snn.neurons import NEURONS, LIFNodes, NeuronProgram
-from deploy_snn.trace import at, record, to_numpy
+from deploy_snn.bundle.trace import at
+from deploy_snn.eager import record, to_numpy
 
 OPTIONS = (
     {"n": 6},
@@ -33,14 +35,14 @@ def session(model: onnx.ModelProto) -> ort.InferenceSession:
 
 
 def test_a_deterministic_lif_is_ten_nodes() -> None:
-    counts = Counter(node.op_type for node in step_graph(NeuronProgram(LIFNodes(n=100))).graph.node)
+    counts = Counter(node.op_type for node in Onnx().step_graph(Lowered(NeuronProgram(LIFNodes(n=100)))).graph.node)
     assert counts == {"Where": 3, "Sub": 2, "Add": 2, "Mul": 1, "Greater": 1, "GreaterOrEqual": 1}
 
 
 @pytest.mark.parametrize(
     ("name", "options", "write"),
-    [(name, options, step_graph) for name in NEURONS for options in OPTIONS]
-    + [(name, OPTIONS[1], sequence_graph) for name in NEURONS],
+    [(name, options, Onnx.step_graph) for name in NEURONS for options in OPTIONS]
+    + [(name, OPTIONS[1], Onnx.sequence_graph) for name in NEURONS],
 )
 def test_nothing_needless_is_in_a_graph(name: str, options: dict, write: object) -> None:
     program = NeuronProgram(NEURONS[name](**options))
@@ -67,7 +69,7 @@ def test_nothing_needless_is_in_a_graph(name: str, options: dict, write: object)
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_a_graph_says_what_the_contract_says(name: str, options: dict) -> None:
     contract = NeuronProgram(NEURONS[name](**options)).contract
-    model = step_graph(NeuronProgram(NEURONS[name](**options)))
+    model = Onnx().step_graph(Lowered(NeuronProgram(NEURONS[name](**options))))
 
     def described(values: object) -> list[tuple]:
         return [
@@ -87,14 +89,14 @@ def test_a_graph_says_what_the_contract_says(name: str, options: dict) -> None:
 
 
 def test_the_same_model_gives_the_same_bytes() -> None:
-    first, second = (step_graph(NeuronProgram(LIFNodes(n=5))).SerializeToString(deterministic=True) for _ in range(2))
+    first, second = (Onnx().step_graph(Lowered(NeuronProgram(LIFNodes(n=5)))).SerializeToString(deterministic=True) for _ in range(2))
     assert first == second
 
 
 @pytest.mark.parametrize("name", ["lif", "diehl-and-cook", "csrm", "izhikevich"])
 def test_one_file_serves_every_batch_and_length(name: str) -> None:
     program = NeuronProgram(NEURONS[name](n=5, dt=1.0))
-    step, sequence = session(step_graph(program)), session(sequence_graph(program))
+    step, sequence = session(Onnx().step_graph(Lowered(program))), session(Onnx().sequence_graph(Lowered(program)))
     rng, spikes = np.random.default_rng(0), 0
     for steps, batch in ((1, 1), (7, 3), (60, 1), (2, 1024)):
         inputs = {
@@ -120,7 +122,7 @@ def test_one_file_serves_every_batch_and_length(name: str) -> None:
 @pytest.mark.parametrize(("opset", "ir_versions"), [(18, [8]), (20, [9, 13]), (25, [10])])
 def test_opsets_and_ir_versions(opset: int, ir_versions: list[int]) -> None:
     for ir_version in ir_versions:
-        model = step_graph(NeuronProgram(NEURONS["diehl-and-cook"](n=5)), opset, ir_version)
+        model = Onnx(opset, ir_version).step_graph(Lowered(NeuronProgram(NEURONS["diehl-and-cook"](n=5))))
         assert (model.opset_import[0].version, model.ir_version) == (opset, ir_version)
         assert session(model).get_inputs()[0].name == "x"
 
@@ -130,4 +132,4 @@ def test_opsets_and_ir_versions(opset: int, ir_versions: list[int]) -> None:
 )
 def test_versions_that_cannot_be_written(opset: int, ir_version: int | None, named: str) -> None:
     with pytest.raises(InvalidInput, match=named):
-        step_graph(NeuronProgram(LIFNodes(n=5)), opset, ir_version)
+        Onnx(opset, ir_version)

@@ -10,8 +10,8 @@ import torch
 
 import deploy_snn
 from deploy_snn.contract import CONTRACT_FILE, Contract
-from deploy_snn.formats import Bundle
-from deploy_snn.formats.torchscript import torchscript_on_purpose
+from deploy_snn.bundle import Bundle
+from deploy_snn.torch_internals import load_script
 from deploy_snn.neurons import NEURONS
 
 
@@ -27,8 +27,7 @@ def test_state_goes_in_and_comes_out(name: str, exported: Callable[..., Bundle])
     """A second call goes on from the state it is given, and from the initial state it starts again: nothing is hidden."""
     bundle = exported(name, n=6)
     inside = {CONTRACT_FILE: ""}
-    with torchscript_on_purpose():
-        script = torch.jit.load(bundle.path / "model.pt", _extra_files=inside)
+    script = load_script(bundle.path / "model.pt", inside)
     assert Contract.parse(inside[CONTRACT_FILE], "model.pt") == bundle.contract
     inside = {CONTRACT_FILE: ""}
     step = torch.export.load(bundle.path / "model.pt2", extra_files=inside).module()
@@ -57,8 +56,7 @@ def test_state_goes_in_and_comes_out(name: str, exported: Callable[..., Bundle])
 
 
 def test_a_rollout_needs_steps(exported: Callable[..., Bundle]) -> None:
-    with torchscript_on_purpose():
-        script = torch.jit.load(exported("lif", n=6).path / "model.pt")
+    script = load_script(exported("lif", n=6).path / "model.pt", {})
     with pytest.raises(torch.jit.Error, match="empty sequence"):
         script.rollout({"x": torch.zeros(0, 1, 6)}, script.initial_state(1))
 

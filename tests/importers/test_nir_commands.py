@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 from deploy_snn.importers.nir import read_nir
 from deploy_snn.network import Network
-from deploy_snn.source import load_model, rebuild
+from deploy_snn.importers import load_model
+from deploy_snn.reference import reference_program
 
 from .nir_runs import steps
 
@@ -93,7 +94,8 @@ def test_import_writes_the_same_network(zoo: Path, command: Command) -> None:
     told = " ".join(shown.split())
     assert "inner.cell -> inner.cell closes a loop, and is heard a step later" in told
     assert all(" ".join(sentence.split()) in told for sentence in (*imported.left_behind, *imported.notes))
-    _, mine, source = load_model("mine.py", {})
+    loaded = load_model("mine.py", {})
+    mine, source = loaded.program, loaded.source
     assert source.kind == "file"
     assert isinstance(mine, Network)
     assert mine.contract == imported.network.contract
@@ -114,7 +116,7 @@ def test_every_node_on_every_runtime(zoo: Path, command: Command) -> None:
     assert "read with convention=euler, reset=value and dt=1 ms" in shown
     bundle = Bundle.open(zoo / "b")
     assert bundle.manifest.source.kind == "import"
-    assert rebuild(bundle.manifest.source, bundle.parameters()).contract == bundle.contract
+    assert reference_program(bundle).contract == bundle.contract
     assert "closes a loop" in command("inspect", "b")[1]
     status, shown, _ = command("parity", "b", "--steps", 40, "--batch", 2)
     assert status == 0

@@ -84,7 +84,7 @@ def test_every_runtime_gives_the_writers_spikes(make: Callable[[], Written], tmp
     torch.manual_seed(3)
     graph, options, x, spikes = make()
     nir.write(tmp_path / "net.nir", graph)
-    bundle = export_model(str(tmp_path / "net.nir"), options, tmp_path / "bundle", steps=2)
+    bundle = export_model(str(tmp_path / "net.nir"), options, tmp_path / "bundle", golden_steps=2)
     (name,) = (spec.name for spec in bundle.contract.inputs)
     runtimes = ["eager", *usable_runtimes(bundle)]
     assert {"torchscript", "pt2", "onnxruntime-cpu", "onnx-reference"} < set(runtimes)

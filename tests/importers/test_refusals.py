@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from deploy_snn.errors import InvalidInput
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 from deploy_snn.importers import from_bindsnet
 from deploy_snn.importers.bindsnet import read_bindsnet
-from deploy_snn.source import load_model, rebuild
+from deploy_snn.importers import load_model
+from deploy_snn.reference import reference_program
 
 from ..network.bindsnet_network import peer  # noqa: F401, TID252  (a fixture)
 from . import bindsnet_networks as build
@@ -213,7 +214,7 @@ def test_a_definition_gives_the_same_network(name: str, tmp_path: Path, command:
     imported = read_bindsnet(path, {})
     for sentence in (*imported.left_behind, *imported.notes):
         assert sentence in re.sub(r"\s*\n", " ", shown.replace("\n-", "-")) or f"- {sentence}" in shown.splitlines()
-    _, ours, _ = load_model(str(tmp_path / "mine.py"), {})
+    ours = load_model(str(tmp_path / "mine.py"), {}).program
     assert ours.contract == imported.network.contract
     numbers, wanted = dict(ours.named_buffers()), dict(imported.network.named_buffers())
     assert numbers.keys() == wanted.keys()
@@ -227,7 +228,7 @@ def test_a_definition_says_how_the_network_runs(options: tuple[str, ...], tmp_pa
     path = saved(build.reservoir(), tmp_path / "net.pt")
     sets = [word for option in options for word in ("--set", option)]
     assert command("import", path, "-o", tmp_path / "mine", *sets)[0] == 0
-    _, ours, _ = load_model(str(tmp_path / "mine.py"), {})
+    ours = load_model(str(tmp_path / "mine.py"), {}).program
     keywords = {"one_step": len(options) == 2, "external": [options[-1].removeprefix("external=")]}
     imported = read_bindsnet(path, keywords).network
     assert (ours.contract, ours.one_step) == (imported.contract, imported.one_step)
@@ -245,12 +246,12 @@ def test_files_are_exported_and_proven_as_they_are(tmp_path: Path, command: Comm
     bundle = Bundle.open(tmp_path / "b")
     assert bundle.manifest.source.kind == "import"
     assert "Ae.theta" not in {spec.name for spec in bundle.contract.states}
-    program = rebuild(bundle.manifest.source, bundle.parameters())
+    program = reference_program(bundle)
     assert torch.equal(program.layers["Ae"].neuron.theta, read_bindsnet(path, {}).network.layers["Ae"].neuron.theta)
     assert "learning rule PostPre" in command("inspect", tmp_path / "b")[1]
     saved(build.diehl_and_cook(), path)
     with pytest.raises(InvalidInput, match="has changed since the export"):
-        rebuild(bundle.manifest.source, bundle.parameters())
+        reference_program(bundle)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from deploy_snn.cli.export import export_model
-from deploy_snn.readout import Readout, vote
+from deploy_snn.bundle.readout import Readout, vote
 from deploy_snn.runtimes import find_runtime, usable_runtimes
 
 from ..network.bindsnet_network import peer  # noqa: F401, TID252  (a fixture)
@@ -44,7 +44,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 def test_spikes_and_labels(name: str, tmp_path: Path) -> None:
     layer, least = CASES[name]
     file, labels = TRAINED / f"{name}.pt", TRAINED / f"{name}-labels.safetensors"
-    bundle = export_model(str(file), {}, tmp_path / "b", steps=2, snap=build.BITS, labels=labels)
+    bundle = export_model(str(file), {}, tmp_path / "b", golden_steps=2, snap=build.BITS, labels=labels)
     spikes, wanted = digits()
     inputs = {"X.x": spikes}
     noise = {}

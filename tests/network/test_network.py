@@ -70,7 +70,7 @@ def test_a_crossing_tells_of_every_layer() -> None:
     crossed = 0
     for _ in range(40):
         inputs = {spec.name: torch.rand(spec.shape(batch=2)) for spec in network.contract.inputs}
-        seen = network.crossing(inputs, state)
+        seen = network.threshold_inputs(inputs, state)
         outputs, state = network(inputs, state)
         value, threshold = seen["inh.s"]
         assert torch.equal(value >= threshold, outputs["inh.s"])

@@ -12,9 +12,10 @@ import torch
 from numpy.testing import assert_array_equal
 
 from deploy_snn import neurons
-from deploy_snn.formats.onnx import sequence_graph, step_graph
-from deploy_snn.formats.pt2 import capture_sequence
-from deploy_snn.formats.torchscript import torchscript_on_purpose
+from deploy_snn.formats.onnx import Onnx
+from deploy_snn.lowering import Lowered
+from deploy_snn.lowering.capture import capture_sequence
+from deploy_snn.torch_internals import script
 from deploy_snn.network import (
     Conv2d,
     Dense,
@@ -28,9 +29,10 @@ from deploy_snn.network import (
     SumPool2d,
     snap_weights,
 )
-from deploy_snn.source import load_model
+from deploy_snn.importers import load_model
 from deploy_snn.tensors import Arrays
-from deploy_snn.trace import Trace, record, to_numpy, to_torch
+from deploy_snn.bundle.trace import Trace
+from deploy_snn.eager import record, to_numpy, to_torch
 
 MODELS = Path(__file__).parent.parent.parent / "models"
 
@@ -98,7 +100,7 @@ def names(*, one_step: bool) -> Network:
 
 def from_file(name: str, **options: object) -> Callable[..., Network]:
     def build(*, one_step: bool) -> Network:
-        _, network, _ = load_model(str(MODELS / f"{name}.py"), options)
+        network = load_model(str(MODELS / f"{name}.py"), options).program
         network.one_step = one_step
         return network
 
@@ -166,12 +168,11 @@ def test_sequences(build: Callable[..., Network], one_step: bool) -> None:
     random.seed(1)
     network = build(one_step=one_step)
     snap_weights(network.connections, 12)
-    model = sequence_graph(network)
+    model = Onnx().sequence_graph(Lowered(network))
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_outputs()]
     captured = capture_sequence(network).module()
-    with torchscript_on_purpose():
-        script = torch.jit.script(network)
+    scripted = script(network)
 
     def on_onnxruntime(inputs: Arrays, state: Arrays) -> tuple[Arrays, Arrays]:
         given = dict(zip(names, session.run(None, inputs | state), strict=True))
@@ -183,7 +184,7 @@ def test_sequences(build: Callable[..., Network], one_step: bool) -> None:
         spikes += sum(int(array.sum()) for array in trace.spikes)
         agree(*on_onnxruntime(trace.inputs, trace.start), trace)
         if steps < 100:
-            for function in (captured, script.rollout, network.rollout):
+            for function in (captured, scripted.rollout, network.rollout):
                 agree(*map(to_numpy, function(to_torch(trace.inputs), to_torch(trace.start))), trace)
     assert spikes > 10
     cuts = sorted({0, 300, *random.sample(range(1, 300), 3)})
@@ -198,7 +199,7 @@ def test_a_thousand_steps() -> None:
     torch.manual_seed(1)
     network = from_file("diehl_cook_2015", n=10, n_input=30)(one_step=False)
     snap_weights(network.connections, 12)
-    session = ort.InferenceSession(sequence_graph(network).SerializeToString(), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(Onnx().sequence_graph(Lowered(network)).SerializeToString(), providers=["CPUExecutionProvider"])
     trace = drive(network, 1000, 2)
     given = dict(zip([v.name for v in session.get_outputs()], session.run(None, trace.inputs | trace.start), strict=True))
     agree(given, {name: given[f"next.{name}"] for name in trace.start}, trace)
@@ -214,7 +215,7 @@ def test_the_plan() -> None:
     assert plan[1].inner == {"c_to_a", "a_to_b", "b_to_c", "c_to_c"}
     assert plan[1].incoming == ("c_to_a", "X_to_a", "a_to_b", "b_to_c", "c_to_c")
     assert plan[2].inner == frozenset()
-    graph = sequence_graph(network).graph
+    graph = Onnx().sequence_graph(Lowered(network)).graph
     scans = [node for node in graph.node if node.op_type == "Scan"]
     products = [[n.op_type for a in node.attribute if a.name == "body" for n in a.g.node].count("MatMul") for node in scans]
     assert products == [2, 0]  # a to b and b to c step with their loop
@@ -226,7 +227,7 @@ def test_the_plan() -> None:
 
 @pytest.mark.parametrize("build", [loops, memories])
 def test_a_step_of_a_network_holds_nothing_needless(build: Callable[..., Network]) -> None:
-    model = step_graph(build(one_step=False))
+    model = Onnx().step_graph(Lowered(build(one_step=False)))
     operators = [node.op_type for node in model.graph.node]
     assert not {"Shape", "Expand", "Constant"} & set(operators)
     recorded = sum(value.name.startswith("record.") for value in model.graph.output)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from deploy_snn.formats.torchscript import torchscript_on_purpose
+from deploy_snn.torch_internals import script
 from deploy_snn.neurons import NEURONS, NeuronProgram, Nodes
 
 STEPS = 10
@@ -197,7 +197,7 @@ def test_theta_grows_by_the_spikes_of_the_whole_batch(name: str) -> None:
         state = neuron.initial_state(scene.batch)
         for step in range(STEPS):
             now = at(inputs, step)
-            value, threshold = neuron.crossing(now["x"], state, now.get("noise"))
+            value, threshold = neuron.threshold_inputs(now["x"], state, now.get("noise"))
             crossed = (value >= threshold).float().sum(0)  # with one_spike, also those that then lost the draw
             expected = state["theta"] * neuron.theta_decay + neuron.theta_plus * crossed
             _, state = neuron(now["x"], state, now.get("noise"))
@@ -215,7 +215,7 @@ def test_the_spikes_are_those_of_the_comparison(name: str) -> None:
         state = neuron.initial_state(scene.batch)
         for step in range(STEPS):
             now = at(inputs, step)
-            value, threshold = neuron.crossing(now["x"], state, now.get("noise"))
+            value, threshold = neuron.threshold_inputs(now["x"], state, now.get("noise"))
             assert value.shape == (scene.batch, *scene.shape)
             strict = name in ("srm0", "heaviside") or not getattr(neuron, "inclusive", True)
             crossed = value > threshold if strict else value >= threshold
@@ -280,16 +280,15 @@ def test_a_shape_is_only_a_view(name: str) -> None:
 def test_the_scripted_program_is_bit_equal_to_the_eager_one(name: str) -> None:
     def law(scene: Scene) -> None:
         program, inputs = NeuronProgram(scene.neuron()), scene.inputs()
-        with torchscript_on_purpose():
-            script = torch.jit.script(program)
+        scripted = script(program)
         start = program.initial_state(scene.batch)
-        assert_same(script.initial_state(scene.batch), start)
+        assert_same(scripted.initial_state(scene.batch), start)
         outputs, last = program.rollout(inputs, start)
         for _ in range(3):  # TorchScript runs other code once it has seen a few calls
-            stepped, state = walk(script, inputs, start)
+            stepped, state = walk(scripted, inputs, start)
             assert_same(stepped, outputs)
             assert_same(state, last)
-            rolled, state = script.rollout(inputs, start)
+            rolled, state = scripted.rollout(inputs, start)
             assert_same(rolled, outputs)
             assert_same(state, last)
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 from deploy_snn.parity import Lockstep, ParityReport, Request, Tolerance, make_stimulus, reference_run
 from deploy_snn.runtimes import Eager
 from deploy_snn.tensors import Arrays
-from deploy_snn.trace import at, record, to_torch
+from deploy_snn.bundle.trace import at
+from deploy_snn.eager import record, to_torch
 
 Exported = Callable[..., Bundle]
 
@@ -99,7 +100,7 @@ def test_a_flip_within_rounding_is_told_from_a_bug(exported: Exported) -> None:
     for distance, verdict in ((1e-7, "within the rounding of the two exponentials"), (1e-3, "a bug")):
         compared = lockstep(bundle)
         trace, program = compared.trace, compared.program
-        p, _ = program.crossing(to_torch(at(trace.inputs, 7)), to_torch(trace.state_before(7)))["s"]
+        p, _ = program.threshold_inputs(to_torch(at(trace.inputs, 7)), to_torch(trace.state_before(7)))["s"]
         trace.inputs["noise"][7, 1, 3] = p[1, 3].item() + distance
         again = Lockstep(record(program, trace.inputs, trace.start), program, Tolerance())
         found = again.run("planted", Planted(bundle), "locked", lambda _: None).divergence

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 
 Mutate = Callable[[onnx.GraphProto], None]
 Command = Callable[..., tuple[int, str, str]]

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy_snn.contract import Role, TensorSpec
+from deploy_snn.contract import Kind, Role, TensorSpec
 from deploy_snn.parity import Tolerance
 from deploy_snn.parity.compare import compare_tensor, differs
 from deploy_snn.parity.ulp import from_ordinal, ordinal, ulps
@@ -43,7 +43,7 @@ def test_what_differs() -> None:
 
 
 def test_a_report_on_a_tensor() -> None:
-    spec = TensorSpec(name="v", role=Role.STATE)
+    spec = TensorSpec(name="v", role=Role.STATE, kind=Kind.POTENTIAL)
     expected, actual = (
         f32(1, 2, -4, 0).reshape(2, 2),
         f32(1, np.nextafter(np.float32(2), np.float32(3)), -4.5, 0).reshape(2, 2),

@@ -8,7 +8,8 @@ from deploy_snn.neurons import NEURONS, NeuronProgram
 from deploy_snn.parity import Request
 from deploy_snn.parity.threshold import threshold
 from deploy_snn.parity.ulp import ulps
-from deploy_snn.trace import at, to_torch
+from deploy_snn.bundle.trace import at
+from deploy_snn.eager import to_torch
 
 REPORTED_LATE = "izhikevich"  # its spikes tell of the potential that came into the step
 
@@ -22,7 +23,7 @@ def test_potentials_land_on_and_beside_the_threshold(name: str, dt: float) -> No
     with torch.no_grad():
         for step in range(80):
             inputs = to_torch(at(stimulus.inputs, step))
-            value, bar = program.crossing(inputs, state)["s"]
+            value, bar = program.threshold_inputs(inputs, state)["s"]
             away = ulps(value.numpy(), bar.expand(value.shape).numpy())
             for target in found:
                 found[target] += int((away == target).sum())
@@ -48,7 +49,7 @@ def test_a_spike_probability_is_kept_at_a_distance_from_the_noise() -> None:
     with torch.no_grad():
         for step in range(80):
             inputs = to_torch(at(stimulus.inputs, step))
-            p, noise = (t.numpy() for t in program.crossing(inputs, state)["s"])
+            p, noise = (t.numpy() for t in program.threshold_inputs(inputs, state)["s"])
             impossible += int(((p == 0) & (noise == 0)).sum())
             nearest = min(nearest, float(np.abs(p - noise)[(p != 0) | (noise != 0)].min()))
             state = program(inputs, state)[1]

@@ -4,19 +4,19 @@ from collections.abc import Callable
 
 import pytest
 
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 from deploy_snn.neurons import NEURONS
-from deploy_snn.parity import Plan, prove
-from deploy_snn.runtimes import RUNTIMES
+from deploy_snn.parity import Plan, compare_runtimes
+from deploy_snn.registry import RUNTIMES
 
-REASON = RUNTIMES["onnxruntime-cuda"].unavailable()
+REASON = unavailable_reason("onnxruntime-cuda")
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(REASON is not None, reason=str(REASON))]
 
 
 @pytest.mark.parametrize("neuron", NEURONS)
 @pytest.mark.parametrize("stimulus", ["poisson", "threshold"])
 def test_parity_on_cuda(neuron: str, stimulus: str, exported: Callable[..., Bundle]) -> None:
-    report = prove(exported(neuron, n=64), Plan(runtimes=["onnxruntime-cuda"], stimulus=stimulus, steps=200, batch=4))
+    report = compare_runtimes(exported(neuron, n=64), Plan(runtimes=["onnxruntime-cuda"], stimulus=stimulus, steps=200, batch=4))
     assert report.spikes
     assert report.equal, [run.divergence for run in report.runs]
 

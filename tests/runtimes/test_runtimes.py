@@ -7,13 +7,16 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from deploy_snn.errors import InvalidInput, Unavailable
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 from deploy_snn.neurons import NEURONS
-from deploy_snn.runtimes import RUNTIMES, Eager, Runtime, find_runtime
+from deploy_snn.registry import RUNTIMES
+from deploy_snn.runtimes import Runtime, find_runtime, unavailable_reason
+from deploy_snn.runtimes.eager import Eager
 from deploy_snn.tensors import Arrays
-from deploy_snn.trace import at, record
+from deploy_snn.bundle.trace import at
+from deploy_snn.eager import record
 
-HERE = [name for name, runtime in RUNTIMES.items() if not runtime.unavailable() and name != "aoti"]  # see test_aoti
+HERE = [name for name in RUNTIMES if not unavailable_reason(name) and name != "aoti"]  # see test_aoti
 Exported = Callable[..., Bundle]
 
 

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 from deploy_snn.runtimes import Eager
 from deploy_snn.server.stream import draw_noise, new_stream
-from deploy_snn.trace import record
+from deploy_snn.eager import record
 
 EXPORT = Path(__file__).parent.parent.parent / "export"
 

@@ -16,11 +16,11 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as connect_slowly
 from websockets.sync.client import connect
 
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 from deploy_snn.runtimes import Eager
 from deploy_snn.server.stream import draw_noise, new_stream
 from deploy_snn.tensors import Arrays
-from deploy_snn.trace import record
+from deploy_snn.eager import record
 
 EXPORT = Path(__file__).parent.parent.parent / "export"
 NAMES = ["lif", "srm0", "diehl_cook_2015", "conv_lif"]

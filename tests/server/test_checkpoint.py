@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 from deploy_snn.server.stream import new_stream
 from deploy_snn.tensors import pack_tensors, read_tensors
 

@@ -9,14 +9,14 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from deploy_snn.contract import Contract, Role, TensorSpec
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 from deploy_snn.runtimes import Eager
 from deploy_snn.server.model import Limits, Model
 from deploy_snn.server.protocol import InferRequest, Sequence
 from deploy_snn.server.queue import Answer
 from deploy_snn.server.refusals import Busy
 from deploy_snn.server.stream import draw_noise, new_stream
-from deploy_snn.trace import record
+from deploy_snn.eager import record
 
 EXPORT = Path(__file__).parent.parent.parent / "export"
 

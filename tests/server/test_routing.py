@@ -14,7 +14,7 @@ import httpx
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 
 from ..serving_driver import EXPORT, Client, check, draw, expected, http  # noqa: TID252
 

@@ -14,12 +14,12 @@ import pytest
 import tritonclient.http as triton
 from numpy.testing import assert_array_equal
 
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 from deploy_snn.runtimes import Eager
 from deploy_snn.server.protocol import DATATYPES
 from deploy_snn.server.stream import draw_noise, new_stream
 from deploy_snn.tensors import Arrays
-from deploy_snn.trace import record
+from deploy_snn.eager import record
 
 EXPORT = Path(__file__).parent.parent.parent / "export"
 NAMES = ["lif", "current-lif", "srm0", "diehl-and-cook", "diehl_cook_2015", "conv_lif", "input"]

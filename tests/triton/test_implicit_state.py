@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from numpy.testing import assert_array_equal
 
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 from deploy_snn.triton import write_repository
 
 from ..serving_driver import EXPORT, draw, expected  # noqa: TID252

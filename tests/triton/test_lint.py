@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from deploy_snn.contract import BATCH, CONTRACT_KEY, Axis, Contract, Role, TensorSpec
+from deploy_snn.contract import BATCH, CONTRACT_KEY, Axis, Contract, Kind, Role, TensorSpec
 from deploy_snn.errors import InvalidInput
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 from deploy_snn.triton import lint, write_repository
 from deploy_snn.triton.config import data_file, onnxruntime_config
 
@@ -37,7 +37,7 @@ def write_counters(folder: Path, names: list[str], leaves_as: Callable[[str], st
     (folder / "1").mkdir()
     (folder / "initial_state").mkdir()
     axes = (BATCH, Axis(name="neuron", size=1))
-    states = [TensorSpec(name=name, role=Role.STATE, axes=axes) for name in names]
+    states = [TensorSpec(name=name, role=Role.STATE, kind=Kind.POTENTIAL, axes=axes) for name in names]
     io = (TensorSpec(name="in", role=Role.DRIVE, axes=axes), TensorSpec(name="out", role=Role.RECORD, axes=axes))
     contract = Contract(dt=1.0, tensors=(*io, *states))
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 from deploy_snn.tensors import Array, Arrays
 from deploy_snn.triton import write_repository
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from deploy_snn.contract import BATCH, Axis, Contract, Role, TensorSpec
+from deploy_snn.contract import BATCH, Axis, Contract, Kind, Role, TensorSpec
 from deploy_snn.errors import InvalidInput
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 from deploy_snn.triton import repository, write_repository
 from deploy_snn.triton.config import onnxruntime_config, python_config
 
@@ -101,7 +101,7 @@ def test_where_rows_cannot_be_joined() -> None:
 
     def contract(*axes: Axis) -> Contract:
         x = TensorSpec(name="x", role=Role.DRIVE, axes=(BATCH, Axis(name="n", size=4)))
-        return Contract(dt=1, tensors=(x, TensorSpec(name="v", role=Role.STATE, axes=axes)))
+        return Contract(dt=1, tensors=(x, TensorSpec(name="v", role=Role.STATE, kind=Kind.POTENTIAL, axes=axes)))
 
     n = Axis(name="n", size=4)
     for axes, joined, dims in (

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tritonclient.http
 
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 from deploy_snn.triton import write_repository
 from deploy_snn.triton.config import MAX_BATCH
 

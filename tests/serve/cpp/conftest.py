@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from deploy_snn.cli.export import export_model
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 
 ROOT = Path(__file__).parent.parent.parent.parent
 CPP = ROOT / "serve" / "cpp"

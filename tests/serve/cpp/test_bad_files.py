@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from deploy_snn.errors import InvalidInput
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 from deploy_snn.tensors import read_tensors, write_tensors
 
 pytestmark = pytest.mark.hosts

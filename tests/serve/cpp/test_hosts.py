@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 from deploy_snn.runtimes import Eager
 from deploy_snn.tensors import Arrays, read_tensors, write_tensors
-from deploy_snn.trace import record
+from deploy_snn.eager import record
 
 pytestmark = pytest.mark.hosts
 

@@ -13,9 +13,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from deploy_snn.formats import Bundle
+from deploy_snn.bundle import Bundle
 from deploy_snn.runtimes import Eager
-from deploy_snn.trace import record
+from deploy_snn.eager import record
 
 pytestmark = pytest.mark.hosts
 

@@ -1,0 +1,62 @@
+"""A Python file that defines a model: a function ``build()``, and classes of the user's own."""
+
+import importlib.util
+import inspect
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from deploy_snn.errors import InvalidInput
+from deploy_snn.network import Connection
+from deploy_snn.neurons import NeuronProgram, Nodes
+from deploy_snn.program import Program
+
+
+def run_definition(path: Path) -> ModuleType:
+    """Run the file as a module. Raises InvalidInput if it does not exist or cannot be run."""
+    if not path.is_file():
+        raise InvalidInput(f"{path} does not exist")
+    spec = importlib.util.spec_from_file_location(f"deploy_snn_model_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise InvalidInput(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InvalidInput(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+    return module
+
+
+def build_program(path: Path, options: dict[str, Any]) -> Program:
+    """Call the file's ``build(**options)``.
+
+    Raises InvalidInput if there is no such function, if it does not take these options, if it fails, or if it returns
+    anything but a neuron or a network.
+    """
+    build = getattr(run_definition(path), "build", None)
+    if not callable(build):
+        raise InvalidInput(f"{path} defines no build(): it needs a function build() that returns a neuron or a Network")
+    try:
+        inspect.signature(build).bind(**options)
+    except TypeError as error:
+        raise InvalidInput(f"{path}: build{inspect.signature(build)} does not take these options: {error}") from None
+    try:
+        built = build(**options)
+    except Exception as error:
+        raise InvalidInput(f"{path}: build() failed: {type(error).__name__}: {error}") from error
+    return as_program(built, f"{path}: build() returned a {type(built).__name__}")
+
+
+def as_program(model: object, what: str) -> Program:
+    """A neuron or a network as a program. Raises InvalidInput, opening with ``what``, for anything else."""
+    if isinstance(model, Nodes):
+        return NeuronProgram(model)
+    if isinstance(model, Program):
+        return model
+    raise InvalidInput(f"{what}; expected a neuron of deploy_snn.neurons, or a Network")
+
+
+def classes_in(path: Path) -> dict[str, type]:
+    """The neuron and connection classes that the file defines, by name. Raises InvalidInput as ``run_definition`` does."""
+    found = vars(run_definition(path)).items()
+    return {name: value for name, value in found if inspect.isclass(value) and issubclass(value, (Nodes, Connection))}

@@ -1,0 +1,174 @@
+"""Writing a bundle: whole or not at all, into a folder beside it, which then takes its place."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from deploy_snn import __version__
+from deploy_snn.bundle import Bundle, GoldenRecord, Manifest, ParameterRecord, Readout, Snapped, Source, Trace
+from deploy_snn.bundle.bundle import GOLDEN, INITIAL_STATE, PARAMETERS, file_record
+from deploy_snn.bundle.manifest import MANIFEST
+from deploy_snn.eager import to_numpy
+from deploy_snn.errors import InvalidInput
+from deploy_snn.formats.format import Format
+from deploy_snn.lowering import Lowered
+from deploy_snn.network import SnappedWeights, structure_of
+from deploy_snn.program import Program
+from deploy_snn.registry import FORMATS
+from deploy_snn.tensors import Array, Arrays, write_tensors
+
+PARTIAL = ".partial-"
+ASIDE = "-aside"
+
+PORTABLE = tuple(name for name in FORMATS if not FORMATS.entry(name).on_request)
+"""What is written by default: the formats whose files run on every machine."""
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a bundle holds besides the program: all of it optional."""
+
+    golden: tuple[Trace, GoldenRecord] | None = None
+    snapped: Sequence[SnappedWeights] = ()
+    readout: Readout | None = None
+
+
+def find_formats(formats: Sequence[str | Format]) -> dict[str, Format]:
+    """Formats by name: those that are named come with their default options. Raises InvalidInput for an unknown one."""
+    found: dict[str, Format] = {}
+    for given in formats:
+        if isinstance(given, str):
+            FORMATS.entry(given)
+            found[given] = FORMATS[given]()
+        else:
+            found[next(name for name in FORMATS if FORMATS.entry(name).attribute == type(given).__name__)] = given
+    if not found:
+        raise InvalidInput(f"formats is empty; choose from {', '.join(FORMATS)}")
+    return found
+
+
+def write_bundle(path: Path, program: Program, source: Source, formats: Sequence[str | Format], extras: Extras) -> Bundle:
+    """Write a bundle to ``path``. A bundle that stands there is replaced; anything else is left alone.
+
+    Raises InvalidInput for a place that cannot be written or holds something else, Unavailable for a tool that is missing.
+    """
+    chosen = find_formats(formats)
+    path = path.absolute()
+    if path.exists() and not (path / MANIFEST).is_file() and (not path.is_dir() or any(path.iterdir())):
+        raise InvalidInput(f"{path} exists and is no bundle: choose another path")
+    above = next(folder for folder in path.parents if folder.exists())
+    if not above.is_dir():
+        raise InvalidInput(f"{path} cannot be written: {above} is no folder")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}{PARTIAL}{os.getpid()}-", dir=path.parent))
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error.strerror or error}") from None
+    try:
+        _write_files(partial, path.name, program, source, chosen, extras)
+        partial.chmod(0o755)
+        _put_in_place(partial, path)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return Bundle.open(path)
+
+
+def _write_files(
+    folder: Path, name: str, program: Program, source: Source, formats: Mapping[str, Format], extras: Extras
+) -> None:
+    lowered = Lowered(program)
+    sections = {name: format_.write(lowered, folder) for name, format_ in formats.items()}
+    parameters = to_numpy(program.state_dict())
+    write_tensors(folder / INITIAL_STATE, to_numpy(program.initial_state(1)))
+    write_tensors(folder / PARAMETERS, parameters)
+    trace, golden = extras.golden or (None, None)
+    if trace is not None:
+        trace.write(folder / GOLDEN)
+    manifest = Manifest(
+        name=name,
+        source=source,
+        structure=structure_of(program),
+        contract=program.contract,
+        parameters=_readable(parameters),
+        golden=golden,
+        files={file.name: file_record(file) for file in sorted(folder.iterdir())},
+        formats=sections,
+        snapped=tuple(Snapped(**asdict(snapped)) for snapped in extras.snapped),
+        readout=extras.readout,
+        plan=program.plan_in_words(),
+        written_by={"deploy-snn": __version__} | _versions("torch", "onnx", "onnxscript"),
+    )
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+
+
+def _readable(parameters: Arrays) -> dict[str, ParameterRecord]:
+    return {name: _parameter_record(array) for name, array in parameters.items()}
+
+
+def _parameter_record(array: Array) -> ParameterRecord:
+    if array.ndim == 0:
+        return ParameterRecord(value=_number(array))
+    if array.size == 0:
+        return ParameterRecord(shape=array.shape)
+    return ParameterRecord(shape=array.shape, smallest=_number(array.min()), largest=_number(array.max()))
+
+
+def _number(value: Array) -> float | str:
+    """A number as people write it: 0.1, where the float32 is 0.10000000149; a text for an infinity, which JSON lacks."""
+    return float(str(np.asarray(value))) if np.isfinite(value) else str(np.asarray(value))
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _put_in_place(partial: Path, path: Path) -> None:
+    if path.exists():
+        old = partial.with_name(partial.name + ASIDE)
+        path.rename(old)
+        try:
+            partial.rename(path)
+        except OSError:
+            old.rename(path)
+            raise
+        shutil.rmtree(old)
+    else:
+        partial.rename(path)
+
+
+def _sweep(path: Path) -> None:
+    """Clear away what an export to this place left behind when it was killed, and put back a bundle it had set aside."""
+    for left in sorted(path.parent.glob(f".{path.name}{PARTIAL}*")):
+        if _alive(left.name.removeprefix(f".{path.name}{PARTIAL}").split("-")[0]):
+            continue
+        if left.name.endswith(ASIDE) and not path.exists():
+            left.rename(path)
+        else:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _alive(process: str) -> bool:
+    if os.name == "nt":  # there, the question would end the process
+        return True
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, PermissionError):
+        return True
+    return True

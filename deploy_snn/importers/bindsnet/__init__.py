@@ -1,0 +1,20 @@
+"""BindsNET: a live ``Network``, or a file of ``Network.save``."""
+
+from pathlib import Path
+from typing import Any
+
+from deploy_snn.importers.bindsnet.network import from_bindsnet, read_bindsnet
+from deploy_snn.importers.imported import Imported
+from deploy_snn.importers.importer import Importer
+
+__all__ = ["BindsNet", "from_bindsnet", "read_bindsnet"]
+
+
+class BindsNet(Importer):
+    """Files of ``Network.save``, and whatever else ``torch.save`` wrote."""
+
+    def recognises(self, path: Path) -> bool:
+        return path.suffix in (".pt", ".pth")
+
+    def read(self, path: Path, options: dict[str, Any]) -> Imported:
+        return read_bindsnet(path, options)

@@ -1,0 +1,129 @@
+"""BindsNET's layers as neurons of ours: for each class which of its attributes are keywords, and which buffers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from deploy_snn.errors import InvalidInput
+from deploy_snn.importers.bindsnet.part import Part
+from deploy_snn.neurons import (
+    AdaptiveLIFNodes,
+    BoostedLIFNodes,
+    CSRMNodes,
+    CurrentLIFNodes,
+    DiehlAndCookNodes,
+    IFNodes,
+    Input,
+    IzhikevichNodes,
+    LIFNodes,
+    McCullochPitts,
+    Nodes,
+    SRM0Nodes,
+    SubtractiveResetIFNodes,
+)
+
+RELAY = "PassThroughNodes"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one class of theirs becomes one of ours.
+
+    ``keywords`` go by the same name to the constructor; ``buffers`` are put in place of what the constructor computes or
+    draws; ``fixed`` keywords are what the class always does in BindsNET; ``check`` says what would not come out the same.
+    """
+
+    cls: type[Nodes]
+    keywords: tuple[str, ...] = ()
+    buffers: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    check: Callable[[Part], str] = lambda _: ""
+
+
+def _izhikevich(layer: Part) -> str:
+    """At rest over the threshold, ours would report spikes in the first step, of a potential that BindsNET never tests."""
+    return "it rests over its threshold" if (layer.numbers("rest") >= layer.numbers("thresh")).any() else ""
+
+
+def _csrm(layer: Part) -> str:
+    return "" if layer.number("dt") == 1 else "BindsNET cannot run it at a dt other than 1"
+
+
+_REFRACTORY = ("thresh", "reset", "refrac", "lbound")
+_LEAKY = (*_REFRACTORY, "rest", "tc_decay")
+_ADAPTIVE = (*_LEAKY, "theta_plus", "tc_theta_decay")
+_CSRM = ("rest", "thresh", "tau", "reset_const", "tc_decay", "theta_plus", "tc_theta_decay", "lbound")
+_WINDOWS = ("res_window_size", "ref_window_size")
+
+LAYERS: dict[str, Recipe] = {
+    "Input": Recipe(Input),
+    "McCullochPitts": Recipe(McCullochPitts, ("thresh",)),
+    "IFNodes": Recipe(IFNodes, _REFRACTORY),
+    "LIFNodes": Recipe(LIFNodes, _LEAKY, ("decay",)),
+    "BoostedLIFNodes": Recipe(BoostedLIFNodes, ("thresh", "refrac", "tc_decay"), ("decay",)),
+    "CurrentLIFNodes": Recipe(CurrentLIFNodes, (*_LEAKY, "tc_i_decay"), ("decay", "i_decay")),
+    "AdaptiveLIFNodes": Recipe(AdaptiveLIFNodes, _ADAPTIVE, ("decay", "theta_decay", "theta")),
+    "DiehlAndCookNodes": Recipe(DiehlAndCookNodes, _ADAPTIVE, ("decay", "theta_decay", "theta"), words=("one_spike",)),
+    "IzhikevichNodes": Recipe(
+        IzhikevichNodes,
+        ("rest", "thresh", "lbound"),
+        ("a", "b", "c", "d", "S"),
+        fixed={"spike_at": "end"},
+        check=_izhikevich,
+    ),
+    "CSRMNodes": Recipe(
+        CSRMNodes,
+        (*_CSRM, *_WINDOWS),
+        ("decay", "theta_decay", "theta", "resKernel", "refKernel"),
+        words=("responseKernel", "refractoryKernel"),
+        check=_csrm,
+    ),
+    "SRM0Nodes": Recipe(SRM0Nodes, (*_LEAKY, "eps_0", "rho_0", "d_thresh"), ("decay",)),
+    "SubtractiveResetIFNodes": Recipe(SubtractiveResetIFNodes, _REFRACTORY),
+    # What passes through is a spike already, 0.0 or 1.0, where it comes from a pooling; nothing else may feed it.
+    RELAY: Recipe(McCullochPitts, fixed={"thresh": 1.0}),
+}
+
+
+def read_layer(layer: Part, dt: float, *, learning: bool | None) -> Nodes:
+    """The neurons of a layer. Raises InvalidInput for a class that is unknown, and for what would change its spikes.
+
+    ``learning`` overrules the layer's own flag, unless it is None.
+    """
+    recipe = LAYERS.get(layer.kind.name)
+    if recipe is None or not layer.kind.module.startswith("bindsnet."):
+        raise layer.refuse(f"no class of BindsNET's that can be carried over; there is {', '.join(LAYERS)}")
+    if layer.kind.name != RELAY and layer.number("dt") != float(torch.tensor(dt)):
+        raise layer.refuse(f"its dt is {layer.number('dt')}, and the network's {dt}")
+    problem = recipe.check(layer)
+    if problem:
+        raise layer.refuse(problem)
+    options: dict[str, Any] = {name: layer.get(name) for name in recipe.words} | dict(recipe.fixed)
+    for name in recipe.keywords:
+        if name != "lbound" or layer.get(name) is not None:
+            options[name] = layer.number(name) if name in _WINDOWS else layer.numbers(name)
+    sizes = layer.sizes("shape")
+    shape = sizes if isinstance(sizes, list) else [sizes]
+    options["sum_input"] = layer.kind.name != RELAY and layer.flag("sum_input")
+    options["learning"] = layer.flag("learning", default=True) if learning is None else learning
+    try:
+        neuron = recipe.cls(shape=shape, dt=dt, **options)
+    except InvalidInput as error:
+        raise layer.refuse(str(error)) from None
+    for name in recipe.buffers:
+        _put(neuron, layer, name)
+    return neuron
+
+
+def _put(neuron: Nodes, layer: Part, name: str) -> None:
+    """Give a neuron the very numbers that the layer computes with."""
+    value, own = layer.numbers(name), neuron.get_buffer(name)
+    if value.numel() == own.numel():
+        value = value.reshape(own.shape)
+    elif value.dim() and list(value.shape) != list(neuron.shape):
+        raise layer.refuse(f"its {name} is {list(value.shape)}, expected {list(own.shape)}")
+    if not torch.equal(value, own):
+        setattr(neuron, name, value)

@@ -1,0 +1,80 @@
+"""A part of a foreign network, alive or saved: its attributes, held to what they should be."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deploy_snn.errors import InvalidInput
+from deploy_snn.importers.bindsnet.saved import Name, name_of
+
+
+@dataclass(frozen=True)
+class Part:
+    """A layer, a connection or a feature, and what it is called in messages: ``layer Y``."""
+
+    label: str
+    thing: Any
+
+    @property
+    def kind(self) -> Name:
+        return name_of(self.thing)
+
+    def refuse(self, why: str) -> InvalidInput:
+        """What to raise: the part's name, its class, and why it cannot be carried over."""
+        return InvalidInput(f"{self.label} ({self.kind.name}): {why}")
+
+    def get(self, name: str, default: Any = ...) -> Any:
+        """An attribute. Raises InvalidInput if it is missing and there is no default."""
+        try:
+            return getattr(self.thing, name)
+        except AttributeError:
+            if default is ...:
+                raise self.refuse(f"it has no {name}") from None
+            return default
+
+    def numbers(self, name: str) -> Tensor:
+        """A number or a tensor as float32. Raises InvalidInput for anything else, and where float32 cannot hold it."""
+        value = self.get(name)
+        if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
+            raise self.refuse(f"its {name} is no number")
+        given = torch.as_tensor(value).detach().cpu()
+        given = given.to_dense() if given.layout != torch.strided else given
+        tensor = given.to(torch.float32)
+        # Where one number meets a tensor of float32, torch rounds it; a tensor of float64 would make the result one.
+        if given.dim() and given.is_floating_point() and not torch.equal(tensor.to(given.dtype), given):
+            raise self.refuse(f"its {name} is {given.dtype}, with numbers that float32 does not have")
+        if tensor.isnan().any():
+            raise self.refuse(f"its {name} holds NaN")
+        return tensor.clone(memory_format=torch.contiguous_format)
+
+    def weights(self, name: str) -> Tensor:
+        """Weights, which must be float32 already: sums in another type round otherwise."""
+        value = self.get(name)
+        if not isinstance(value, Tensor) or value.dtype != torch.float32:
+            found = f"{value.dtype}" if isinstance(value, Tensor) else type(value).__name__
+            raise self.refuse(f"its {name} is {found}, and sums of it round otherwise than those of float32")
+        return self.numbers(name)
+
+    def number(self, name: str) -> float:
+        """One number."""
+        tensor = self.numbers(name)
+        if tensor.numel() != 1:
+            raise self.refuse(f"its {name} is {list(tensor.shape)}, expected one number")
+        value = self.get(name)
+        return float(value) if isinstance(value, (int, float)) else float(tensor)
+
+    def sizes(self, name: str) -> int | list[int]:
+        """A whole number, or one for each axis."""
+        value = self.get(name)
+        found = list(value) if isinstance(value, (list, tuple)) else value
+        if not all(type(size) is int for size in (found if isinstance(found, list) else [found])):
+            raise self.refuse(f"its {name} is not whole numbers")
+        return found
+
+    def flag(self, name: str, *, default: bool = False) -> bool:
+        value = self.get(name, default)
+        if not isinstance(value, bool):
+            raise self.refuse(f"its {name} is neither true nor false")
+        return value

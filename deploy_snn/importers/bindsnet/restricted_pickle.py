@@ -1,0 +1,148 @@
+"""A reader of pickles that runs nothing: opcodes build plain data and inert records, or the pickle is refused.
+
+Python's own unpickler calls what a pickle tells it to call. This one knows the few opcodes that ``torch.save`` writes,
+looks every name up in a list that its caller gives, and has no other way to make or change an object.
+"""
+
+import pickletools
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
+
+from deploy_snn.errors import InvalidInput
+from deploy_snn.importers.bindsnet.saved import Name, Saved
+
+Maker = Callable[..., Any]
+KEYS = (str, int, float)
+
+
+def read_pickle(file: BinaryIO, makers: Mapping[Name, Maker], persistent: Callable[[Any], Any], where: str) -> Any:
+    """What the pickle that starts at the file's position describes; the file then stands behind it.
+
+    ``makers`` are the names that may stand in it, each with what makes its record from the arguments; ``persistent`` gives
+    what stands for an id that the pickle leaves to its file. Raises InvalidInput, naming ``where``, for anything else.
+    """
+    machine = _Machine(makers, persistent)
+    try:
+        for opcode, argument, _ in pickletools.genops(file):
+            if opcode.name == "STOP":
+                return machine.pop()
+            machine.run(opcode.name, argument)
+    except InvalidInput as error:
+        raise InvalidInput(f"{where}: {error}") from None
+    except (ValueError, TypeError, IndexError, KeyError):
+        pass  # cut short, or opcodes that do not fit together
+    raise InvalidInput(f"{where}: its pickle is damaged")
+
+
+class _Machine:
+    """The stack and the memo that opcodes work on."""
+
+    def __init__(self, makers: Mapping[Name, Maker], persistent: Callable[[Any], Any]) -> None:
+        self.makers = makers
+        self.persistent = persistent
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+
+    def run(self, opcode: str, argument: Any) -> None:
+        if opcode not in _OPCODES:
+            raise InvalidInput(f"its pickle uses {opcode}, which torch.save does not write")
+        _OPCODES[opcode](self, argument)
+
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def pop(self) -> Any:
+        if self.marks and self.marks[-1] == len(self.stack):
+            raise IndexError
+        return self.stack.pop()
+
+    def mark(self) -> None:
+        self.marks.append(len(self.stack))
+
+    def since_mark(self) -> list[Any]:
+        start = self.marks.pop()
+        values = self.stack[start:]
+        del self.stack[start:]
+        return values
+
+    def put(self, index: int) -> None:
+        self.memo[index] = self.stack[-1]
+
+    def global_(self, argument: str) -> None:
+        module, _, name = argument.partition(" ")
+        found = Name({"__builtin__": "builtins"}.get(module, module), name)
+        if found not in self.makers:
+            shown = str(found)[:100]
+            raise InvalidInput(f"its pickle asks for {shown!r}, which has no place in such a file; nothing of it was run")
+        self.push(found)
+
+    def reduce(self) -> None:
+        arguments, name = self.pop(), self.pop()
+        if not isinstance(name, Name) or not isinstance(arguments, tuple):
+            raise TypeError
+        self.push(self.makers[name](*arguments))
+
+    def newobj(self) -> None:
+        arguments, name = self.pop(), self.pop()
+        if not isinstance(name, Name) or arguments != ():
+            raise TypeError
+        made = self.makers[name]()
+        if not isinstance(made, Saved):
+            raise TypeError
+        self.push(made)
+
+    def build(self) -> None:
+        state, built = self.pop(), self.stack[-1]
+        if not isinstance(built, Saved) or not isinstance(state, dict):
+            raise TypeError
+        built.attributes.update(state)
+
+    def append(self, values: list[Any]) -> None:
+        held = self.stack[-1]
+        if not isinstance(held, list):
+            raise TypeError
+        held.extend(values)
+
+    def set_items(self, values: list[Any]) -> None:
+        held = self.stack[-1]
+        if not isinstance(held, dict):
+            raise TypeError
+        for key, value in zip(values[::2], values[1::2], strict=True):
+            # Anything deeper could exhaust the C stack when it is hashed.
+            if not isinstance(key, KEYS) and not (isinstance(key, tuple) and all(isinstance(part, KEYS) for part in key)):
+                raise TypeError
+            held[key] = value
+
+    def last(self, count: int) -> list[Any]:
+        return [self.pop() for _ in range(count)][::-1]
+
+
+_OPCODES: dict[str, Callable[[_Machine, Any], None]] = {
+    "PROTO": lambda _machine, _argument: None,
+    "MARK": lambda machine, _: machine.mark(),
+    "NONE": lambda machine, _: machine.push(None),
+    "NEWTRUE": lambda machine, _: machine.push(True),
+    "NEWFALSE": lambda machine, _: machine.push(False),
+    "EMPTY_DICT": lambda machine, _: machine.push({}),
+    "EMPTY_LIST": lambda machine, _: machine.push([]),
+    "EMPTY_TUPLE": lambda machine, _: machine.push(()),
+    "TUPLE": lambda machine, _: machine.push(tuple(machine.since_mark())),
+    "TUPLE1": lambda machine, _: machine.push(tuple(machine.last(1))),
+    "TUPLE2": lambda machine, _: machine.push(tuple(machine.last(2))),
+    "TUPLE3": lambda machine, _: machine.push(tuple(machine.last(3))),
+    "APPEND": lambda machine, _: machine.append(machine.last(1)),
+    "APPENDS": lambda machine, _: machine.append(machine.since_mark()),
+    "SETITEM": lambda machine, _: machine.set_items(machine.last(2)),
+    "SETITEMS": lambda machine, _: machine.set_items(machine.since_mark()),
+    "GLOBAL": lambda machine, argument: machine.global_(argument),
+    "REDUCE": lambda machine, _: machine.reduce(),
+    "NEWOBJ": lambda machine, _: machine.newobj(),
+    "BUILD": lambda machine, _: machine.build(),
+    "BINPERSID": lambda machine, _: machine.push(machine.persistent(machine.pop())),
+    **dict.fromkeys(("BINPUT", "LONG_BINPUT"), lambda machine, index: machine.put(index)),
+    **dict.fromkeys(("BINGET", "LONG_BINGET"), lambda machine, index: machine.push(machine.memo[index])),
+    **dict.fromkeys(
+        ("BINFLOAT", "BININT", "BININT1", "BININT2", "LONG1", "BINUNICODE"), lambda machine, value: machine.push(value)
+    ),
+}

@@ -1,0 +1,217 @@
+"""Files that ``torch.save`` wrote, zip archives and the older kind, read without unpickling them.
+
+A tensor is read when it is asked for, and only if what the file says of it fits what the file holds.
+"""
+
+import io
+import math
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deploy_snn.errors import InvalidInput
+from deploy_snn.importers.bindsnet.restricted_pickle import Maker, read_pickle
+from deploy_snn.importers.bindsnet.saved import Name, Saved, SavedTensor
+
+LARGEST_PICKLE = 1 << 26
+"""Bytes. Numbers lie in tensors, outside of the pickle: that of a network is a few kB."""
+
+EXPANDED = 1 << 20
+"""How many elements a tensor may have over those that its file holds, as one that repeats a number has."""
+
+STORAGES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_PROTOCOL = 1001
+
+
+class Storage:
+    """A run of numbers of one type, which ``read`` gives as bytes."""
+
+    def __init__(self, dtype: torch.dtype, count: int, read: Callable[[], bytes]) -> None:
+        self.dtype = dtype
+        self.count = count
+        self._read = read
+
+    def numbers(self) -> Tensor:
+        data = self._read()
+        needed = self.count * self.dtype.itemsize
+        if len(data) < needed:
+            raise InvalidInput(f"a tensor claims {needed} bytes, and the file holds {len(data)} of it")
+        return torch.frombuffer(bytearray(data), dtype=self.dtype, count=self.count) if self.count else torch.empty(0)
+
+
+def read_torch_file(path: Path, classes: Mapping[Name, Maker]) -> Any:
+    """The object that a file describes, as inert records of the ``classes`` that may stand in it.
+
+    Raises InvalidInput for a file that is missing, damaged, or of something else, and for a pickle that asks for more.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise InvalidInput(f"{path} does not exist") from None
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from None
+    try:
+        return _read_zip(path, data, classes) if data.startswith(b"PK") else _read_legacy(path, data, classes)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError):
+        raise InvalidInput(f"{path} is damaged: its zip archive cannot be read") from None
+
+
+def _read_zip(path: Path, data: bytes, classes: Mapping[Name, Maker]) -> Any:
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    entries = {info.filename.partition("/")[2]: info for info in archive.infolist()}
+    if "constants.pkl" in entries:
+        raise InvalidInput(f"{path} is a TorchScript program, and no saved network")
+    if "data.pkl" not in entries:
+        raise InvalidInput(f"{path} is a zip archive, but not one of torch.save's: it has no data.pkl")
+    # torch.save packs nothing: an entry that is larger than its file would be a bomb.
+    if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in entries.values()):
+        raise InvalidInput(f"{path} is a zip archive with packed entries, which torch.save does not write")
+    if "byteorder" in entries and archive.read(entries["byteorder"]) != b"little":
+        raise InvalidInput(f"{path} was saved on a big-endian machine; save it on a little-endian one")
+    if entries["data.pkl"].file_size > LARGEST_PICKLE:
+        raise InvalidInput(f"{path}: its pickle is larger than {LARGEST_PICKLE >> 20} MB, and no network's")
+
+    def read(key: str) -> bytes:
+        if f"data/{key}" not in entries:
+            raise InvalidInput(f"a tensor's numbers are missing: {key[:20]!r}")
+        return archive.read(entries[f"data/{key}"])
+
+    return _Reader(path, len(data), read).read(io.BytesIO(archive.read(entries["data.pkl"])), classes)
+
+
+def _read_legacy(path: Path, data: bytes, classes: Mapping[Name, Maker]) -> Any:
+    """Five pickles one after the other, then each storage: its length, and its numbers."""
+    file = io.BytesIO(data)
+    places: dict[str, tuple[int, int]] = {}
+    reader = _Reader(path, len(data), lambda key: data[slice(*places[key])])
+    try:
+        opening = [read_pickle(file, {}, reader.storage, str(path)) for _ in range(3)]
+    except InvalidInput:
+        opening = []
+    if opening[:2] != [LEGACY_MAGIC, LEGACY_PROTOCOL]:
+        raise InvalidInput(f"{path} is no file of torch.save's")
+    described = reader.read(file, classes)
+    keys = read_pickle(file, {}, reader.storage, str(path))
+    if not isinstance(keys, list) or not all(key in reader.item_sizes for key in keys):
+        raise InvalidInput(f"{path}: its pickle is damaged")
+    for key in keys:
+        count, start = int.from_bytes(file.read(8), "little"), file.tell()
+        end = start + count * reader.item_sizes[key]
+        if end > len(data):
+            raise InvalidInput(f"{path} is damaged: it ends within a tensor")
+        places[key] = (start, end)
+        file.seek(end)
+    return described
+
+
+class _Reader:
+    """What stands for the tensors of one file."""
+
+    def __init__(self, path: Path, size: int, read: Callable[[str], bytes]) -> None:
+        self.path = path
+        self.size = size
+        self._read = read
+        self.item_sizes: dict[str, int] = {}
+        self._storages: dict[str, Storage] = {}
+        self._room = 8 * size + EXPANDED
+        """Elements that all tensors may have together, as several may share one storage."""
+
+    def read(self, file: io.BytesIO, classes: Mapping[Name, Maker]) -> Any:
+        return read_pickle(file, {**_INERT, **self._tensor_makers(), **classes}, self.storage, str(self.path))
+
+    def storage(self, saved: Any) -> Any:
+        match saved:
+            case ("module", Name() as name, *_):  # the older files keep a class beside its source
+                return name
+            case ("storage", Name(name=kind), str(key), _, int(count), *_) if kind in STORAGES and count >= 0:
+                dtype = STORAGES[kind]
+                self.item_sizes[key] = dtype.itemsize
+                if key not in self._storages:
+                    self._storages[key] = Storage(dtype, count, lambda: self._read(key))
+                return self._storages[key]
+        raise TypeError
+
+    def _tensor_makers(self) -> dict[Name, Maker]:
+        makers: dict[str, Maker] = {
+            "_rebuild_tensor_v2": self._tensor,
+            "_rebuild_tensor": self._tensor,
+            "_rebuild_parameter": lambda tensor, *_: tensor,
+            "_rebuild_parameter_with_state": lambda tensor, *_: tensor,
+            "_rebuild_sparse_tensor": self._sparse,
+        }
+        return {Name("torch._utils", name): maker for name, maker in makers.items()}
+
+    def _tensor(self, storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> SavedTensor:
+        numbers = (offset, *size, *stride)
+        if not isinstance(storage, Storage) or len(size) != len(stride) or not all(type(n) is int for n in numbers):
+            raise TypeError
+        return SavedTensor(lambda: self._strided(storage, offset, tuple(size), tuple(stride)))
+
+    def _strided(self, storage: Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+        count = math.prod(size)
+        last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+        if min((offset, *size, *stride)) < 0 or (count and last >= storage.count):
+            raise InvalidInput(f"a tensor of {list(size)} lies outside of the numbers it is made of")
+        self._spend(count)
+        return storage.numbers().as_strided(size, stride, offset).clone() if count else torch.empty(size)
+
+    def _sparse(self, _layout: Any, parts: Any) -> SavedTensor:
+        indices, values, size, *_ = parts
+        if not isinstance(indices, SavedTensor) or not isinstance(values, SavedTensor):
+            raise TypeError
+        sizes = tuple(size)
+        if not all(type(n) is int and n >= 0 for n in sizes):
+            raise TypeError
+
+        def dense() -> Tensor:
+            self._spend(math.prod(sizes))
+            try:
+                return torch.sparse_coo_tensor(indices.tensor, values.tensor, sizes, check_invariants=True).to_dense()
+            except (RuntimeError, TypeError):
+                raise InvalidInput("a sparse tensor is damaged") from None
+
+        return SavedTensor(dense)
+
+    def _spend(self, count: int) -> None:
+        self._room -= count
+        if self._room < 0:
+            raise InvalidInput(f"its tensors claim more elements than {self.size} bytes can hold")
+
+
+def _record(name: Name) -> Maker:
+    return lambda *_: Saved(name)
+
+
+_INERT: dict[Name, Maker] = {
+    Name("collections", "OrderedDict"): dict,
+    Name("builtins", "set"): list,
+    Name("torch", "Size"): tuple,
+    # How Python pickles a bound method, such as a learning rule's update. It stays a word.
+    **{
+        name: _record(name)
+        for name in (
+            Name("builtins", "getattr"),
+            Name("torch._C", "_VariableFunctionsClass"),
+            Name("torch.serialization", "_get_layout"),
+            Name("torch", "device"),
+            *(Name("torch", str(dtype).removeprefix("torch.")) for dtype in STORAGES.values()),
+            *(Name("torch", storage) for storage in STORAGES),
+        )
+    },
+}

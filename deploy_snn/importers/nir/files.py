@@ -1,0 +1,111 @@
+"""NIR (Pedersen et al. 2024, doi:10.1038/s41467-024-52259-9): graphs that norse, snnTorch and others write."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploy_snn.errors import InvalidInput
+from deploy_snn.importers.imported import Imported
+from deploy_snn.importers.nir.assembly import Assembly
+from deploy_snn.importers.nir.convention import EULER, find_convention
+from deploy_snn.importers.nir.graph import Flat
+from deploy_snn.importers.nir.hdf5 import read_graph, require_nir
+from deploy_snn.importers.nir.neurons import Reading
+from deploy_snn.importers.nir.write import Writing
+from deploy_snn.network import Network
+from deploy_snn.neurons import Input
+
+if TYPE_CHECKING:
+    from nir import NIRGraph
+
+OURS = "deploy_snn"
+"""Under this name a graph's metadata holds how it was written here, and so is to be read."""
+
+READ_OPTIONS = ("dt", "convention", "reset", "input")
+INPUTS = ("values", "spikes")
+
+
+def read_nir(path: Path, options: dict[str, Any]) -> Imported:
+    """Read a NIR file as a network in which spikes go all the way in one step, as in the writers' own loops.
+
+    Options: ``convention``, how the writer steps its neurons (``CONVENTIONS``); ``dt``, the length of a step in ms, needed
+    where the convention has none; ``reset``, where it is not the convention's; ``input``, "values" unless it is "spikes".
+    A file that was written here tells all four itself.
+
+    Raises InvalidInput for a file that is none, nodes that do not fit, and options that there are not; Unavailable where
+    the extra ``nir`` is not installed.
+    """
+    graph = read_graph(path)
+    unknown = sorted(options.keys() - set(READ_OPTIONS))
+    if unknown:
+        raise InvalidInput(f"a NIR file takes no option {', '.join(unknown)}; it takes {', '.join(READ_OPTIONS)}")
+    given = _told(graph, path) | options
+    _check_types(given)
+    name = given.get("convention", EULER)
+    convention = find_convention(name, given.get("reset"))
+    dt = given.get("dt", convention.dt)
+    if dt is None:
+        raise InvalidInput(
+            f"{path} does not tell the length of a step, nor does convention={name}: give --dt MS, or name the writer with "
+            "--set convention=snntorch or its like"
+        )
+    if not 0 < dt < float("inf"):
+        raise InvalidInput(f"dt={dt}: expected a number of ms greater than 0")
+    inputs = given.get("input", INPUTS[0])
+    if inputs not in INPUTS:
+        raise InvalidInput(f"input={inputs}: expected {' or '.join(INPUTS)}")
+    try:
+        assembly = Assembly(Flat.of(graph), Reading(convention, float(dt)), spikes=inputs == "spikes")
+        network = assembly.network()
+    except InvalidInput as error:
+        raise InvalidInput(f"{path}: {error}") from None
+    how = f"read with convention={name}, reset={convention.reset} and dt={dt:g} ms: {convention.about}"
+    return Imported(network, tuple(assembly.left_behind), (how, *assembly.notes))
+
+
+def write_nir(network: Network, path: Path, *, convention: str = EULER, reset: str | None = None) -> None:
+    """Write a network as a NIR file that tells every spike, to the last bit, to who reads it by the same convention.
+
+    Args:
+        network: the network.
+        path: where to write.
+        convention: how the reader steps its neurons (``CONVENTIONS``): NIR's equations by Euler's rule unless named.
+        reset: how it resets them, where that is not the convention's.
+
+    Both are written beside the graph, with dt, so that ``read_nir`` needs no options.
+
+    Raises:
+        InvalidInput: naming the layer or connection, for what has no counterpart in NIR.
+        Unavailable: where the extra ``nir`` is not installed.
+    """
+    require_nir()
+    import nir  # noqa: PLC0415
+
+    how = find_convention(convention, reset)
+    dt = network.contract.dt
+    kinds = {isinstance(layer.neuron, Input) for layer in network.layers.values() if layer.external}
+    if len(kinds) > 1:
+        raise InvalidInput(
+            "some inputs are spikes, of Input layers, and others numbers: a graph's inputs are all of one kind"
+        )
+    told = {"convention": convention, "reset": how.reset, "dt": dt, "input": "spikes" if kinds == {True} else "values"}
+    graph = Writing(network, Reading(how, dt)).graph({OURS: told})
+    try:
+        nir.write(path, graph)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error}") from None
+
+
+def _told(graph: "NIRGraph", path: Path) -> dict[str, Any]:
+    """What a file that was written here tells of itself; another's tells nothing."""
+    told = graph.metadata.get(OURS, {}) if isinstance(graph.metadata, dict) else {}
+    known = isinstance(told, dict) and told.keys() <= set(READ_OPTIONS)
+    if not known or not all(isinstance(value, (str, float)) for value in told.values()):
+        raise InvalidInput(f"{path}: what it tells under {OURS} is not what this version writes there")
+    return dict(told)
+
+
+def _check_types(given: dict[str, Any]) -> None:
+    for name, value in given.items():
+        kinds = (int, float) if name == "dt" else (str,)
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise InvalidInput(f"{name}={value!r}: expected {'a number of ms' if name == 'dt' else 'a word'}")

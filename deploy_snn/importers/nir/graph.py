@@ -1,0 +1,182 @@
+"""A NIR graph laid flat: nodes with dynamics, and between them paths of linear nodes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import networkx as nx
+
+from deploy_snn.errors import InvalidInput
+from deploy_snn.importers.nir.links import LINKS
+from deploy_snn.importers.nir.neurons import CLASSES
+
+if TYPE_CHECKING:
+    from nir import NIRGraph, NIRNode
+
+Edges = tuple[tuple[str, str], ...]
+INNER = "\0"
+"""Between the name of an inner graph and that of a node in it: no name of a file's holds it."""
+
+
+def shown(name: str) -> str:
+    """A node's name as people write it."""
+    return name.replace(INNER, ".")
+
+
+def arrow(*names: str) -> str:
+    """Nodes one after the other."""
+    return " -> ".join(map(shown, names))
+
+
+@dataclass(frozen=True)
+class Path:
+    """What a node hears along one way: a node with dynamics or a junction, then linear nodes in order."""
+
+    source: "str | Junction"
+    links: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Junction:
+    """What adds up in front of a linear node with more than one edge into it."""
+
+    node: str
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Flat:
+    """A graph without graphs in it: the inputs and outputs of those are places that values pass."""
+
+    nodes: Mapping[str, "NIRNode"]
+    edges: Edges
+
+    @classmethod
+    def of(cls, graph: "NIRGraph") -> "Flat":
+        """Lay a graph flat. Raises InvalidInput for an edge without an end, and for a graph without inputs."""
+        nodes, edges = _laid_flat(graph, "")
+        for edge in edges:
+            for end in edge:
+                if end not in nodes:
+                    raise InvalidInput(f"the edge {arrow(*edge)} hangs: there is no node '{shown(end)}'")
+        flat = cls(nodes, tuple(dict.fromkeys(edges)))
+        if not flat.inputs:
+            raise InvalidInput("the graph has no Input node")
+        for source, target in flat.edges:
+            if target in flat.inputs or source in flat.outputs:
+                raise InvalidInput(f"the edge {arrow(source, target)} goes into an input of the graph, or out of an output")
+        return flat
+
+    @property
+    def inputs(self) -> list[str]:
+        return self._tops("Input")
+
+    @property
+    def outputs(self) -> list[str]:
+        return self._tops("Output")
+
+    @property
+    def dynamic(self) -> list[str]:
+        """The nodes that become layers of neurons: the graph's inputs, and all that have dynamics."""
+        return [*self.inputs, *(name for name, node in self.nodes.items() if type(node).__name__ in CLASSES)]
+
+    def _tops(self, kind: str) -> list[str]:
+        return [name for name, node in self.nodes.items() if type(node).__name__ == kind and INNER not in name]
+
+    def before(self, name: str) -> list[str]:
+        return [source for source, target in self.edges if target == name]
+
+    def after(self, name: str) -> list[str]:
+        return [target for source, target in self.edges if source == name]
+
+    def is_link(self, name: str) -> bool:
+        return type(self.nodes[name]).__name__ in LINKS
+
+    def is_place(self, name: str) -> bool:
+        """Whether values pass here as they are: an inner graph's input or output."""
+        return type(self.nodes[name]).__name__ in ("Input", "Output") and name not in self.inputs
+
+    def heard_first(self, name: str) -> list[str]:
+        """The nodes that hear this one first, past the places that change nothing."""
+        found: list[str] = []
+        for target in self.after(name):
+            found += self.heard_first(target) if self.is_place(target) else [target]
+        return found
+
+    def paths(self, name: str, passed: tuple[str, ...] = ()) -> tuple[Path, ...]:
+        """All that a node hears. Raises InvalidInput for linear nodes in a loop, and for one that nothing leads to."""
+        dynamic = set(self.dynamic)
+        found: list[Path] = []
+        for source in self.before(name):
+            if source in passed:
+                loop = arrow(source, *reversed(passed[passed.index(source) :]))
+                raise InvalidInput(f"a loop without neurons: {loop}")
+            if source in dynamic:
+                found.append(Path(source))
+            elif self.is_place(source):
+                found += self.paths(source, (*passed, source))
+            else:
+                found.append(self._through(source, self.paths(source, (*passed, source))))
+        if not found and name not in self.inputs:
+            raise InvalidInput(f"nothing leads to node '{shown(name)}'")
+        return tuple(found)
+
+    def _through(self, link: str, paths: tuple[Path, ...]) -> Path:
+        if len(paths) == 1:
+            return Path(paths[0].source, (*paths[0].links, link))
+        return Path(Junction(link, paths), (link,))
+
+    def order(self, first: list[str], heard: Mapping[str, tuple[Path, ...]]) -> list[str]:
+        """An order in which a node comes after all that it hears, but for the edges that close a loop.
+
+        ``first`` are those that hear only what was sent a step before.
+        """
+        graph: nx.DiGraph[str] = nx.DiGraph()
+        graph.add_nodes_from(self.dynamic)
+        for name, paths in heard.items():
+            if name in graph and name not in first:
+                graph.add_edges_from((source, name) for path in paths for source in ends(path))
+        graph.add_edges_from(("", name) for name in (*reversed(self.inputs), *first, *self.dynamic))
+        order = list(reversed(list(nx.dfs_postorder_nodes(graph, ""))))
+        return [*first, *(name for name in order if name and name not in first)]
+
+
+def ends(path: Path) -> list[str]:
+    """The nodes with dynamics at the beginning of a path."""
+    if isinstance(path.source, str):
+        return [path.source]
+    return [end for inner in path.source.paths for end in ends(inner)]
+
+
+def passed_by(path: Path) -> set[str]:
+    """The linear nodes on a path."""
+    inner = () if isinstance(path.source, str) else path.source.paths
+    return set(path.links).union(*(passed_by(other) for other in inner))
+
+
+def _laid_flat(graph: "NIRGraph", prefix: str) -> tuple[dict[str, "NIRNode"], list[tuple[str, str]]]:
+    nodes: dict[str, NIRNode] = {}
+    edges: list[tuple[str, str]] = []
+    doors: dict[str, tuple[str, str]] = {}
+    for name, node in graph.nodes.items():
+        if type(node).__name__ != "NIRGraph":
+            nodes[prefix + name] = node
+            continue
+        inner = prefix + name + INNER
+        inside, joined = _laid_flat(node, inner)
+        nodes |= inside
+        edges += joined
+        doors[name] = _door(node, inner, name, "Input"), _door(node, inner, name, "Output")
+    for source, target in graph.edges:
+        leaves = doors[source][1] if source in doors else prefix + source
+        enters = doors[target][0] if target in doors else prefix + target
+        edges.append((leaves, enters))
+    return nodes, edges
+
+
+def _door(graph: "NIRGraph", prefix: str, name: str, kind: str) -> str:
+    found = [inner for inner, node in graph.nodes.items() if type(node).__name__ == kind]
+    if len(found) != 1:
+        raise InvalidInput(f"the inner graph '{name}' has {len(found)} {kind} nodes, and an edge can only mean one")
+    (only,) = found
+    return f"{prefix}{only}"

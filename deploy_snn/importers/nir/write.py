@@ -1,0 +1,197 @@
+"""A network of ours as a NIR graph, where every part of it has a counterpart there."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from deploy_snn.errors import InvalidInput
+from deploy_snn.importers.nir.from_neurons import node_of
+from deploy_snn.importers.nir.neurons import Reading
+from deploy_snn.network import AvgPool2d, Connection, Conv1d, Conv2d, Dense, Network, OneToOne, Reshape, SumPool2d
+from deploy_snn.network.layer import Layer
+from deploy_snn.network.sparse import Gathered, Sparse
+from deploy_snn.neurons import Input, Relay
+
+if TYPE_CHECKING:
+    from nir import NIRGraph, NIRNode
+
+
+class Writing:
+    """The graph as far as it has come. A connection that reads the step before gets a Delay of one step.
+
+    Args:
+        network: the network. reading: how the graph will be read.
+    """
+
+    def __init__(self, network: Network, reading: Reading) -> None:
+        self.network = network
+        self.reading = reading
+        self.order = list(network.layers)
+        self.nodes: dict[str, NIRNode] = {}
+        self.edges: dict[tuple[str, str], None] = {}
+        self.senders: dict[str, list[str]] = {}
+        """By layer, the nodes whose values it sends: itself, or what leads to a relay."""
+
+    def graph(self, metadata: dict[str, Any]) -> "NIRGraph":
+        """Write everything. Raises InvalidInput, naming the layer or connection, for what NIR has no counterpart for."""
+        import nir  # noqa: PLC0415
+
+        states = [name for name in self.network.record if not name.endswith(".s")]
+        if states:
+            raise InvalidInput(f"record={states[0]!r} has no counterpart in NIR, whose outputs are what nodes send")
+        for name, layer in self.network.layers.items():
+            if not self._is_junction(layer):
+                with_input = isinstance(layer.neuron, Input | Relay)
+                self.nodes[name] = nir.Input(np.array(layer.shape)) if with_input else node_of(layer, self.reading)
+                self.senders[name] = [name]
+        relays = [name for name, layer in self.network.layers.items() if self._is_junction(layer)]
+        for name in [*relays, *(name for name in self.order if name not in relays)]:
+            self._hear(name)
+        for name, layer in self.network.layers.items():
+            if layer.external and name not in self._inputs():
+                self._join(self._put(f"{name}_input", nir.Input(np.array(layer.shape))), name)
+        for name in self._outputs():
+            target = self._put(
+                name if name not in self.nodes else f"{name}_output", nir.Output(np.array(self._shape(name)))
+            )
+            for sender in self.senders[name]:
+                self._join(sender, target)
+        return nir.NIRGraph(self.nodes, list(self.edges), metadata=metadata, type_check=False)
+
+    def _is_junction(self, layer: Layer) -> bool:
+        return isinstance(layer.neuron, Relay) and not layer.external
+
+    def _inputs(self) -> list[str]:
+        return [name for name, node in self.nodes.items() if type(node).__name__ == "Input"]
+
+    def _outputs(self) -> list[str]:
+        """The layers that lead nowhere, and the relays that are recorded; all that spike, where all lead on."""
+        shown = [name for name, layer in self.network.layers.items() if not layer.is_passthrough]
+        ends = [name for name in shown if not self.network.layers[name].is_source]
+        recorded = [name for name in self.order if name not in shown and f"{name}.s" in self.network.record]
+        return (ends or shown) + recorded
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        return self.network.layers[name].shape
+
+    def _hear(self, name: str) -> None:
+        """Write the connections into a layer, after those into the relays that they come from."""
+        if name in self.senders and name not in self.nodes:
+            return
+        junction = self._is_junction(self.network.layers[name])
+        if junction:
+            self.senders[name] = []
+        for made in self.network.connections:
+            if made.target != name:
+                continue
+            if self._is_junction(self.network.layers[made.source]) and made.source not in self.senders:
+                self._hear(made.source)
+            ends = self._through(made)
+            if junction:
+                self.senders[name] += ends
+                continue
+            for end in ends:
+                self._join(end, name)
+
+    def _through(self, made: Connection) -> list[str]:
+        """The nodes at the end of a connection: its own, or the senders where it changes nothing and they are not many."""
+        late = not self.network.one_step or self.order.index(made.target) <= self.order.index(made.source)
+        senders = self._late(made.source) if late else self.senders[made.source]
+        nodes = links_of(made)
+        known = self._is_junction(self.network.layers[made.target]) or any((s, made.target) in self.edges for s in senders)
+        if not nodes and (len(senders) > 1 or known):
+            nodes = [_scale(np.ones(made.source_shape))]
+        for index, node in enumerate(nodes):
+            name = self._put(made.name if index == len(nodes) - 1 else f"{made.name}_{index}", node)
+            for sender in senders:
+                self._join(sender, name)
+            senders = [name]
+        return senders
+
+    def _late(self, source: str) -> list[str]:
+        """What a layer sent a step before."""
+        import nir  # noqa: PLC0415
+
+        name = f"{source}_late"
+        if (self.senders[source][0], name) not in self.edges:
+            name = self._put(name, nir.Delay(np.full(self._shape(source), self.reading.seconds)))
+            for sender in self.senders[source]:
+                self._join(sender, name)
+        return [name]
+
+    def _put(self, name: str, node: "NIRNode") -> str:
+        """Add a node under a name that no other has."""
+        taken = {*self.nodes, *self.order} if name not in self.order or name in self.nodes else {*self.nodes}
+        free = next(n for n in (name, *(f"{name}_{i}" for i in range(2, len(taken) + 3))) if n not in taken)
+        self.nodes[free] = node
+        return free
+
+    def _join(self, source: str, target: str) -> None:
+        self.edges[(source, target)] = None
+
+
+def links_of(made: Connection) -> "list[NIRNode]":
+    """The linear nodes that a connection is: none for one that changes nothing. Raises InvalidInput if NIR has no such."""
+    import nir  # noqa: PLC0415
+
+    where = f"connection '{made.name}' ({type(made).__name__})"
+    flat: list[NIRNode] = [] if len(made.source_shape) == 1 else [_flatten(made.source_shape)]
+    if made.TAKES_NOISE:
+        raise InvalidInput(f"{where} takes noise, which has no counterpart in NIR")
+    match made:
+        case Dense() | Gathered():
+            if len(made.target_shape) > 1:
+                raise InvalidInput(f"{where} gives {list(made.target_shape)}: NIR has nothing that unfolds a dense sum")
+            w, b = _matrix(made).T, getattr(made, "b", None)
+            return [*flat, nir.Linear(w) if b is None else nir.Affine(w, b.numpy())]
+        case OneToOne():
+            one = bool((made.w == 1).all())
+            return [] if one else [_scale(made.w.expand(made.source_shape).numpy())]
+        case Reshape():
+            if len(made.target_shape) > 1:
+                raise InvalidInput(f"{where} gives {list(made.target_shape)}: NIR has nothing that unfolds")
+            return flat
+        case Conv1d() | Conv2d():
+            return [_conv(made)]
+        case AvgPool2d():
+            return [nir.AvgPool2d(*map(np.array, (made.kernel_size, made.stride, made.padding)))]
+        case SumPool2d():
+            return [nir.SumPool2d(*map(np.array, (made.kernel_size, made.stride, made.padding)))]
+    raise InvalidInput(f"{where} has no counterpart in NIR")
+
+
+def _scale(values: Any) -> "NIRNode":
+    import nir  # noqa: PLC0415
+
+    return nir.Scale(np.ascontiguousarray(values))
+
+
+def _flatten(shape: tuple[int, ...]) -> "NIRNode":
+    import nir  # noqa: PLC0415
+
+    return nir.Flatten(np.array(shape), start_dim=0, end_dim=-1)
+
+
+def _matrix(made: Dense | Gathered) -> Any:
+    if isinstance(made, Dense):
+        return made.w.numpy()
+    if isinstance(made, Sparse):
+        return made.matrix().to_dense().numpy()
+    targets = torch.arange(made.n_target).expand_as(made.sources.T)
+    w = torch.zeros(math.prod(made.source_shape), made.n_target)
+    return w.index_put((made.sources.T, targets), made.fan_in.T, accumulate=True).numpy()
+
+
+def _conv(made: Conv1d | Conv2d) -> "NIRNode":
+    import nir  # noqa: PLC0415
+
+    bias = np.zeros(len(made.w), np.float32) if made.b is None else made.b.numpy()
+    sizes = made.source_shape[1:]
+    options = {"weight": made.w.numpy(), "groups": made.groups, "bias": bias}
+    if isinstance(made, Conv1d):
+        (stride,), (padding,), (dilation,) = made.stride, made.padding, made.dilation
+        return nir.Conv1d(input_shape=sizes[0], stride=stride, padding=padding, dilation=dilation, **options)
+    stride2, padding2, dilation2 = tuple(made.stride), tuple(made.padding), tuple(made.dilation)
+    return nir.Conv2d(input_shape=tuple(sizes), stride=stride2, padding=padding2, dilation=dilation2, **options)

@@ -1,0 +1,160 @@
+"""A network as the text that defines it: ``build()`` with a line for each layer and connection, and numbers beside it."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deploy_snn.network import (
+    Connection,
+    LocalConnection1d,
+    LocalConnection2d,
+    LocalConnection3d,
+    Network,
+    Sparse,
+)
+from deploy_snn.network.layer import Layer
+from deploy_snn.network.local import Local
+from deploy_snn.neurons import Nodes, keywords
+
+WIDTH, INDENT = 124, 4
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A Python file's text, and the tensors it reads from the ``.safetensors`` file of the same name."""
+
+    text: str
+    tensors: Mapping[str, Tensor]
+
+
+def define(network: Network, about: str) -> Definition:
+    """The definition of a network, whose ``build()`` gives one with the same layers, connections and numbers.
+
+    ``about`` opens the file, as its docstring.
+    """
+    return _Writing(network).definition(about)
+
+
+class _Writing:
+    """The tensors that the lines so far refer to."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.tensors: dict[str, Tensor] = {}
+
+    def definition(self, about: str) -> Definition:
+        network = self.network
+        options = {"one_step": network.one_step, "record": network.record}
+        lines = call("network = ", "Network", {name: repr(value) for name, value in options.items() if value}, "")
+        for layer in network.layers.values():
+            lines += self._layer(layer)
+        for made in network.connections:
+            arguments = {name: self._number(f"{made.name}.{name}", value) for name, value in _arguments(made).items()}
+            lines += call("network.add_connection(", _class(made), arguments, f', "{made.source}", "{made.target}")')
+        saved = ['saved = load_file(Path(__file__).with_suffix(".safetensors"))'] if self.tensors else []
+        body = "\n".join(f"    {line}" for line in [*saved, *lines, "return network"])
+        shapes = ", ".join(f"``{layer.name}`` {list(layer.shape)}" for layer in network.layers.values())
+        docstring = about.replace("\\", "\\\\").replace('"', "'")
+        heading = f'"""{docstring}\n"""\n\n{self._imports()}\n\n\n'
+        return Definition(f'{heading}def build() -> Network:\n    """{shapes}."""\n{body}\n', self.tensors)
+
+    def _layer(self, layer: Layer) -> list[str]:
+        neuron = layer.neuron
+        chosen = _chosen(neuron)
+        again = type(neuron)(**chosen)
+        shown = {name: self._number(f"{layer.name}.{name}", value) for name, value in chosen.items()}
+        cls = type(neuron).__name__
+        outside = ", external=True" if layer.external and not layer.is_input else ""
+        # What a constructor computes or draws, where the network has other numbers: learnt thresholds, for one.
+        computed = {name: value for name, value in neuron.named_buffers() if not _same(value, again.get_buffer(name))}
+        if not computed:
+            return call("network.add_layer(", cls, shown, f', "{layer.name}"{outside})')
+        word = layer.name if layer.name not in ("network", "saved", "load_file", "Path") else f"{layer.name}_"
+        puts = [f"{word}.{name} = {self._saved(f'{layer.name}.{name}', value)}" for name, value in computed.items()]
+        return [*call(f"{word} = ", cls, shown, ""), *puts, f'network.add_layer({word}, "{layer.name}"{outside})']
+
+    def _number(self, name: str, value: Any) -> str:
+        """A value as it is written: a number in the line, more than one in the file beside it."""
+        if isinstance(value, list) and len(set(value)) == 1:
+            return repr(value[0])
+        if not isinstance(value, Tensor):
+            return repr(value)
+        if value.dim() == 0 and value.isfinite():
+            return repr(float(str(value.numpy())))  # the shortest that is this float32
+        return self._saved(name, value)
+
+    def _saved(self, name: str, value: Tensor) -> str:
+        self.tensors[name] = value.contiguous()
+        return f'saved["{name}"]'
+
+    def _imports(self) -> str:
+        wires = sorted({"Network", *(_class(made) for made in self.network.connections)})
+        neurons = sorted({type(layer.neuron).__name__ for layer in self.network.layers.values()})
+        reading = ["from pathlib import Path", "", "from safetensors.torch import load_file", ""] if self.tensors else []
+        ours = (("deploy_snn.network", wires), ("deploy_snn.neurons", neurons))
+        return "\n".join([*reading, *(line for place, names in ours for line in _import(place, names))])
+
+
+def call(head: str, name: str, arguments: Mapping[str, str], tail: str) -> list[str]:
+    """A call as it is written between ``head`` and ``tail``, on one line if it fits; weights go without their keyword."""
+    given = [text if key == "w" else f"{key}={text}" for key, text in arguments.items()]
+    line = f"{head}{name}({', '.join(given)}){tail}"
+    if len(line) + INDENT <= WIDTH:
+        return [line]
+    return [f"{head}{name}(", *(f"    {argument}," for argument in given), f"){tail}"]
+
+
+def _import(place: str, names: Sequence[str]) -> list[str]:
+    line = f"from {place} import {', '.join(names)}"
+    return [line] if len(line) <= WIDTH else [f"from {place} import (", *(f"    {name}," for name in names), ")"]
+
+
+def _class(made: Connection) -> str:
+    return type(made).__name__
+
+
+def _chosen(neuron: Nodes) -> dict[str, Any]:
+    """The keywords that make a neuron what it is: its shape, and what is not as the class has it anyway."""
+    cls = type(neuron)
+    size: dict[str, Any] = {"n": neuron.n} if len(neuron.shape) == 1 else {"shape": neuron.shape}
+    plain = cls(**size)
+    chosen = {name: getattr(neuron, name) for name in keywords(cls) if name not in ("n", "shape", "dt")}
+    differing = {name: value for name, value in chosen.items() if not _same(value, getattr(plain, name))}
+    dt = {} if neuron.dt_in_ms() == 1 else {"dt": neuron.dt_in_ms()}
+    return size | differing | dt
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one.shape == other.shape and torch.equal(one, other)
+    return type(one) is type(other) and bool(one == other)
+
+
+def _arguments(made: Connection) -> dict[str, Any]:
+    """The arguments that make a connection again, without those that have their default."""
+    parameters = inspect.signature(type(made)).parameters
+    recover = _RECOVERED.get(type(made))
+    values = {name: getattr(made, name) for name in parameters if not (recover and name == "w")}
+    weights = {"w": recover(made)} if recover else {}
+    return weights | {name: value for name, value in values.items() if not _is_default(made, name, value)}
+
+
+def _is_default(made: Connection, name: str, value: Any) -> bool:
+    default = inspect.signature(type(made)).parameters[name].default
+    if isinstance(value, list) and isinstance(default, int):
+        default = [default] * len(value)
+    if isinstance(value, Tensor) and isinstance(default, float):
+        default = torch.tensor(default)
+    return _same(value, default)
+
+
+_RECOVERED: dict[type[Connection], Callable[[Any], Tensor]] = {
+    Sparse: lambda connection: connection.matrix().to_dense(),
+    LocalConnection1d: Local.filters,
+    LocalConnection2d: Local.filters,
+    LocalConnection3d: Local.filters,
+}

@@ -1,0 +1,83 @@
+"""Capturing a program with torch.export: one step, and a whole sequence."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule
+
+from deploy_snn.contract import BATCH, TIME, Contract, TensorSpec
+from deploy_snn.program import Program
+from deploy_snn.torch_internals import silence_leaf_spec_warning
+
+ORIGINS = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node")
+"""What the exporter notes of a node's origin: the paths of this machine, and most of a saved file."""
+
+Tensors = dict[str, Tensor]
+
+
+class InOrder(nn.Module):
+    """A program whose results come in the contract's order: compiled code knows places, and no names."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__()
+        self.program = program
+        self.contract: Contract = program.contract
+
+    def in_order(self, outputs: Tensors, after: Tensors) -> tuple[Tensors, Tensors]:
+        return (
+            {spec.name: outputs[spec.name] for spec in self.contract.outputs},
+            {spec.name: after[spec.name] for spec in self.contract.states},
+        )
+
+
+class Step(InOrder):
+    """``outputs, next_state = step(inputs, state)``."""
+
+    def forward(self, inputs: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
+        return self.in_order(*self.program(inputs, state))
+
+
+class Sequence(InOrder):
+    """``outputs, last_state = sequence(inputs, state)``, with a leading time axis on inputs and outputs."""
+
+    def forward(self, inputs: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
+        return self.in_order(*self.program.over_time(inputs, state))
+
+
+def capture_step(program: Program) -> ExportedProgram:
+    """Capture one step, with a batch of any size: ``outputs, next_state = captured.module()(inputs, state)``."""
+    contract = program.contract
+    return _capture(Step(program), contract.inputs, contract.states)
+
+
+def capture_sequence(program: Program) -> ExportedProgram:
+    """Capture a run over a sequence of any length: inputs and outputs have a leading time axis."""
+    contract = program.contract
+    return _capture(Sequence(program), [spec.in_time() for spec in contract.inputs], contract.states)
+
+
+def _capture(module: nn.Module, inputs: Iterable[TensorSpec], states: Iterable[TensorSpec]) -> ExportedProgram:
+    open_axes = {BATCH: Dim("batch", min=1), TIME: Dim("time", min=1)}
+
+    def example(spec: TensorSpec) -> Tensor:
+        return torch.zeros(spec.shape(batch=2, time=3), dtype=getattr(torch, spec.dtype))
+
+    def dynamic(spec: TensorSpec) -> dict[int, Dim]:
+        return {place: open_axes[axis] for place, axis in enumerate(spec.axes) if axis in open_axes}
+
+    roles = (tuple(inputs), tuple(states))
+    with torch.no_grad(), silence_leaf_spec_warning():
+        captured = torch.export.export(
+            module.eval(),
+            tuple({spec.name: example(spec) for spec in specs} for specs in roles),
+            dynamic_shapes=tuple({spec.name: dynamic(spec) for spec in specs} for specs in roles),
+            strict=False,
+        )
+    for graph in captured.graph_module.modules():
+        if isinstance(graph, GraphModule):
+            for node in graph.graph.nodes:
+                for origin in ORIGINS:
+                    node.meta.pop(origin, None)
+    return captured

@@ -1,0 +1,37 @@
+"""A program and what has been captured of it: what every format is written from."""
+
+from functools import cached_property
+from typing import Any
+
+from torch.export import ExportedProgram
+
+from deploy_snn.contract import Contract
+from deploy_snn.lowering.capture import capture_sequence, capture_step
+from deploy_snn.program import Program
+from deploy_snn.torch_internals import script
+
+
+class Lowered:
+    """The captured graphs of a program. Each is captured when the first format asks for it, and then kept."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program.eval()
+        self.contract: Contract = program.contract
+
+    @cached_property
+    def step(self) -> ExportedProgram:
+        """One step, with a batch of any size."""
+        return capture_step(self._program)
+
+    @cached_property
+    def sequence(self) -> ExportedProgram:
+        """A whole run, with a batch and a length of any size."""
+        return capture_sequence(self._program)
+
+    @cached_property
+    def scripted(self) -> Any:
+        """The program as TorchScript compiles it: ``forward``, ``initial_state`` and ``rollout``.
+
+        Raises Unavailable where torch has no TorchScript any more.
+        """
+        return script(self._program)

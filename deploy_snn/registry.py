@@ -1,0 +1,194 @@
+"""Everything that has a name: neurons, connections, formats, runtimes, importers.
+
+A new one is a new file and one line here. An entry is imported only when it is used, so that ``deploy-snn list`` answers
+without torch.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Generic, TypeVar
+
+from deploy_snn.errors import InvalidInput
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where something is defined, and one line about it for people.
+
+    ``needs`` are the packages without which it cannot be used; ``on_request`` formats are not among the default ones.
+    """
+
+    place: str
+    about: str
+    needs: tuple[str, ...] = ()
+    on_request: bool = False
+
+    @property
+    def attribute(self) -> str:
+        """The name of the class or function."""
+        return self.place.partition(":")[2]
+
+    def load(self) -> Any:
+        """Import it."""
+        module, _, attribute = self.place.partition(":")
+        return getattr(import_module(module), attribute)
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """Entries by name; ``registry[name]`` imports the entry."""
+
+    def __init__(self, noun: str, entries: dict[str, Entry]) -> None:
+        self.noun = noun
+        self.entries = entries
+
+    def __getitem__(self, name: str) -> T:
+        loaded: T = self.entries[name].load()
+        return loaded
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.entries
+
+    def entry(self, name: str) -> Entry:
+        """An entry, without importing it. Raises InvalidInput, with the names to choose from."""
+        if name not in self.entries:
+            raise InvalidInput(f"unknown {self.noun} '{name}'; choose from {', '.join(self.entries)}")
+        return self.entries[name]
+
+    def by_attribute(self, attribute: str) -> T | None:
+        """What is called so in the code, such as ``LIFNodes``; None for anything else."""
+        name = next((name for name, entry in self.entries.items() if entry.attribute == attribute), None)
+        return None if name is None else self[name]
+
+    def missing_package(self, name: str) -> str | None:
+        """The first package that an entry needs and that is not installed here, or None."""
+        return next((package for package in self.entry(name).needs if find_spec(package) is None), None)
+
+
+NEURONS: Registry[Any] = Registry(
+    "neuron",
+    {
+        "input": Entry("deploy_snn.neurons.stateless:Input", "A source of given spikes."),
+        "mcculloch-pitts": Entry("deploy_snn.neurons.stateless:McCullochPitts", "A threshold unit without a state."),
+        "if": Entry("deploy_snn.neurons.integrate_and_fire:IFNodes", "Integrate and fire, without leak."),
+        "lif": Entry("deploy_snn.neurons.leaky:LIFNodes", "Leaky integrate-and-fire."),
+        "boosted-lif": Entry("deploy_snn.neurons.leaky:BoostedLIFNodes", "LIF with rest and reset at 0."),
+        "current-lif": Entry("deploy_snn.neurons.leaky:CurrentLIFNodes", "LIF behind a decaying synaptic current."),
+        "adaptive-lif": Entry("deploy_snn.neurons.adaptive:AdaptiveLIFNodes", "LIF with an adaptive threshold."),
+        "diehl-and-cook": Entry("deploy_snn.neurons.adaptive:DiehlAndCookNodes", "Adaptive LIF, winner takes all."),
+        "izhikevich": Entry("deploy_snn.neurons.izhikevich:IzhikevichNodes", "Izhikevich's simple model."),
+        "csrm": Entry("deploy_snn.neurons.csrm:CSRMNodes", "Cumulative spike response model."),
+        "srm0": Entry("deploy_snn.neurons.srm0:SRM0Nodes", "Simplified spike response model with escape noise."),
+        "subtractive-reset-if": Entry(
+            "deploy_snn.neurons.subtractive:SubtractiveResetIFNodes", "Integrate and fire with reset by subtraction."
+        ),
+        "heaviside": Entry(
+            "deploy_snn.neurons.discrete:Heaviside", "A threshold unit that fires above its threshold only."
+        ),
+        "difference-lif": Entry("deploy_snn.neurons.discrete:DifferenceLIFNodes", "LIF as a difference equation."),
+        "difference-current-lif": Entry(
+            "deploy_snn.neurons.discrete:DifferenceCurrentLIFNodes", "That LIF behind a synaptic current."
+        ),
+    },
+)
+"""The neuron classes that spike."""
+
+GRADED_NEURONS: Registry[Any] = Registry(
+    "graded neuron",
+    {
+        "relay": Entry("deploy_snn.neurons.graded:Relay", "Passes its drive on."),
+        "delay-line": Entry("deploy_snn.neurons.graded:DelayLine", "Passes its drive on some steps later."),
+        "integrator": Entry("deploy_snn.neurons.graded:Integrator", "A membrane without a threshold."),
+        "current-integrator": Entry("deploy_snn.neurons.graded:CurrentIntegrator", "An integrator behind a current."),
+    },
+)
+"""The classes that send numbers instead of spikes."""
+
+CONNECTIONS: Registry[Any] = Registry(
+    "connection",
+    {
+        "dense": Entry("deploy_snn.network.connection:Dense", "All to all."),
+        "sparse": Entry("deploy_snn.network.sparse:Sparse", "Few weights that are not 0."),
+        "stochastic-dense": Entry("deploy_snn.network.stochastic:StochasticDense", "All to all, by synapses that fail."),
+        "one-to-one": Entry("deploy_snn.network.connection:OneToOne", "Each neuron to its counterpart."),
+        "lateral": Entry("deploy_snn.network.connection:Lateral", "The same weight to all others."),
+        "mean-field": Entry("deploy_snn.network.connection:MeanField", "The mean of the source."),
+        "reshape": Entry("deploy_snn.network.connection:Reshape", "The same values in another shape."),
+        "conv1d": Entry("deploy_snn.network.convolution:Conv1d", "A convolution over [C, L]."),
+        "conv2d": Entry("deploy_snn.network.convolution:Conv2d", "A convolution over [C, H, W]."),
+        "conv3d": Entry("deploy_snn.network.convolution:Conv3d", "A convolution over [C, D, H, W]."),
+        "max-pool1d": Entry("deploy_snn.network.pooling:MaxPool1d", "Spiking max pooling over [C, L]."),
+        "max-pool2d": Entry("deploy_snn.network.pooling:MaxPool2d", "Spiking max pooling over [C, H, W]."),
+        "max-pool3d": Entry("deploy_snn.network.pooling:MaxPool3d", "Spiking max pooling over [C, D, H, W]."),
+        "sum-pool2d": Entry("deploy_snn.network.sum_pooling:SumPool2d", "The sum of each field."),
+        "avg-pool2d": Entry("deploy_snn.network.sum_pooling:AvgPool2d", "The mean of each field."),
+        "local1d": Entry("deploy_snn.network.local:LocalConnection1d", "Local receptive fields over [C, L]."),
+        "local2d": Entry("deploy_snn.network.local:LocalConnection2d", "Local receptive fields over [C, H, W]."),
+        "local3d": Entry("deploy_snn.network.local:LocalConnection3d", "Local receptive fields over [C, D, H, W]."),
+    },
+)
+
+FORMATS: Registry[Any] = Registry(
+    "format",
+    {
+        "onnx": Entry("deploy_snn.formats.onnx:Onnx", "ONNX: step.onnx for a step, sequence.onnx for a whole run."),
+        "torchscript": Entry("deploy_snn.formats.torchscript:TorchScript", "TorchScript: model.pt, for steps and runs."),
+        "pt2": Entry("deploy_snn.formats.pt2:Pt2", "torch.export: model.pt2 for a step, sequence.pt2 for a whole run."),
+        "aoti": Entry(
+            "deploy_snn.formats.aoti:Aoti",
+            "AOTInductor: step.aoti.pt2, a step for this kind of CPU. On request.",
+            on_request=True,
+        ),
+    },
+)
+
+RUNTIMES: Registry[Any] = Registry(
+    "runtime",
+    {
+        "eager": Entry("deploy_snn.runtimes.eager:Eager", "The torch modules, rebuilt from the manifest.", ("torch",)),
+        "torchscript": Entry(
+            "deploy_snn.runtimes.torchscript:TorchScript", "libtorch's TorchScript interpreter.", ("torch",)
+        ),
+        "pt2": Entry("deploy_snn.runtimes.pt2:ExportedProgram", "A torch.export program, run by torch.", ("torch",)),
+        "aoti": Entry("deploy_snn.runtimes.aoti:AotInductor", "A step compiled by AOTInductor.", ("torch",)),
+        "onnxruntime-cpu": Entry(
+            "deploy_snn.runtimes.onnxruntime:OnnxRuntimeCpu", "ONNX Runtime, CPU provider.", ("onnxruntime",)
+        ),
+        "onnxruntime-cuda": Entry(
+            "deploy_snn.runtimes.onnxruntime_cuda:OnnxRuntimeCuda",
+            "ONNX Runtime, CUDA provider (no TF32).",
+            ("onnxruntime",),
+        ),
+        "onnx-reference": Entry(
+            "deploy_snn.runtimes.onnx_reference:OnnxReference", "onnx's ReferenceEvaluator, in numpy.", ("onnx",)
+        ),
+    },
+)
+
+STIMULI: Registry[Any] = Registry(
+    "stimulus",
+    {
+        "poisson": Entry("deploy_snn.parity.stimulus:poisson", "Independent spikes, each neuron at a rate of its own."),
+        "constant": Entry("deploy_snn.parity.stimulus:constant", "A level for each neuron, the same at every step."),
+        "ramp": Entry("deploy_snn.parity.stimulus:ramp", "A rise from nothing to a level for each neuron."),
+        "digits": Entry("deploy_snn.parity.digits:digit_spikes", "Handwritten digits, Poisson-encoded.", ("sklearn",)),
+    },
+)
+"""The patterns of a drive over time. Besides these, parity has ``threshold`` and ``golden``."""
+
+IMPORTERS: Registry[Any] = Registry(
+    "importer",
+    {
+        "bindsnet": Entry("deploy_snn.importers.bindsnet:BindsNet", "What BindsNET's Network.save wrote (.pt)."),
+        "nir": Entry("deploy_snn.importers.nir:Nir", "A NIR graph (.nir), written by snnTorch, norse and others."),
+    },
+)

@@ -1,0 +1,28 @@
+"""Whether ONNX Runtime's CUDA provider can load its libraries. Cheap: it imports ONNX Runtime only if all else is there."""
+
+import ctypes
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+PROVIDER = "libonnxruntime_providers_cuda.so"
+
+
+@cache
+def missing_cuda_library() -> str | None:
+    """The first library that the CUDA provider needs and that does not load, with the reason; None if all load."""
+    spec = find_spec("onnxruntime")
+    if spec is None or spec.origin is None:
+        return "the package onnxruntime is not installed: install the extra 'gpu' of deploy-snn (README.md, Install)"
+    provider = Path(spec.origin).parent / "capi" / PROVIDER
+    if not provider.is_file():
+        return "this onnxruntime is built without CUDA: pip uninstall onnxruntime, then pip install onnxruntime-gpu"
+    try:
+        ctypes.CDLL("libcuda.so.1")  # the driver's
+        import onnxruntime as ort  # noqa: PLC0415
+
+        ort.preload_dlls()  # CUDA's, from the wheels that torch brings
+        ctypes.CDLL(str(provider))
+    except OSError as error:
+        return f"a library of the CUDA provider could not be loaded: {error}"
+    return None

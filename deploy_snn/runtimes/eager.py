@@ -1,0 +1,26 @@
+"""Eager torch: the program itself, rebuilt from the manifest. The reference of every comparison."""
+
+from functools import cached_property
+from typing import ClassVar
+
+from deploy_snn.program import Program
+from deploy_snn.reference import reference_program
+from deploy_snn.runtimes.torch_runtime import Function, TorchRuntime
+
+
+class Eager(TorchRuntime):
+    """The torch modules themselves."""
+
+    files: ClassVar[tuple[str, ...]] = ()
+
+    @cached_property
+    def program(self) -> Program:
+        return reference_program(self.bundle)
+
+    @cached_property
+    def step_function(self) -> Function:
+        return self.program
+
+    @cached_property
+    def run_function(self) -> Function:
+        return self.program.rollout

@@ -1,0 +1,36 @@
+"""torch.export programs, run by torch."""
+
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+
+from deploy_snn.contract import CONTRACT_FILE, Contract
+from deploy_snn.errors import InvalidInput
+from deploy_snn.runtimes.torch_runtime import Function, TorchRuntime, first_line
+from deploy_snn.torch_internals import silence_leaf_spec_warning
+
+
+class ExportedProgram(TorchRuntime):
+    """Loaded torch.export programs."""
+
+    files: ClassVar[tuple[str, ...]] = ("model.pt2", "sequence.pt2")
+
+    @cached_property
+    def step_function(self) -> Function:
+        return self._load(self.files[0])
+
+    @cached_property
+    def run_function(self) -> Function:
+        return self._load(self.files[1])
+
+    def _load(self, name: str) -> Function:
+        path, inside = self.bundle.file(name), {CONTRACT_FILE: ""}
+        try:
+            with silence_leaf_spec_warning():
+                program = torch.export.load(path, extra_files=inside)
+        except Exception as error:  # noqa: BLE001  (it raises what its parts raise: zip, schema, pickle errors)
+            raise InvalidInput(f"{path} is no torch.export program: {first_line(error)}") from None
+        self.bundle.check_contract(Contract.parse(inside[CONTRACT_FILE], str(path)), name)
+        function: Function = program.module()
+        return function

@@ -1,0 +1,56 @@
+"""What the runtimes that step with torch share."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from deploy_snn.bundle import Bundle
+from deploy_snn.eager import to_numpy, to_torch
+from deploy_snn.runtimes.runtime import Runtime
+from deploy_snn.tensors import Arrays
+
+Function = Callable[[dict[str, Tensor], dict[str, Tensor]], tuple[dict[str, Tensor], dict[str, Tensor]]]
+
+
+class TorchRuntime(Runtime):
+    """Functions ``outputs, next_state = function(inputs, state)`` over torch tensors: a step, and a whole run."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.contract = bundle.contract
+        self._state: dict[str, Tensor] = {}
+
+    @cached_property
+    @abstractmethod
+    def step_function(self) -> Function:
+        """One step."""
+
+    @cached_property
+    @abstractmethod
+    def run_function(self) -> Function:
+        """A whole run."""
+
+    def start(self, state: Arrays) -> None:
+        self._state = to_torch(state)
+
+    def step(self, inputs: Arrays) -> Arrays:
+        return self._call(self.step_function, inputs)
+
+    def run(self, inputs: Arrays) -> Arrays:
+        return self._call(self.run_function, inputs)
+
+    def _call(self, function: Function, inputs: Arrays) -> Arrays:
+        with torch.inference_mode():
+            outputs, self._state = function({name: torch.from_numpy(array) for name, array in inputs.items()}, self._state)
+        return to_numpy(outputs)
+
+    def state(self) -> Arrays:
+        return to_numpy(self._state)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error, or its class where it has no text."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

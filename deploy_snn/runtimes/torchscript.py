@@ -1,0 +1,38 @@
+"""TorchScript in libtorch's interpreter."""
+
+from functools import cached_property
+from typing import Any, ClassVar
+
+from deploy_snn.contract import CONTRACT_FILE, Contract
+from deploy_snn.errors import InvalidInput, Unavailable
+from deploy_snn.runtimes.torch_runtime import Function, TorchRuntime, first_line
+from deploy_snn.torch_internals import load_script, torchscript_missing
+
+
+class TorchScript(TorchRuntime):
+    """A loaded script module."""
+
+    files: ClassVar[tuple[str, ...]] = ("model.pt",)
+
+    @cached_property
+    def script(self) -> Any:
+        path, inside = self.bundle.file(self.files[0]), {CONTRACT_FILE: ""}
+        reason = torchscript_missing()
+        if reason:
+            raise Unavailable(f"torchscript cannot run here: {reason}")
+        try:
+            script = load_script(path, inside)
+        except (RuntimeError, ValueError) as error:
+            raise InvalidInput(f"{path} is no TorchScript file: {first_line(error)}") from None
+        self.bundle.check_contract(Contract.parse(inside[CONTRACT_FILE], str(path)), path.name)
+        return script
+
+    @cached_property
+    def step_function(self) -> Function:
+        function: Function = self.script
+        return function
+
+    @cached_property
+    def run_function(self) -> Function:
+        function: Function = self.script.rollout
+        return function
