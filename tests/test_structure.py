@@ -67,7 +67,9 @@ def _is_private(node: ast.AST) -> bool:
     """Whether code imports or names a private module of torch's, or ``torch.jit``."""
     if isinstance(node, ast.ImportFrom):
         parts = (node.module or "").split(".") + [alias.name for alias in node.names]
-        return parts[0] == "torch" and any(part == "jit" or (part.startswith("_") and part != "__version__") for part in parts)
+        return parts[0] == "torch" and any(
+            part == "jit" or (part.startswith("_") and part != "__version__") for part in parts
+        )
     if isinstance(node, ast.Import):
         return any(alias.name.startswith(("torch._", "torch.jit")) for alias in node.names)
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "torch":

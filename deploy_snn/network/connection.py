@@ -135,6 +135,13 @@ class Dense(Connection):
         self.register_buffer("w", weights("w", w))
         self.register_buffer("b", None if b is None else weights("b", b))
 
+    @classmethod
+    def from_linear(cls, linear: nn.Linear) -> Self:
+        """The connection of a trained ``torch.nn.Linear``, bias included. Raises InvalidInput for another module."""
+        if not isinstance(linear, nn.Linear):
+            raise InvalidInput(f"from_linear({type(linear).__name__}): expected a torch.nn.Linear")
+        return cls(linear.weight.detach().T, None if linear.bias is None else linear.bias.detach())
+
     def shape_error(self) -> str:
         n, m = math.prod(self.source_shape), math.prod(self.target_shape)
         if list(self.w.shape) != [n, m]:

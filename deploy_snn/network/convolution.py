@@ -1,10 +1,10 @@
 """Convolutions, in one to three dimensions."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from deploy_snn.errors import InvalidInput
@@ -53,6 +53,26 @@ class Conv(Connection):
         self.dilation = per_axis("dilation", dilation, self.axes)
         (self.groups,) = per_axis("groups", groups, 1)
 
+    @classmethod
+    def from_conv(cls, conv: nn.Module) -> Self:
+        """The connection of a trained ``torch.nn.Conv1d``, ``Conv2d`` or ``Conv3d``, bias included.
+
+        Raises InvalidInput for another module, other numbers of axes, and padding that is not with zeros.
+        """
+        layer = getattr(nn, cls.__name__)
+        if not isinstance(conv, layer):
+            raise InvalidInput(f"{cls.__name__}.from_conv({type(conv).__name__}): expected a torch.nn.{cls.__name__}")
+        if conv.padding_mode != "zeros":
+            raise InvalidInput(f"from_conv: padding_mode={conv.padding_mode!r}, and only 'zeros' can be taken")
+        return cls(
+            conv.weight.detach(),
+            None if conv.bias is None else conv.bias.detach(),
+            stride=conv.stride,
+            padding=_padding_of(conv),
+            dilation=conv.dilation,
+            groups=conv.groups,
+        )
+
     def shape_error(self) -> str:
         if self.w.dim() != self.axes + 2:
             return f"w is {list(self.w.shape)}, expected [C_out, C_in] and {self.axes} kernel sizes"
@@ -73,6 +93,20 @@ class Conv(Connection):
     def largest_sums(self) -> Tensor | None:
         bias = torch.zeros(()) if self.b is None else self.b.double().abs()
         return self.w.double().abs().flatten(1).sum(1) + bias
+
+
+def _padding_of(conv: Any) -> list[int]:
+    """The padding of a torch convolution as numbers, where it is the same on both sides."""
+    if conv.padding == "valid":
+        return [0] * len(conv.kernel_size)
+    if conv.padding != "same":
+        return list(conv.padding)
+    total = [dilation * (size - 1) for size, dilation in zip(conv.kernel_size, conv.dilation, strict=True)]
+    if any(n % 2 for n in total):
+        raise InvalidInput(
+            f"from_conv: padding='same' of the kernel {list(conv.kernel_size)} is not the same on both sides"
+        )
+    return [n // 2 for n in total]
 
 
 class Conv1d(Conv):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from keyword import iskeyword
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from deploy_snn.network.grid import is_exact
 from deploy_snn.network.layer import Layer
 from deploy_snn.network.over_time import Rollout, Wiring
 from deploy_snn.network.plan import Component, components
+from deploy_snn.network.sequential import add_in_sequence
 from deploy_snn.neurons import Input, Nodes
 from deploy_snn.program import Program
 from deploy_snn.torch_internals import is_scripting, script_export, script_unused
@@ -52,6 +53,29 @@ class Network(Program):
         self.connections = nn.ModuleList()  # type: ignore[assignment]
         self.record = list(dict.fromkeys(record))
         self._checked: object = None
+
+    @classmethod
+    def sequential(
+        cls, *modules: nn.Module, input_shape: Sequence[int] | None = None, inputs: Literal["values", "spikes"] = "values"
+    ) -> Self:
+        """A network of modules one after the other, in which spikes go all the way within a step.
+
+        ::
+
+            Network.sequential(nn.Linear(64, 20), LIFNodes(20), nn.Linear(20, 10), LIFNodes(10))
+
+        Args:
+            modules: torch's ``Linear``, ``Conv1d`` to ``Conv3d`` and ``Flatten``, connections, and neurons. The neurons become
+                the layers ``layer1``, ``layer2``, ...; a connection at the end leads to an output ``output.s`` of numbers.
+            input_shape: shape of the input without batch, where it does not follow from the first module.
+            inputs: whether ``input.x`` holds numbers, or spikes (not 0).
+
+        Raises:
+            InvalidInput: for a module that cannot be taken, and for shapes that do not fit.
+        """
+        network = cls(one_step=True)
+        add_in_sequence(network, modules, input_shape, inputs)
+        return network.finish()
 
     def add_layer(self, neuron: Nodes, name: str, *, external: bool = False) -> None:
         """Add a layer; layers step in this order.
@@ -103,8 +127,8 @@ class Network(Program):
                 ends = f"from {connection.source!r} to {connection.target!r}"
                 raise InvalidInput(f"{line}: the connection {ends} is called {name!r} already: rename a layer")
 
-    def finish(self) -> "Network":
-        """Check the network as a whole, as ``contract`` does, and give it back. Raises InvalidInput for what is missing."""
+    def finish(self) -> Self:
+        """Check the whole network, as ``contract`` does, and return it. Raises InvalidInput for what is missing."""
         _ = self.contract
         return self
 

@@ -21,7 +21,7 @@ class Gathered(Connection):
 
     sources: Tensor
     fan_in: Tensor
-    places: Tensor
+    places: Tensor | None
     groups: list[list[int]]
 
     def wire(
@@ -30,12 +30,13 @@ class Gathered(Connection):
         """Set the lists, the sources as flat indices. ``groups`` are ``[targets, list length]`` each; one group unless given."""
         self.register_buffer("sources", sources)
         self.register_buffer("fan_in", fan_in)
-        self.register_buffer("places", torch.zeros(0, dtype=torch.int64) if places is None else places)
+        self.register_buffer("places", places)
         self.groups = [list(fan_in.shape)] if groups is None else groups
 
     def transmit(self, z: Tensor) -> Tensor:
         terms = self.flat(z).index_select(1, self.sources.flatten())
-        if len(self.groups) == 1:
+        places = self.places
+        if places is None:
             return self.shaped((terms.reshape([-1] + list(self.fan_in.shape)) * self.fan_in).sum(2))
         terms = terms * self.fan_in
         sums: list[Tensor] = []
@@ -44,7 +45,7 @@ class Gathered(Connection):
             size = group[0] * group[1]
             sums.append(terms.narrow(1, start, size).reshape([-1] + group).sum(2))
             start += size
-        return self.shaped(torch.cat(sums, 1).index_select(1, self.places))
+        return self.shaped(torch.cat(sums, 1).index_select(1, places))
 
     def summed_weights(self) -> list[Tensor]:
         return [self.fan_in]
@@ -53,7 +54,7 @@ class Gathered(Connection):
         sizes = self.fan_in.double().abs().flatten()
         parts = sizes.split_with_sizes([targets * length for targets, length in self.groups])
         sums = [part.reshape(group).sum(1) for part, group in zip(parts, self.groups, strict=True)]
-        return sums[0] if len(sums) == 1 else torch.cat(sums)[self.places]
+        return sums[0] if self.places is None else torch.cat(sums)[self.places]
 
 
 class Sparse(Gathered):
@@ -79,7 +80,7 @@ class Sparse(Gathered):
     @classmethod
     def from_structure(cls, options: dict[str, Any], buffers: dict[str, Tensor]) -> Self:
         connection = cls(torch.sparse_coo_tensor(torch.zeros(2, 0, dtype=torch.int64), torch.zeros(0), options["size"]))
-        connection.wire(buffers["sources"], buffers["fan_in"], options["groups"], buffers["places"])
+        connection.wire(buffers["sources"], buffers["fan_in"], options["groups"], buffers.get("places"))
         return connection
 
     def structure_options(self) -> dict[str, Any]:
@@ -88,7 +89,7 @@ class Sparse(Gathered):
     def matrix(self) -> Tensor:
         """The weights ``[N, M]`` as a sparse COO tensor."""
         rows = torch.cat([torch.arange(start, start + n).repeat_interleave(k) for start, n, k in self._rows()])
-        targets = rows if len(self.groups) == 1 else self.places.argsort()[rows]
+        targets = rows if self.places is None else self.places.argsort()[rows]
         kept = self.fan_in.flatten() != 0
         indices = torch.stack([self.sources.flatten()[kept], targets[kept]])
         return torch.sparse_coo_tensor(indices, self.fan_in.flatten()[kept], self.size).coalesce()

@@ -32,7 +32,7 @@ REFRACTORY: dict[str, Kernel] = {"EtaKernel": lambda t, tau: -torch.exp(-t / tau
 def pick(kernels: dict[str, Kernel], name: str) -> Kernel:
     """A kernel by its name. Raises InvalidInput with the names there are."""
     if name not in kernels:
-        raise InvalidInput(f"there is no kernel '{name}'; there is {', '.join(kernels)}")
+        raise InvalidInput(f"unknown kernel '{name}'; choose from {', '.join(kernels)}")
     return kernels[name]
 
 

@@ -139,7 +139,7 @@ def test_bad_files_to_run(exported: Exported, command: Command, tmp_path: Path) 
         tmp_path / "sick.safetensors", v=np.full((1, 6), np.nan, np.float32), refrac_count=np.zeros((1, 6), np.float32)
     )
     refused(command, "state 'v' holds nan", "run", bundle, "--input", good, *out, "--state-in", sick)
-    refused(command, "no runtime 'x'", "run", bundle, "--input", good, *out, "--runtime", "x")
+    refused(command, "unknown runtime 'x'", "run", bundle, "--input", good, *out, "--runtime", "x")
     refused(command, "is no bundle", "run", tmp_path, "--input", good, *out)
     noisy = exported("diehl-and-cook", n=6).path
     refused(command, "'noise' is missing", "run", noisy, "--input", good, *out)
@@ -148,10 +148,10 @@ def test_bad_files_to_run(exported: Exported, command: Command, tmp_path: Path) 
 
 def test_mistakes_with_parity(exported: Exported, command: Command, tmp_path: Path) -> None:
     bundle = exported("lif", n=6).path
-    refused(command, "go with a MODEL", "parity", bundle, "--n", 5)
-    refused(command, "there is no stimulus 'noise'", "parity", bundle, "--stimulus", "noise")
-    refused(command, "at least one", "parity", bundle, "--steps", 0)
-    refused(command, "at least one", "parity", bundle, "--batch", 0)
+    refused(command, "are for a MODEL", "parity", bundle, "--n", 5)
+    refused(command, "unknown stimulus 'noise'", "parity", bundle, "--stimulus", "noise")
+    refused(command, "steps=0", "parity", bundle, "--steps", 0)
+    refused(command, "batch=0", "parity", bundle, "--batch", 0)
     refused(command, "there is no folder", "parity", bundle, "--json", tmp_path / "no" / "report.json")
     refused(command, "is no bundle", "parity", tmp_path / "nothing")
     assert command("parity")[0] == 2
@@ -174,7 +174,7 @@ def test_inspect(exported: Exported, command: Command, tmp_path: Path) -> None:
     for name in ("step.onnx", "sequence.onnx", "model.pt", "model.pt2"):
         status, shown, _ = command("inspect", bundle.path / name)
         assert status == 0
-        assert "refrac_count   float32   batch, 6   0         ms" in shown
+        assert "refrac_count   counter     float32   batch, 6   0         ms" in shown
     (tmp_path / "bad.onnx").write_bytes((bundle.path / "step.onnx").read_bytes()[:200])
     (tmp_path / "bad.pt").write_bytes(b"not a zip")
     (tmp_path / "notes.txt").write_text("hello")

@@ -51,10 +51,10 @@ def test_the_same_bits(model: str, stimulus: str, batch: int, compiled: Callable
 
 def test_what_it_is_tied_to(compiled: Callable[[str], Bundle], tmp_path: Path) -> None:
     bundle = compiled("csrm")
-    assert bundle.manifest.compiled_for == target_cpu()
+    assert bundle.manifest.formats["aoti"] == {"cpu": target_cpu()}
     assert bundle.contract.inputs
     for cpu, error, told in (
-        ("x86-64-v9", Unavailable, "was compiled for x86-64-v9, and this CPU is no such one: export it here"),
+        ("x86-64-v9", Unavailable, "was compiled for x86-64-v9, and this CPU does not support it: export the model here"),
         ("", InvalidInput, "is no compiled step"),
     ):
         other = copy_with_cpu(bundle, tmp_path / f"for-{cpu}", cpu)
@@ -88,4 +88,4 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch, command: Callable, 
 def test_it_is_written_only_when_asked_for(exported: Callable[..., Bundle]) -> None:
     bundle = exported("lif", n=6)
     assert "step.aoti.pt2" not in bundle.manifest.files
-    assert bundle.manifest.compiled_for is None
+    assert "aoti" not in bundle.manifest.formats

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from deploy_snn import neurons
+from deploy_snn.contract import Operation, Rounding
 from deploy_snn.errors import InvalidInput
 from deploy_snn.network import Conv2d, Dense, Lateral, LocalConnection2d, MaxPool2d, MeanField, Network, OneToOne, Sparse
 
@@ -33,7 +34,7 @@ def test_names() -> None:
         "X.previous", "exc.v", "exc.refrac_count", "exc.previous", "inh.v", "inh.refrac_count", "inh.previous"
     ]  # fmt: skip
     assert [spec.name for spec in contract.outputs] == ["exc.s", "inh.s", "X.s", "record.exc.v"]
-    assert contract.rounding == ("X_to_exc: a dense connection's sum",)
+    assert contract.rounding == (Rounding(tensor="X_to_exc", operation=Operation.SUM),)
     through = small(one_step=True).contract
     assert [spec.name for spec in through.states if spec.name.endswith("previous")] == ["inh.previous"]
 

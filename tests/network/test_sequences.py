@@ -199,7 +199,9 @@ def test_a_thousand_steps() -> None:
     torch.manual_seed(1)
     network = from_file("diehl_cook_2015", n=10, n_input=30)(one_step=False)
     snap_weights(network.connections, 12)
-    session = ort.InferenceSession(Onnx().sequence_graph(Lowered(network)).SerializeToString(), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        Onnx().sequence_graph(Lowered(network)).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     trace = drive(network, 1000, 2)
     given = dict(zip([v.name for v in session.get_outputs()], session.run(None, trace.inputs | trace.start), strict=True))
     agree(given, {name: given[f"next.{name}"] for name in trace.start}, trace)

@@ -13,10 +13,10 @@ from deploy_snn.errors import InvalidInput
 from deploy_snn.neurons import NEURONS, NeuronProgram
 from deploy_snn.parity import Request, make_stimulus, reference_run
 from deploy_snn.parity.digits import load_images, resize
-from deploy_snn.parity.stimulus import PATTERNS
+from deploy_snn.registry import STIMULI
 
 
-@pytest.mark.parametrize("kind", PATTERNS)
+@pytest.mark.parametrize("kind", STIMULI)
 @pytest.mark.parametrize("name", NEURONS)
 def test_a_pattern_fits_and_makes_neurons_fire(kind: str, name: str) -> None:
     program = NeuronProgram(NEURONS[name](shape=(4, 4)))

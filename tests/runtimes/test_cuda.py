@@ -8,6 +8,7 @@ from deploy_snn.bundle import Bundle
 from deploy_snn.neurons import NEURONS
 from deploy_snn.parity import Plan, compare_runtimes
 from deploy_snn.registry import RUNTIMES
+from deploy_snn.runtimes import unavailable_reason
 
 REASON = unavailable_reason("onnxruntime-cuda")
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(REASON is not None, reason=str(REASON))]
@@ -16,7 +17,9 @@ pytestmark = [pytest.mark.cuda, pytest.mark.skipif(REASON is not None, reason=st
 @pytest.mark.parametrize("neuron", NEURONS)
 @pytest.mark.parametrize("stimulus", ["poisson", "threshold"])
 def test_parity_on_cuda(neuron: str, stimulus: str, exported: Callable[..., Bundle]) -> None:
-    report = compare_runtimes(exported(neuron, n=64), Plan(runtimes=["onnxruntime-cuda"], stimulus=stimulus, steps=200, batch=4))
+    report = compare_runtimes(
+        exported(neuron, n=64), Plan(runtimes=["onnxruntime-cuda"], stimulus=stimulus, steps=200, batch=4)
+    )
     assert report.spikes
     assert report.equal, [run.divergence for run in report.runs]
 

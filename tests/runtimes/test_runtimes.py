@@ -111,14 +111,14 @@ def test_a_large_input_is_read_in_place(exported: Exported) -> None:
 
 
 def test_names() -> None:
-    with pytest.raises(InvalidInput, match="there is no runtime 'tensorrt'; there is eager, torchscript"):
+    with pytest.raises(InvalidInput, match="unknown runtime 'tensorrt'; choose from eager, torchscript"):
         find_runtime("tensorrt")
 
 
 def test_a_provider_that_is_missing_is_an_error(
     monkeypatch: pytest.MonkeyPatch, exported: Exported, command: Callable
 ) -> None:
-    monkeypatch.setattr(RUNTIMES["onnxruntime-cuda"], "unavailable", classmethod(lambda _: "libcuda.so.1: no such file"))
+    monkeypatch.setattr("deploy_snn.runtimes.find.missing_cuda_library", lambda: "libcuda.so.1: no such file")
     with pytest.raises(Unavailable, match=r"libcuda\.so\.1"):
         find_runtime("onnxruntime-cuda")
     status, _, told = command("parity", exported("lif", n=6).path, "--runtime", "onnxruntime-cuda")
