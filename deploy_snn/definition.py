@@ -1,7 +1,9 @@
 """A Python file that defines a model: a function ``build()``, and classes of the user's own."""
 
+import hashlib
 import importlib.util
 import inspect
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,10 +18,12 @@ def run_definition(path: Path) -> ModuleType:
     """Run the file as a module. Raises InvalidInput if it does not exist or cannot be run."""
     if not path.is_file():
         raise InvalidInput(f"{path} does not exist")
-    spec = importlib.util.spec_from_file_location(f"deploy_snn_model_{path.stem}", path)
+    place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    spec = importlib.util.spec_from_file_location(f"deploy_snn_model_{path.stem}_{place}", path)
     if spec is None or spec.loader is None:
         raise InvalidInput(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # torch.export looks up the modules of the classes that it captures
     try:
         spec.loader.exec_module(module)
     except Exception as error:

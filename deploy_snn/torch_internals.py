@@ -17,7 +17,7 @@ from torch._higher_order_ops.scan import scan
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from deploy_snn.errors import Unavailable
+from deploy_snn.errors import InvalidInput, Unavailable
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -81,12 +81,21 @@ def _silence_torchscript_warning() -> Iterator[None]:
 
 
 def script(module: nn.Module) -> Any:
-    """Compile a module with TorchScript. Raises Unavailable where torch has no TorchScript any more."""
+    """Compile a module with TorchScript.
+
+    Raises InvalidInput for code that TorchScript cannot compile, Unavailable where torch has no TorchScript any more.
+    """
     reason = torchscript_missing()
     if reason:
         raise Unavailable(f"format torchscript cannot be written: {reason}")
-    with _silence_torchscript_warning():
-        return _jit.script(module)
+    try:
+        with _silence_torchscript_warning():
+            return _jit.script(module)
+    except RuntimeError as error:  # its text is the compiler's report, many lines long
+        lines = [line.strip() for line in str(error).splitlines() if line.strip(" ~<-HERE")]
+        raise InvalidInput(
+            f"TorchScript cannot compile the model: {' '.join(lines[:3])}; change the code, or export without the format torchscript"
+        ) from error
 
 
 def save_script(scripted: Any, path: Path, files: dict[str, str]) -> None:
