@@ -190,7 +190,7 @@ def test_what_the_grid_cannot_promise_is_refused() -> None:
     assert is_exact(fits)
     assert not is_exact(made)
     assert torch.equal(made.w, torch.full((100, 3), 1.7)), "a refusal changes nothing"
-    with pytest.raises(InvalidInput, match="expected 0 to 24 bits"):
+    with pytest.raises(InvalidInput, match="bits=25: expected 0 to 24"):
         snap_weights([fits], 25)
 
 
