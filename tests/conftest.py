@@ -1,6 +1,7 @@
 """What all tests share: one thread, bundles that are exported once, and the command line in this process."""
 
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +34,24 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
-    """``exported("lif", n=6, traces=True)``: the bundle of a model, written once for all tests. Change only copies."""
-    made: dict[str, Bundle] = {}
+def exported(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[..., Bundle]:
+    """``exported("lif", n=6, traces=True)``: the bundle of a model, written once for all tests of all workers.
+
+    Change only copies of it.
+    """
+    own = tmp_path_factory.getbasetemp()
+    folder = (own if worker_id == "master" else own.parent) / "bundles"
+    opened: dict[str, Bundle] = {}
 
     def export(model: str, **options: Any) -> Bundle:
         key = f"{model} {sorted(options.items())}"
-        if key not in made:
-            folder = tmp_path_factory.mktemp("bundle")
+        if key not in opened:
+            path = folder / sha256(key.encode()).hexdigest()[:16] / Path(model).stem
             snap = options.pop("snap", None)
-            made[key] = export_model(model, options or {"n": 6}, folder / Path(model).stem, golden_steps=200, snap=snap)
-        return made[key]
+            if not path.exists():  # two workers may write the same bundle; it takes its place whole
+                export_model(model, options or {"n": 6}, path, golden_steps=200, snap=snap)
+            opened[key] = Bundle.open(path)
+        return opened[key]
 
     return export
 

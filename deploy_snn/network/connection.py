@@ -80,6 +80,11 @@ class Connection(nn.Module, ABC):
         state: dict[str, Tensor] = {}
         return state
 
+    def extra_repr(self) -> str:
+        """The layers that it connects, and the shapes of its buffers."""
+        ends = [f"{self.source!r} -> {self.target!r}"] if self.name else []
+        return ", ".join([*ends, *(f"{name}={list(buffer.shape)}" for name, buffer in self.named_buffers())])
+
     def structure_options(self) -> dict[str, Any] | None:
         """What ``from_structure`` takes besides the buffers, as plain data; None where that is the constructor's keywords."""
         return None

@@ -133,6 +133,15 @@ class Nodes(nn.Module, ABC):
         self.add_parameter(name, tc, positive=True)
         self.register_buffer(decay, torch.exp(-self.dt / self.get_buffer(name)))
 
+    def extra_repr(self) -> str:
+        """The population's size, and the parameters that a constructor takes, as they are now."""
+        size = f"n={self.n}" if len(self.shape) == 1 else f"shape={tuple(self.shape)}"
+        common = NodesOptions.__annotations__
+        own = [name for name in keywords(type(self)) if name not in ("n", "shape") and name not in common]
+        values = {name: getattr(self, name) for name in own if hasattr(self, name)}
+        shown = [f"{name}={_shown(value)}" for name, value in values.items()]
+        return ", ".join([size, *shown, f"dt={self.dt_in_ms():g}"])
+
     @property
     def contract(self) -> Contract:
         """The records of every tensor that a step takes and gives, with this population's shape."""
@@ -257,6 +266,12 @@ def declaration_holds(cls: type, attribute: str, harmless: frozenset[str]) -> bo
         if any(inspect.isroutine(value) and name not in harmless for name, value in vars(owner).items()):
             return False
     return False
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.item():g}" if value.dim() == 0 else f"tensor{list(value.shape)}"
+    return f"{value:g}" if isinstance(value, float) else repr(value)
 
 
 def keywords(cls: type[Nodes]) -> dict[str, object]:

@@ -71,7 +71,15 @@ class ModelReport(Record):
 
     @property
     def equal(self) -> bool:
-        return all(run.equal for run in self.runs)
+        """Whether every run was equal. Zero runs are not."""
+        return bool(self.runs) and all(run.equal for run in self.runs)
+
+    def __repr__(self) -> str:
+        wrong = [f"{run.runtime} ({run.mode})" for run in self.runs if not run.equal]
+        verdict = f"different: {', '.join(wrong)}" if wrong else f"all {len(self.runs)} runs equal"
+        return f"ModelReport({self.model!r}, {self.steps} steps of {self.stimulus}: {verdict})"
+
+    __str__ = __repr__
 
 
 class ParityReport(Record):
