@@ -1,5 +1,6 @@
 """What all tests share: one thread, bundles that are exported once, and the command line in this process."""
 
+import fcntl
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -48,9 +49,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callab
         if key not in opened:
             path = folder / sha256(key.encode()).hexdigest()[:16] / Path(model).stem
             snap = options.pop("snap", None)
-            if not path.exists():  # two workers may write the same bundle; it takes its place whole
-                export_model(model, options or {"n": 6}, path, golden_steps=200, snap=snap)
-            opened[key] = Bundle.open(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with (path.parent / "lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be writing the same bundle
+                if not path.exists():
+                    export_model(model, options or {"n": 6}, path, golden_steps=200, snap=snap)
+                opened[key] = Bundle.open(path)
         return opened[key]
 
     return export
