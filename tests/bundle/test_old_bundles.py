@@ -53,7 +53,7 @@ def test_the_contract_gains_kinds_owners_and_typed_rounding() -> None:
     cortex = Bundle.open(OLD / "izhikevich_2003").contract
     assert cortex.rounding == (Rounding(tensor="cortex.v", operation=Operation.SUM),)
     assert {spec.kind for spec in cortex.states} >= {Kind.POTENTIAL, Kind.RECOVERY}
-    assert {spec.owner for spec in cortex.tensors} == {spec.name.split(".")[0] for spec in cortex.tensors}
+    assert {spec.owner for spec in cortex.tensors} == {"cortex"}
 
 
 def test_reworded_prose_does_not_break_a_bundle(tmp_path: Path) -> None:
