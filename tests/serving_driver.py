@@ -20,7 +20,7 @@ from numpy.testing import assert_array_equal
 from tritonclient.utils import InferenceServerException
 
 from deploy_snn.bundle import Bundle
-from deploy_snn.runtimes import Eager
+from deploy_snn.runtimes.eager import Eager
 from deploy_snn.server.stream import draw_noise, new_stream
 from deploy_snn.tensors import Arrays
 from deploy_snn.eager import record

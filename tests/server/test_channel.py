@@ -17,7 +17,7 @@ from websockets.asyncio.client import connect as connect_slowly
 from websockets.sync.client import connect
 
 from deploy_snn.bundle import Bundle
-from deploy_snn.runtimes import Eager
+from deploy_snn.runtimes.eager import Eager
 from deploy_snn.server.stream import draw_noise, new_stream
 from deploy_snn.tensors import Arrays
 from deploy_snn.eager import record

@@ -17,7 +17,7 @@ from numpy.testing import assert_array_equal
 
 from deploy_snn.errors import InvalidInput
 from deploy_snn.bundle import Bundle
-from deploy_snn.runtimes import Eager
+from deploy_snn.runtimes.eager import Eager
 from deploy_snn.server.checkpoint import Checkpoint
 from deploy_snn.server.model import Limits, Model
 from deploy_snn.server.protocol import InferRequest

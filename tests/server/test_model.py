@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 
 from deploy_snn.contract import Contract, Role, TensorSpec
 from deploy_snn.bundle import Bundle
-from deploy_snn.runtimes import Eager
+from deploy_snn.runtimes.eager import Eager
 from deploy_snn.server.model import Limits, Model
 from deploy_snn.server.protocol import InferRequest, Sequence
 from deploy_snn.server.queue import Answer

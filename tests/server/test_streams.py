@@ -15,7 +15,7 @@ import tritonclient.http as triton
 from numpy.testing import assert_array_equal
 
 from deploy_snn.bundle import Bundle
-from deploy_snn.runtimes import Eager
+from deploy_snn.runtimes.eager import Eager
 from deploy_snn.server.protocol import DATATYPES
 from deploy_snn.server.stream import draw_noise, new_stream
 from deploy_snn.tensors import Arrays
