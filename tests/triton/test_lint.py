@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+from deploy_snn.bundle import Bundle
 from deploy_snn.contract import BATCH, CONTRACT_KEY, Axis, Contract, Kind, Role, TensorSpec
 from deploy_snn.errors import InvalidInput
-from deploy_snn.bundle import Bundle
 from deploy_snn.triton import lint, write_repository
 from deploy_snn.triton.config import data_file, onnxruntime_config
 

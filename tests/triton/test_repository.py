@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from deploy_snn.bundle import Bundle
 from deploy_snn.contract import BATCH, Axis, Contract, Kind, Role, TensorSpec
 from deploy_snn.errors import InvalidInput
-from deploy_snn.bundle import Bundle
 from deploy_snn.triton import repository, write_repository
 from deploy_snn.triton.config import onnxruntime_config, python_config
 
