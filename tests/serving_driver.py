@@ -20,10 +20,10 @@ from numpy.testing import assert_array_equal
 from tritonclient.utils import InferenceServerException
 
 from deploy_snn.bundle import Bundle
-from deploy_snn.runtimes import Eager
+from deploy_snn.eager import record
+from deploy_snn.runtimes.eager import Eager
 from deploy_snn.server.stream import draw_noise, new_stream
 from deploy_snn.tensors import Arrays
-from deploy_snn.eager import record
 
 EXPORT = Path(__file__).parent.parent / "export"
 MODELS = ["lif", "srm0", "adaptive-lif", "diehl_cook_2015", "input"]

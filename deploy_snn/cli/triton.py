@@ -9,22 +9,29 @@ from deploy_snn.errors import Unavailable
 
 
 def triton(
-    paths: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles; a model's name is its folder's.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles. The name of a model is the name of its folder.")
+    ],
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="REPOSITORY", help="Where to put them.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="REPOSITORY", help="Folder of the model repository.")],
     backend: Annotated[
         Literal["onnxruntime", "python"],
-        typer.Option("--backend", help="Who keeps the states: Triton (onnxruntime), or a model.py (python)."),
+        typer.Option(
+            "--backend", help="Triton backend. States are kept by Triton (onnxruntime) or by a model.py (python)."
+        ),
     ] = "onnxruntime",
 ) -> None:
-    """Write a model repository for Triton Inference Server: a model for each bundle, checked as Triton will read it.
+    """Write a model repository for Triton Inference Server: one model per bundle, checked by Triton's rules.
 
-    Other models in the repository are left alone. serve/triton says how to start Triton and how to scale out.
+    Other models in the repository are not changed. serve/triton/README.md describes how to start Triton and how to scale.
     """
     try:
         import tritonclient.grpc  # noqa: F401
-    except (ImportError, RuntimeError):  # the latter where it was installed without its gRPC part
-        raise Unavailable("triton needs tritonclient[grpc]: pip install 'deploy-snn[triton]'") from None
+    except (ImportError, RuntimeError):  # RuntimeError: tritonclient is installed without its grpc extra
+        raise Unavailable(
+            "triton needs tritonclient[grpc]: install the extra 'triton' of deploy-snn (in its folder: "
+            "pip install '.[triton]')"
+        ) from None
     from deploy_snn.bundle import Bundle
     from deploy_snn.triton import write_repository
 

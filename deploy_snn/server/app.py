@@ -1,4 +1,4 @@
-"""The server as an ASGI application: its life, who may use it, and what its errors look like."""
+"""The ASGI application: start and shutdown, authorisation, and the form of error responses."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,14 +15,14 @@ from starlette.types import ASGIApp
 
 from deploy_snn import __version__
 from deploy_snn.server import page, routes
-from deploy_snn.server.express import SMALL
-from deploy_snn.server.gate import Gate, Gated
-from deploy_snn.server.refusals import REFUSALS, failure, refusal
+from deploy_snn.server.auth import AuthMiddleware, AuthPolicy
+from deploy_snn.server.errors import REQUEST_ERRORS, error_response, internal_error_response
+from deploy_snn.server.fast_path import MIN_GZIP_BYTES
 from deploy_snn.server.repository import Repository
 
 
 def create_app(repository: Repository) -> ASGIApp:
-    """The server of what has been prepared."""
+    """Create the application that serves the models of a prepared repository."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -35,42 +35,42 @@ def create_app(repository: Repository) -> ASGIApp:
     app.include_router(routes.router)
     app.include_router(page.router)
     app.add_api_route("/metrics", metrics, response_class=PlainTextResponse)
-    for kind in REFUSALS:
-        app.add_exception_handler(kind, _refused)
-    app.add_exception_handler(Exception, _failed)
-    app.add_exception_handler(WebSocketRequestValidationError, _malformed)
-    app.add_exception_handler(HTTPException, _not_so)
-    return Gated(GZipMiddleware(app, minimum_size=SMALL), Gate(repository.settings.token))
+    for kind in REQUEST_ERRORS:
+        app.add_exception_handler(kind, _on_request_error)
+    app.add_exception_handler(Exception, _on_internal_error)
+    app.add_exception_handler(WebSocketRequestValidationError, _on_invalid_query)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    return AuthMiddleware(GZipMiddleware(app, minimum_size=MIN_GZIP_BYTES), AuthPolicy(repository.settings.token))
 
 
 async def metrics(request: Request) -> Response:
-    """What Prometheus asks for."""
+    """The metrics, in Prometheus' text format."""
     return Response(request.app.state.repository.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-async def _refused(asked: Any, error: Exception) -> Any:
-    return await _give(asked, refusal(asked.url.path, error))
+async def _on_request_error(connection: Any, error: Exception) -> Any:
+    return await _respond(connection, error_response(connection.url.path, error))
 
 
-async def _malformed(asked: Any, error: Any) -> Any:
-    """For a query that does not fit its route."""
-    told = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
-    return await _give(asked, JSONResponse({"error": told}, HTTPStatus.BAD_REQUEST))
+async def _on_invalid_query(connection: Any, error: Any) -> Any:
+    """For a WebSocket whose query does not fit its route."""
+    message = "; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors())
+    return await _respond(connection, JSONResponse({"error": message}, HTTPStatus.BAD_REQUEST))
 
 
-async def _give(asked: Request | WebSocket, response: Response) -> Response | None:
-    """A response, to what may be a WebSocket: that one must be told before it is accepted."""
-    if not isinstance(asked, WebSocket):
+async def _respond(connection: Request | WebSocket, response: Response) -> Response | None:
+    """Return the response to a request; send it to a WebSocket, which is refused before it is accepted."""
+    if not isinstance(connection, WebSocket):
         return response
-    await asked.send_denial_response(response)
+    await connection.send_denial_response(response)
     return None
 
 
-async def _failed(_: Request, __: Exception) -> Response:
-    return failure()
+async def _on_internal_error(_: Request, __: Exception) -> Response:
+    return internal_error_response()
 
 
-async def _not_so(request: Request, error: Any) -> Response:
-    """For a path or a method that there is not."""
-    told = f"{request.method} {request.url.path}: {error.detail}"
-    return JSONResponse({"error": told}, error.status_code, error.headers)
+async def _on_http_error(request: Request, error: Any) -> Response:
+    """For an unknown path, or a method that a path does not support."""
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    return JSONResponse({"error": message}, error.status_code, error.headers)

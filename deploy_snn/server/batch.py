@@ -1,4 +1,4 @@
-"""Several streams as one batch: their states gathered, the runtime stepped once, the results dealt out again."""
+"""Stepping several streams as one batch: concatenate their states, step the runtime once, split the results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from deploy_snn.tensors import Array, Arrays
 
 
 @dataclass(frozen=True)
-class Part:
-    """What one stream brings: its rows of every input, and of every state."""
+class BatchEntry:
+    """One stream's rows of a batch: of every input and of every state."""
 
     inputs: Arrays
     state: Arrays
@@ -21,44 +21,48 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Result:
-    """What it gets back."""
+class BatchResult:
+    """One stream's rows of the outputs and of the next state."""
 
     outputs: Arrays
     state: Arrays
 
 
-def step_together(runtime: Runtime, contract: Contract, parts: Sequence[Part], *, chunk: bool) -> list[Result]:
+def step_together(runtime: Runtime, contract: Contract, entries: Sequence[BatchEntry], *, chunk: bool) -> list[BatchResult]:
     """Step streams together: one step, or all steps of chunks of equal length.
 
-    A model whose rows share a state takes one part at a time: the rows of others would change its result.
+    A model whose rows share a state must be given one entry at a time: rows of other streams would change its result.
     """
-    in_time = 1 if chunk else 0
-    runtime.start({spec.name: _gather(spec, [part.state[spec.name] for part in parts]) for spec in contract.states})
-    inputs = {spec.name: _gather(spec, [part.inputs[spec.name] for part in parts], in_time) for spec in contract.inputs}
+    time_axes = 1 if chunk else 0
+    runtime.start(
+        {spec.name: _concatenate(spec, [entry.state[spec.name] for entry in entries]) for spec in contract.states}
+    )
+    inputs = {
+        spec.name: _concatenate(spec, [entry.inputs[spec.name] for entry in entries], time_axes) for spec in contract.inputs
+    }
     outputs = runtime.run(inputs) if chunk else runtime.step(inputs)
     state = runtime.state()
-    bounds = [0, *accumulate(part.batch for part in parts)]
-    dealt_outputs = {spec.name: _deal(spec, outputs[spec.name], bounds, in_time) for spec in contract.outputs}
-    dealt_state = {spec.name: _deal(spec, state[spec.name], bounds) for spec in contract.states}
+    bounds = [0, *accumulate(entry.batch for entry in entries)]
+    split_outputs = {spec.name: _split(spec, outputs[spec.name], bounds, time_axes) for spec in contract.outputs}
+    split_state = {spec.name: _split(spec, state[spec.name], bounds) for spec in contract.states}
     return [
-        Result(
-            {name: arrays[index] for name, arrays in dealt_outputs.items()},
-            {name: arrays[index] for name, arrays in dealt_state.items()},
+        BatchResult(
+            {name: arrays[index] for name, arrays in split_outputs.items()},
+            {name: arrays[index] for name, arrays in split_state.items()},
         )
-        for index in range(len(parts))
+        for index in range(len(entries))
     ]
 
 
-def _gather(spec: TensorSpec, arrays: list[Array], in_time: int = 0) -> Array:
+def _concatenate(spec: TensorSpec, arrays: list[Array], time_axes: int = 0) -> Array:
     if len(arrays) == 1 or spec.batch_axis is None:
         return arrays[0]
-    return np.concatenate(arrays, axis=spec.batch_axis + in_time)
+    return np.concatenate(arrays, axis=spec.batch_axis + time_axes)
 
 
-def _deal(spec: TensorSpec, array: Array, bounds: list[int], in_time: int = 0) -> list[Array]:
-    """Each stream's rows, in memory of their own: a view would keep the whole batch alive."""
+def _split(spec: TensorSpec, array: Array, bounds: list[int], time_axes: int = 0) -> list[Array]:
+    """Copy each stream's rows: a view would keep the whole batch in memory."""
     if spec.batch_axis is None or len(bounds) == 2:
         return [array]
-    before = (slice(None),) * (spec.batch_axis + in_time)
-    return [array[(*before, slice(begin, end))].copy() for begin, end in pairwise(bounds)]
+    leading = (slice(None),) * (spec.batch_axis + time_axes)
+    return [array[(*leading, slice(begin, end))].copy() for begin, end in pairwise(bounds)]

@@ -1,8 +1,9 @@
-"""A WebSocket on which one stream steps: a message in, a message out, in order, without the ceremony of a request.
+"""A WebSocket that steps one stream: one message per step or chunk, one reply per message, in order.
 
-A binary message holds the values of the model's inputs, one after the other, in the order and the shapes of the
-greeting; for several steps, each input with all of its steps. The answer holds its outputs in the same way. A text message
-is a request's JSON, and so is its answer. While a client does not read its answers, its messages are not read either.
+It avoids the overhead of an HTTP request per step. A binary message holds the values of the model's inputs, one input after
+the other, in the order and with the shapes of the greeting; for several steps, each input with all of its steps. The reply
+holds the outputs in the same way. A text message is the JSON of an infer request, and so is its reply. The server stops
+reading from a client that does not read its replies.
 """
 
 import json
@@ -16,25 +17,36 @@ from fastapi import WebSocket, WebSocketDisconnect
 
 from deploy_snn.contract import Role, TensorSpec
 from deploy_snn.errors import InvalidInput
+from deploy_snn.server.errors import INTERNAL_ERROR, REQUEST_ERRORS, STATUSES
 from deploy_snn.server.log import LOGGER
 from deploy_snn.server.model import Model
-from deploy_snn.server.protocol import DATATYPES, NAMES, InferRequest, Sequence, parse_request, read_binary, render_response
-from deploy_snn.server.refusals import REFUSALS, STATUSES
+from deploy_snn.server.protocol import (
+    DATATYPE_OF_NAME,
+    DATATYPES,
+    InferRequest,
+    SequenceId,
+    parse_request,
+    read_binary,
+    render_response,
+)
 from deploy_snn.server.repository import VERSION, Repository
 from deploy_snn.tensors import Arrays
 
-RESTARTING = 1012
-"""The code with which a WebSocket is closed because its server ends."""
+SERVICE_RESTART = 1012
+"""The code with which a WebSocket is closed when its server shuts down."""
 
 
 @dataclass
 class Channel:
-    """A connection's stream. Without a ``sequence`` it is a stream of the connection's own, and ends with it."""
+    """The stream of a connection. With ``temporary``, the stream has no name of its client's, and ends with the connection.
+
+    ``start`` and ``seed`` apply to the next step.
+    """
 
     repository: Repository
     name: str
-    sequence: Sequence
-    own: bool
+    sequence: SequenceId
+    temporary: bool
     batch: int
     start: bool
     seed: int | None
@@ -42,11 +54,11 @@ class Channel:
 
     @property
     def model(self) -> Model:
-        """The model as it is loaded now. Raises NotFound if it is not."""
+        """The model as it is loaded now. Raises ModelNotFound if it has been unloaded."""
         return self.repository.find(self.name, VERSION)
 
     def greeting(self) -> dict[str, Any]:
-        """Where the stream stands, and what a binary message holds: all inputs but the noise, which the server draws."""
+        """The stream's current step, and the layout of binary messages: all inputs except noise, which the server draws."""
         return {
             "model_name": self.name,
             "model_version": VERSION,
@@ -56,8 +68,11 @@ class Channel:
             "outputs": [self._layout(spec) for spec in self.model.contract.outputs],
         }
 
-    async def answer(self, message: bytes | str) -> bytes | str:
-        """What a message gets. One that is refused gets a text, ``{"error": ..., "status": ...}``, and changes nothing."""
+    async def reply(self, message: bytes | str) -> bytes | str:
+        """Step the stream and return the reply to a message.
+
+        The reply to a message that is refused is the text ``{"error": ..., "status": ...}``; the stream is then unchanged.
+        """
         try:
             with self.repository.metrics.request(self.name):
                 if isinstance(message, bytes):
@@ -65,84 +80,87 @@ class Channel:
                 else:
                     request = parse_request(message.encode(), None)
                 return await self._step(request, binary=isinstance(message, bytes))
-        except REFUSALS as error:
+        except REQUEST_ERRORS as error:
             return json.dumps({"error": str(error), "status": STATUSES[type(error)]})
-        except Exception:  # noqa: BLE001  (the connection, and the other messages on it, go on)
+        except Exception:  # noqa: BLE001  (the connection stays open, for other messages)
             LOGGER.exception("step failed", extra={"fields": {"model": self.name, "sequence": self.sequence}})
-            return json.dumps({"error": "the server failed; its log says why", "status": HTTPStatus.INTERNAL_SERVER_ERROR})
+            return json.dumps({"error": INTERNAL_ERROR, "status": HTTPStatus.INTERNAL_SERVER_ERROR})
 
-    async def forget(self) -> None:
-        """End the stream, if its model is still there."""
+    async def drop_stream(self) -> None:
+        """End the stream, unless its model has been unloaded."""
         if self.name in self.repository.models:
-            await self.model.forget([self.sequence])
+            await self.model.drop_streams([self.sequence])
 
     async def _step(self, request: InferRequest, *, binary: bool) -> bytes | str:
         if request.sequence not in (None, self.sequence):
-            raise InvalidInput(f"this is the WebSocket of sequence {self.sequence!r}, and not of {request.sequence!r}")
-        if not binary and (request.binary or any(request.wanted.values())):
-            raise InvalidInput("a text message has no binary outputs: send a binary message")
-        begins = self.start or request.start
+            raise InvalidInput(f"this WebSocket is for sequence {self.sequence!r}, not {request.sequence!r}")
+        if not binary and (request.binary or any(request.outputs.values())):
+            raise InvalidInput("the reply to a text message has no binary outputs: send a binary message")
+        start = self.start or request.start
         seed = self.seed if request.seed is None else request.seed
-        asked = replace(request, sequence=self.sequence, start=begins, seed=seed)
-        given = await self.model.infer(asked)
+        complete = replace(request, sequence=self.sequence, start=start, seed=seed)
+        result = await self.model.infer(complete)
         self.start, self.ended = False, request.end
         if binary:
-            return b"".join(given.outputs[spec.name].tobytes() for spec in self.model.contract.outputs)
-        return render_response(self.name, asked, given.outputs, given.steps)[0].decode()
+            return b"".join(result.outputs[spec.name].tobytes() for spec in self.model.contract.outputs)
+        return render_response(self.name, complete, result.outputs, result.steps)[0].decode()
 
     def _unpack(self, message: bytes) -> Arrays:
         specs = self._drives()
-        sizes = [math.prod(spec.shape(batch=self.batch)) * DATATYPES[NAMES[spec.dtype]].itemsize for spec in specs]
-        steps, rest = divmod(len(message), sum(sizes))
-        if rest or not steps:
+        sizes = [
+            math.prod(spec.shape(batch=self.batch)) * DATATYPES[DATATYPE_OF_NAME[spec.dtype]].itemsize for spec in specs
+        ]
+        steps, remainder = divmod(len(message), sum(sizes))
+        if remainder or not steps:
             raise InvalidInput(
-                f"a message of {len(message)} bytes: a step of {self.name} takes {sum(sizes)}, or a multiple"
+                f"a message of {len(message)} bytes: expected {sum(sizes)} bytes for a step of {self.name}, or a multiple"
             )
-        inputs, left = {}, memoryview(message)
+        inputs, data = {}, memoryview(message)
         for spec, size in zip(specs, sizes, strict=True):
-            in_time = (steps,) if steps > 1 else ()
-            shape = (*in_time, *spec.shape(batch=self.batch))
-            inputs[spec.name] = read_binary(spec.name, left[: steps * size], spec.dtype, shape)
-            left = left[steps * size :]
+            time = (steps,) if steps > 1 else ()
+            shape = (*time, *spec.shape(batch=self.batch))
+            inputs[spec.name] = read_binary(spec.name, data[: steps * size], spec.dtype, shape)
+            data = data[steps * size :]
         return inputs
 
     def _drives(self) -> list[TensorSpec]:
         return [spec for spec in self.model.contract.inputs if spec.role is not Role.NOISE]
 
     def _layout(self, spec: TensorSpec) -> dict[str, Any]:
-        return {"name": spec.name, "datatype": NAMES[spec.dtype], "shape": list(spec.shape(batch=self.batch))}
+        return {"name": spec.name, "datatype": DATATYPE_OF_NAME[spec.dtype], "shape": list(spec.shape(batch=self.batch))}
 
 
 def open_channel(
-    repository: Repository, name: str, sequence: Sequence | None, *, start: bool, batch: int | None, seed: int | None
+    repository: Repository, name: str, sequence: SequenceId | None, *, start: bool, batch: int | None, seed: int | None
 ) -> Channel:
-    """A channel on a stream that there is, on one that starts, or, for ``sequence`` None, on one of its own.
+    """Open a channel: to an existing stream, to a new one (``start``), or to a temporary one (``sequence`` None).
 
-    Raises NotFound for a model, InvalidInput for a stream that there is not, or that has another batch.
+    Raises ModelNotFound for a model that is not loaded; InvalidInput for an unknown stream, or a ``batch`` that is not the
+    stream's.
     """
     model = repository.find(name, VERSION)
-    own = sequence is None
+    temporary = sequence is None
     sequence = sequence or f"connection {uuid4().hex}"
-    begins = start or own
-    standing = None if begins else model.stream(sequence)
-    if standing and batch not in (None, standing.batch):
-        raise InvalidInput(f"batch {batch}: the stream of sequence {sequence!r} has one of {standing.batch}")
-    return Channel(repository, name, sequence, own, standing.batch if standing else batch or 1, begins, seed)
+    start = start or temporary
+    existing = None if start else model.stream(sequence)
+    if existing and batch not in (None, existing.batch):
+        raise InvalidInput(f"batch={batch}: the stream of sequence {sequence!r} has batch size {existing.batch}")
+    return Channel(repository, name, sequence, temporary, existing.batch if existing else batch or 1, start, seed)
 
 
-async def converse(socket: WebSocket, channel: Channel) -> None:
-    """Greet, and answer message after message, until the stream or the connection ends."""
+async def run_channel(socket: WebSocket, channel: Channel) -> None:
+    """Send the greeting and reply to messages, until the stream or the connection ends."""
     await socket.accept()
     try:
         await socket.send_json(channel.greeting())
         while (message := await socket.receive())["type"] == "websocket.receive":
-            given = message.get("bytes")
-            answer = await channel.answer(message["text"] if given is None else given)
-            await (socket.send_bytes(answer) if isinstance(answer, bytes) else socket.send_text(answer))
+            data = message.get("bytes")
+            reply = await channel.reply(message["text"] if data is None else data)
+            await (socket.send_bytes(reply) if isinstance(reply, bytes) else socket.send_text(reply))
             if channel.ended:
                 await socket.close()
-    except WebSocketDisconnect:  # an answer found nobody; what comes last tells why
+    except WebSocketDisconnect:  # a reply could not be sent; the last message has the reason
         while (message := await socket.receive())["type"] != "websocket.disconnect":
             pass
-    if channel.own and message["code"] != RESTARTING:
-        await channel.forget()
+    if channel.temporary and message["code"] != SERVICE_RESTART:
+        await channel.drop_stream()

@@ -1,4 +1,4 @@
-"""Streams on disk: what a server has acknowledged outlives it, even a kill -9."""
+"""Streams on disk: every step that the server has acknowledged survives the process, even a kill -9."""
 
 import json
 import sqlite3
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deploy_snn.bundle import Bundle
 from deploy_snn.errors import InvalidInput
-from deploy_snn.server.protocol import Sequence
+from deploy_snn.server.protocol import SequenceId
 from deploy_snn.server.stream import Stream, pack_stream, unpack_stream
 
 SCHEMA = """
@@ -17,10 +17,10 @@ SCHEMA = """
 
 
 class Checkpoint:
-    """The streams of one model, in a SQLite file that no other server may use at the same time.
+    """The streams of one model, in a SQLite file that is locked against other servers.
 
-    A commit is with the operating system before a step is acknowledged: it survives the process, though not a power cut.
-    Raises InvalidInput for a file that is damaged, in use, or holds the streams of another export of the model.
+    A commit has reached the operating system before the step is acknowledged. It survives the process, but not a power
+    failure. Raises InvalidInput for a file that is damaged, in use, or of another export of the model.
     """
 
     def __init__(self, folder: Path, name: str, bundle: Bundle) -> None:
@@ -34,19 +34,19 @@ class Checkpoint:
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._database.executescript(SCHEMA)
-            kept = self._database.execute("SELECT files FROM bundle").fetchone()
-            if kept is None:
+            stored = self._database.execute("SELECT files FROM bundle").fetchone()
+            if stored is None:
                 self._database.execute("INSERT INTO bundle VALUES (?)", (files,))
         except (sqlite3.Error, OSError) as error:
-            raise InvalidInput(f"{self.path} cannot keep streams: {error}") from None
-        if kept is not None and kept[0] != files:
+            raise InvalidInput(f"{self.path} cannot be used as a checkpoint: {error}") from None
+        if stored is not None and stored[0] != files:
             self.close()
             raise InvalidInput(
-                f"{self.path} holds the streams of another export of {name}: serve that one again, or take another folder"
+                f"{self.path} has the streams of another export of {name}: serve that export, or choose another folder"
             )
 
-    def load(self) -> dict[Sequence, Stream]:
-        """Every stream as it was last acknowledged. Raises InvalidInput if one of them cannot be read."""
+    def load(self) -> dict[SequenceId, Stream]:
+        """Read every stream as of its last acknowledged step. Raises InvalidInput if one of them cannot be read."""
         try:
             rows = self._database.execute("SELECT sequence, stream FROM streams").fetchall()
             names = [(json.loads(sequence), packed) for sequence, packed in rows]
@@ -54,16 +54,16 @@ class Checkpoint:
         except (sqlite3.Error, InvalidInput, ValueError, TypeError) as error:
             raise InvalidInput(f"{self.path} is damaged: {error}") from None
 
-    def write(self, kept: Mapping[Sequence, Stream], dropped: Iterable[Sequence]) -> None:
-        """Take over what has changed, all of it or nothing."""
+    def write(self, streams: Mapping[SequenceId, Stream], ended: Iterable[SequenceId]) -> None:
+        """Store streams and delete those that have ended, in one transaction."""
         with self._database:
             self._database.execute("BEGIN IMMEDIATE")
-            self._database.executemany("DELETE FROM streams WHERE sequence = ?", [(json.dumps(name),) for name in dropped])
+            self._database.executemany("DELETE FROM streams WHERE sequence = ?", [(json.dumps(name),) for name in ended])
             self._database.executemany(
                 "INSERT OR REPLACE INTO streams VALUES (?, ?)",
-                [(json.dumps(name), pack_stream(stream)) for name, stream in kept.items()],
+                [(json.dumps(name), pack_stream(stream)) for name, stream in streams.items()],
             )
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._database.close()

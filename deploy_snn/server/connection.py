@@ -1,6 +1,6 @@
-"""A client's connection: ordinary infer requests take the express lane, and nobody holds one for ever.
+"""A client's connection: sends ordinary infer requests to the fast path, and limits how long a client may keep it waiting.
 
-That would be by saying half a request, or by not taking its answer.
+A client keeps a connection waiting by sending half a request, or by not reading a response.
 """
 
 import asyncio
@@ -12,81 +12,86 @@ from typing import Any
 from fastapi import Response
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from deploy_snn.server.express import Asked, Express, Head
+from deploy_snn.server.fast_path import FastPath, FastRequest, RequestHead
 
-MOST_HEAD = 64 * 2**10
-"""Bytes of a request before its body."""
+MAX_HEAD_BYTES = 64 * 2**10
+"""The largest size of a request's head: all that comes before its body."""
 
 
 class Connection(HttpToolsProtocol):
-    """HTTP/1.1 as uvicorn speaks it, whose keep-alive time-out also bounds a request's head and an answer's way out.
+    """Uvicorn's HTTP/1.1 protocol, whose keep-alive timeout also limits the time for a request's head and a response.
 
-    (uvicorn itself stops its clock at the first byte; a body has ``read_body``.)
+    Uvicorn itself stops its keep-alive timer at the first byte of a request. The time for a body is limited by
+    ``read_body``, or here on the fast path.
     """
 
-    def __init__(self, *arguments: Any, express: Express, **options: Any) -> None:
+    def __init__(self, *arguments: Any, fast_path: FastPath, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._express = express
-        self._within = False
-        """Whether uvicorn's parser has begun a request, and not ended it."""
-        self._head = 0
-        self._since: float | None = None
-        """Since when nothing has been going on but waiting for a request; None while something is."""
-        self._late: asyncio.TimerHandle | None = None
-        self._last: Head | None = None
-        self._asked: Asked | None = None
-        self._answering: asyncio.Task[None] | None = None
-        self._behind = b""
-        """What came while a request of the express lane was answered."""
-        self._ending = False
+        self._fast_path = fast_path
+        self._parsing_request = False
+        """Whether uvicorn's parser is inside a request."""
+        self._head_bytes = 0
+        self._waiting_since: float | None = None
+        """Since when the connection has been waiting for a request; None while one is in progress."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._last_head: RequestHead | None = None
+        self._request: FastRequest | None = None
+        """The request on the fast path whose body is still arriving."""
+        self._response_task: asyncio.Task[None] | None = None
+        self._pipelined = b""
+        """Data that arrived while a request on the fast path was in progress."""
+        self._closing = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # The kernel drops a connection whose other end takes nothing for so long. (By a copy of the descriptor, as uvloop's
-        # own sockets cannot be set.)
-        with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as own:
-            if own.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
-                own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * self.timeout_keep_alive)
-        self._watch()
+        # The kernel drops a connection whose peer acknowledges no data for this long. The option is set on a copy of the
+        # descriptor, because uvloop's sockets do not support setsockopt.
+        with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as duplicate:
+            if duplicate.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
+                duplicate.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * self.timeout_keep_alive)
+        self._update_timer()
 
     def data_received(self, data: bytes) -> None:
-        if self._answering:
-            self._behind += data
+        if self._response_task:
+            self._pipelined += data
             self.transport.pause_reading()
             return
-        if self._asked:
-            self._asked.body.extend(data)
-        elif self._rests():
-            self._asked, self._since = self._express.read(data, self._last), None
-        if not self._asked:
+        if self._request:
+            self._request.body.extend(data)
+        elif self._between_requests():
+            self._request, self._waiting_since = self._fast_path.parse(data, self._last_head), None
+        if not self._request:
             super().data_received(data)
-            self._head += len(data)
-        elif len(self._asked.body) >= self._asked.head.size:
-            self._begin(self._asked)
-        self._watch()
+            self._head_bytes += len(data)
+        elif len(self._request.body) >= self._request.head.size:
+            self._start_response(self._request)
+        self._update_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self._late:
-            self._late.cancel()
+        if self._timer:
+            self._timer.cancel()
 
     def shutdown(self) -> None:
-        """End as soon as what is under way has been answered."""
-        if self._answering:
-            self._ending = True
+        """Close the connection, after the response to a request that is in progress."""
+        if self._response_task:
+            self._closing = True
         else:
             super().shutdown()
 
     def on_message_begin(self) -> None:
-        self._within = True
+        self._parsing_request = True
         super().on_message_begin()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._within = False
+        self._parsing_request = False
 
     def send_400_response(self, msg: str) -> None:
-        """What follows a head is no HTTP; the head itself may have had its answer, or be about to get one."""
+        """Respond to invalid HTTP.
+
+        Where a valid head came before it, that request has its own response, or is about to get one: send no second one.
+        """
         answered = self.cycle is not None and self.cycle.response_started
         if self.cycle:
             self.cycle.disconnected = True
@@ -95,71 +100,71 @@ class Connection(HttpToolsProtocol):
         else:
             super().send_400_response(msg)
 
-    def _begin(self, asked: Asked) -> None:
+    def _start_response(self, request: FastRequest) -> None:
         self._unset_keepalive_if_required()
-        size = asked.head.size
-        self._last, self._asked, self._behind = asked.head, None, bytes(memoryview(asked.body)[size:])
-        del asked.body[size:]
-        self._answering = self.loop.create_task(self._answer(asked))
-        self.tasks.add(self._answering)
-        self._answering.add_done_callback(self.tasks.discard)
+        size = request.head.size
+        self._last_head, self._request, self._pipelined = request.head, None, bytes(memoryview(request.body)[size:])
+        del request.body[size:]
+        self._response_task = self.loop.create_task(self._respond(request))
+        self.tasks.add(self._response_task)
+        self._response_task.add_done_callback(self.tasks.discard)
 
-    async def _answer(self, asked: Asked) -> None:
-        response = await self._express.answer(asked)
+    async def _respond(self, request: FastRequest) -> None:
+        response = await self._fast_path.respond(request)
         await self.flow.drain()
-        self._answering = None
+        self._response_task = None
         if self.transport.is_closing():
             return
         self._send(response)
-        behind, self._behind = self._behind, b""
-        if behind and not self.transport.is_closing():
+        pipelined, self._pipelined = self._pipelined, b""
+        if pipelined and not self.transport.is_closing():
             self.transport.resume_reading()
-            self.data_received(behind)
-        self._watch()
+            self.data_received(pipelined)
+        self._update_timer()
 
     def _send(self, response: Response) -> None:
-        """A response in one piece: in two it would take the network, and the client, twice the time."""
-        closes = self._ending or response.headers.get("connection") == "close"
+        """Write head and body in one call: in two, the network and the client would take twice as long."""
+        close = self._closing or response.headers.get("connection") == "close"
         headers = [*self.server_state.default_headers, *response.raw_headers]
-        if self._ending:
+        if self._closing:
             headers.append((b"connection", b"close"))
         lines = [b"HTTP/1.1 %d %s" % (response.status_code, HTTPStatus(response.status_code).phrase.encode())]
         lines += [b"%s: %s" % header for header in headers]
         self.transport.write(b"\r\n".join([*lines, b"", response.body]))
         self.server_state.total_requests += 1
-        if closes:
+        if close:
             self.transport.close()
 
-    def _rests(self) -> bool:
-        """Whether what comes next begins a request."""
-        return not self._within and (self.cycle is None or self.cycle.response_complete)
+    def _between_requests(self) -> bool:
+        """Whether the next byte starts a request."""
+        return not self._parsing_request and (self.cycle is None or self.cycle.response_complete)
 
-    def _waits(self) -> bool:
-        """Whether it is the client's turn to say what it wants."""
-        became_websocket = self.transport.get_protocol() is not self
+    def _waiting_for_request(self) -> bool:
+        """Whether the server has nothing to do before the client sends the rest of a request."""
+        upgraded = self.transport.get_protocol() is not self
         idle = self.cycle is None or self.cycle.response_complete
-        return not became_websocket and not self._answering and idle
+        return not upgraded and not self._response_task and idle
 
-    def _watch(self) -> None:
-        """While no request is under way, one is waited for: as long, and as large, as it may be."""
-        if not self._waits():
-            self._head, self._since = 0, None
-        elif self._head > MOST_HEAD:
+    def _update_timer(self) -> None:
+        """Limit the time and the size of a request's head, while no request is in progress."""
+        if not self._waiting_for_request():
+            self._head_bytes, self._waiting_since = 0, None
+        elif self._head_bytes > MAX_HEAD_BYTES:
             self.transport.close()
-        elif self._since is None:
-            self._since = self.loop.time()
-            if not self._late:
-                self._late = self.loop.call_at(self._since + self.timeout_keep_alive, self._look)
+        elif self._waiting_since is None:
+            self._waiting_since = self.loop.time()
+            if not self._timer:
+                self._timer = self.loop.call_at(self._waiting_since + self.timeout_keep_alive, self._check_timeout)
 
-    def _look(self) -> None:
-        """Its time may be over: one timer that looks again costs less than one for each request."""
-        self._late = None
-        if self._since is None:
+    def _check_timeout(self) -> None:
+        """Close the connection if its time is up; else check again later. One timer is cheaper than one per request."""
+        self._timer = None
+        if self._waiting_since is None:
             return
-        over = self._since + self.timeout_keep_alive
-        if self.loop.time() < over:
-            self._late = self.loop.call_at(over, self._look)
+        deadline = self._waiting_since + self.timeout_keep_alive
+        if self.loop.time() < deadline:
+            self._timer = self.loop.call_at(deadline, self._check_timeout)
             return
-        if self._asked:
-            self._send(self._express.late(self._asked, self.timeout_keep_alive))
+        if self._request:
+            self._send(self._fast_path.timeout_response(self._request, self.timeout_keep_alive))
         self.transport.close()

@@ -1,4 +1,4 @@
-"""The server as a process: where it listens, and how it ends."""
+"""Running the server: its socket, its signals and its shutdown."""
 
 import gc
 import math
@@ -12,55 +12,58 @@ import uvicorn
 
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.app import create_app
+from deploy_snn.server.auth import AuthPolicy
 from deploy_snn.server.connection import Connection
-from deploy_snn.server.express import Express
-from deploy_snn.server.gate import Gate
+from deploy_snn.server.fast_path import FastPath
+from deploy_snn.server.live_monitor import LiveMonitor
 from deploy_snn.server.repository import Repository, Settings
-from deploy_snn.server.watch import Watch
 
-PATIENCE = 30
-"""Seconds that requests under way get when a server is told to end."""
+SHUTDOWN_TIMEOUT = 30
+"""Seconds that requests in progress may still take when the server shuts down."""
 
 
 class Server(uvicorn.Server):
-    """Lets those go who only watch: they would hold it up for as long as they like."""
+    """Ends the live monitor's endless responses at shutdown, which would otherwise delay it."""
 
-    def __init__(self, config: uvicorn.Config, watch: Watch) -> None:
+    def __init__(self, config: uvicorn.Config, monitor: LiveMonitor) -> None:
         super().__init__(config)
-        self.watch = watch
+        self.monitor = monitor
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.watch.closing = True
+        self.monitor.closing = True
         super().handle_exit(sig, frame)
 
 
 def listen(settings: Settings, host: str, port: int) -> None:
-    """Serve until a signal ends it. Raises InvalidInput for what cannot be served, or a place that is taken."""
+    """Serve until SIGINT or SIGTERM.
+
+    Raises InvalidInput for a bundle that cannot be served, or an address that cannot be used.
+    """
     repository = Repository(settings)
     repository.prepare()
-    express = Express(repository, Gate(settings.token))
+    fast_path = FastPath(repository, AuthPolicy(settings.token))
     config = uvicorn.Config(
         create_app(repository),
         host,
         port,
-        http=cast("type[Connection]", partial(Connection, express=express)),
+        http=cast("type[Connection]", partial(Connection, fast_path=fast_path)),
         timeout_keep_alive=math.ceil(settings.body.seconds),
         ws="websockets-sansio",
         ws_max_size=settings.body.size,
-        ws_per_message_deflate=False,  # packing a step would take longer than sending it
+        ws_per_message_deflate=False,  # compressing a step takes longer than sending it
         log_config=None,
         access_log=False,
-        timeout_graceful_shutdown=PATIENCE,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
         proxy_headers=False,
     )
-    server = Server(config, repository.watch)
-    for asked in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again once all is answered and closed
-        signal.signal(asked, lambda *_: sys.exit(0))
-    gc.set_threshold(50_000, 50, 50)  # requests make few cycles, and many objects for the collector to look through
-    gc.freeze()  # what is here now stays: else the collector looks through all of it, now and then, for 200 ms
+    server = Server(config, repository.monitor)
+    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again at the end of its own shutdown
+        signal.signal(number, lambda *_: sys.exit(0))
+    gc.set_threshold(50_000, 50, 50)  # requests create many objects and few cycles
+    gc.freeze()  # a full collection would traverse all that exists now, which takes 200 ms
     try:
         server.run()
     except SystemExit:
         if server.started:
             raise
-        raise InvalidInput(f"cannot listen on {host}, port {port}: is something else listening there?") from None
+        raise InvalidInput(f"cannot listen on host {host}, port {port}: is the port in use?") from None

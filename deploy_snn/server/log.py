@@ -1,4 +1,4 @@
-"""What a server tells its log: one line an event, with its details as fields, for people or for machines."""
+"""The server's log: one event per line, with its details as fields, as text for people or as JSON for programs."""
 
 import json
 import logging
@@ -8,16 +8,16 @@ from typing import Any, Literal
 
 LOGGER = logging.getLogger("deploy_snn.server")
 
-Format = Literal["text", "json"]
+LogFormat = Literal["text", "json"]
 
 
-def tell(event: str, level: int = logging.INFO, **fields: object) -> None:
-    """Log an event, such as ``tell("stream moved in", model="robot", sequence=7)``."""
+def log_event(event: str, level: int = logging.INFO, **fields: object) -> None:
+    """Log an event with its fields: ``log_event("stream imported", model="robot", sequence=7)``."""
     LOGGER.log(level, event, extra={"fields": fields})
 
 
-class JsonLines(logging.Formatter):
-    """``{"time": ..., "level": ..., "event": ..., "model": ...}``, for what collects logs."""
+class JsonFormatter(logging.Formatter):
+    """Formats an event as JSON: ``{"time": ..., "level": ..., "event": ..., "model": ...}``."""
 
     def format(self, record: logging.LogRecord) -> str:
         return json.dumps(
@@ -32,10 +32,10 @@ class JsonLines(logging.Formatter):
         )
 
 
-class Text(logging.Formatter):
-    """``2026-11-23T11:36:45 info  stream moved in  model="robot" sequence=7``, for a terminal.
+class TextFormatter(logging.Formatter):
+    """Formats an event as text: ``2026-11-23T11:36:45 info     stream imported  model="robot" sequence=7``.
 
-    Values are written as JSON writes them: names come from clients, and may hold line breaks and what steers a terminal.
+    Values are written as JSON: names come from clients and may contain line breaks and terminal control sequences.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -50,19 +50,19 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     return fields
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Uvicorn takes a WebSocket that was refused with a proper response for one that was forgotten."""
+def _is_relevant(record: logging.LogRecord) -> bool:
+    """False for the error that uvicorn logs when the application denies a WebSocket handshake with a response."""
     return record.getMessage() != "ASGI callable returned without completing handshake."
 
 
-def configure_log(form: Format, level: str) -> None:
-    """Send our events and uvicorn's own to stderr, in one form."""
+def configure_log(log_format: LogFormat, level: str) -> None:
+    """Send the server's and uvicorn's events to stderr, in one format."""
     logging.config.dictConfig(
         {
             "version": 1,
             "disable_existing_loggers": False,
-            "formatters": {"line": {"()": {"text": Text, "json": JsonLines}[form]}},
-            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": [_is_news]}},
+            "formatters": {"line": {"()": {"text": TextFormatter, "json": JsonFormatter}[log_format]}},
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": [_is_relevant]}},
             "loggers": {
                 LOGGER.name: {"handlers": ["stderr"], "level": level.upper(), "propagate": False},
                 "uvicorn": {"handlers": ["stderr"], "level": "INFO", "propagate": False},

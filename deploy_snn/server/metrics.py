@@ -1,4 +1,4 @@
-"""What a server counts, for Prometheus."""
+"""Metrics for Prometheus."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +13,8 @@ from prometheus_client.registry import Collector
 
 from deploy_snn.contract import Contract, Role
 from deploy_snn.errors import InvalidInput
-from deploy_snn.server.observer import Step
-from deploy_snn.server.refusals import Busy, Elsewhere, TooLarge, TooSlow
+from deploy_snn.server.errors import BodyTimeout, BodyTooLarge, ServerBusy, StepConflict
+from deploy_snn.server.observer import CompletedRequest
 
 T = TypeVar("T", Counter, Histogram)
 
@@ -23,67 +23,67 @@ ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
 class Metrics:
-    """Counters of one server, by model."""
+    """The metrics of one server, labelled by model."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
 
-        def counter(name: str, about: str, *labels: str) -> Counter:
-            return Counter(f"deploy_snn_{name}", about, ["model", *labels], registry=self.registry)
+        def counter(name: str, description: str, *labels: str) -> Counter:
+            return Counter(f"deploy_snn_{name}", description, ["model", *labels], registry=self.registry)
 
-        def histogram(name: str, about: str, buckets: tuple[float, ...]) -> Histogram:
-            return Histogram(f"deploy_snn_{name}", about, ["model"], buckets=buckets, registry=self.registry)
+        def histogram(name: str, description: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(f"deploy_snn_{name}", description, ["model"], buckets=buckets, registry=self.registry)
 
-        self.requests = counter("requests", "Infer requests, by what became of them.", "outcome")
-        self.seconds = histogram("request_seconds", "From a request's body to its answer.", SECONDS)
-        self.rows = histogram("batch_rows", "Rows that were stepped together.", ROWS)
-        self.steps = counter("steps", "Steps that were taken, summed over rows.")
-        self.spikes = counter("spikes", "Spikes that came out, summed over rows and layers.", "output")
+        self.requests = counter("requests", "Number of infer requests, by outcome.", "outcome")
+        self.seconds = histogram("request_seconds", "Duration of infer requests in seconds.", SECONDS)
+        self.rows = histogram("batch_rows", "Number of rows in each batch.", ROWS)
+        self.steps = counter("steps", "Number of steps, summed over rows.")
+        self.spikes = counter("spikes", "Number of output spikes, summed over rows and neurons.", "output")
 
     @contextmanager
     def request(self, model: str) -> Iterator[None]:
-        """Count what happens within as a request, and how long it takes."""
-        begun, outcome = perf_counter(), "failed"
+        """Count the enclosed code as one infer request, with its outcome and its duration."""
+        start, outcome = perf_counter(), "failed"
         try:
             yield
             outcome = "answered"
-        except Busy:
+        except ServerBusy:
             outcome = "busy"
             raise
-        except (InvalidInput, Elsewhere, TooLarge, TooSlow):
+        except (InvalidInput, StepConflict, BodyTooLarge, BodyTimeout):
             outcome = "refused"
             raise
         finally:
-            _child(self.requests, model, outcome).inc()
-            _child(self.seconds, model).observe(perf_counter() - begun)
+            _labelled(self.requests, model, outcome).inc()
+            _labelled(self.seconds, model).observe(perf_counter() - start)
 
-    def stepped(self, model: str, contract: Contract, steps: list[Step]) -> None:
+    def on_batch(self, model: str, contract: Contract, requests: list[CompletedRequest]) -> None:
         """Count a batch."""
-        _child(self.rows, model).observe(sum(step.batch for step in steps))
-        _child(self.steps, model).inc(sum(step.batch * (step.steps or 1) for step in steps))
+        _labelled(self.rows, model).observe(sum(request.batch for request in requests))
+        _labelled(self.steps, model).inc(sum(request.batch * (request.steps or 1) for request in requests))
         for spec in contract.outputs:
             if spec.role is Role.SPIKES:
-                spikes = sum(np.count_nonzero(step.outputs[spec.name]) for step in steps)
-                _child(self.spikes, model, spec.name).inc(spikes)
+                spikes = sum(np.count_nonzero(request.outputs[spec.name]) for request in requests)
+                _labelled(self.spikes, model, spec.name).inc(spikes)
 
-    def watch(self, gauges: Collector) -> None:
-        """Ask this, too, whenever somebody looks."""
-        self.registry.register(gauges)
+    def register(self, collector: Collector) -> None:
+        """Add a collector, which is read whenever the metrics are."""
+        self.registry.register(collector)
 
     def text(self) -> bytes:
-        """Everything, in Prometheus' text format."""
+        """All metrics, in Prometheus' text format."""
         return generate_latest(self.registry)
 
 
 @cache
-def _child(metric: T, *labels: str) -> T:
-    """A metric of one model: to look it up takes longer than to count."""
+def _labelled(metric: T, *labels: str) -> T:
+    """A metric with its labels. Cached: the lookup takes longer than the counting."""
     return metric.labels(*labels)
 
 
-def gauge(name: str, about: str, values: dict[str, float]) -> GaugeMetricFamily:
-    """A value of each model, as it is now."""
-    family = GaugeMetricFamily(f"deploy_snn_{name}", about, labels=["model"])
+def gauge(name: str, description: str, values: dict[str, float]) -> GaugeMetricFamily:
+    """A gauge with the current value of each model."""
+    family = GaugeMetricFamily(f"deploy_snn_{name}", description, labels=["model"])
     for model, value in values.items():
         family.add_metric([model], value)
     return family

@@ -1,4 +1,4 @@
-"""A model being served: its streams, and the one place where requests of several streams become one batch."""
+"""A model being served: its streams, and the loop that steps requests of several streams as one batch."""
 
 import asyncio
 import logging
@@ -10,11 +10,11 @@ from deploy_snn.bundle import Bundle
 from deploy_snn.contract import Role, check_tensors
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.checkpoint import Checkpoint
-from deploy_snn.server.log import tell
-from deploy_snn.server.observer import Observer, Step, report
-from deploy_snn.server.protocol import InferRequest, Sequence
-from deploy_snn.server.queue import Answer, Queue, Waiting
-from deploy_snn.server.refusals import Busy, Elsewhere
+from deploy_snn.server.errors import ServerBusy, StepConflict
+from deploy_snn.server.log import log_event
+from deploy_snn.server.observer import CompletedRequest, Observer, notify
+from deploy_snn.server.protocol import InferRequest, SequenceId
+from deploy_snn.server.queue import InferResult, PendingRequest, RequestQueue
 from deploy_snn.server.stepper import Stepper
 from deploy_snn.server.stream import Stream, new_stream
 from deploy_snn.tensors import Arrays, check_finite
@@ -22,11 +22,11 @@ from deploy_snn.tensors import Arrays, check_finite
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a model may take on."""
+    """The limits of a model. Times are in seconds."""
 
     max_batch: int = 64
     max_wait: float = 0.0
-    """Seconds to wait for more requests, once one is there. While a batch runs, the next one gathers anyway."""
+    """How long a batch waits for more requests after its first. While a batch runs, the next one fills in any case."""
     max_streams: int = 10_000
     max_state_bytes: int = 2**30
     max_queue: int = 4096
@@ -34,11 +34,14 @@ class Limits:
 
 
 class Model:
-    """Steps requests in order within each stream, and streams together in batches.
+    """Steps the requests of each stream in order, and those of different streams in batches.
 
     Args:
-        bundle: what to serve. runtime: the name of the runtime that steps it. limits: what it may take on.
-        checkpoint: where its streams are kept beyond its life, if anywhere. observers: who is told of its steps.
+        bundle: the bundle to serve.
+        runtime: the name of the runtime.
+        limits: its limits.
+        checkpoint: where the streams are stored on disk, or None to keep them in memory only.
+        observers: notified of every batch.
     """
 
     def __init__(
@@ -54,144 +57,157 @@ class Model:
         self.contract = bundle.contract
         self.platform = f"deploy_snn_{runtime}"
         self.limits = limits
-        self.streams: dict[Sequence, Stream] = {}
-        self._outputs = [spec.name for spec in self.contract.outputs]
-        self._in_time = {spec.name: spec.in_time() for spec in self.contract.inputs}
+        self.streams: dict[SequenceId, Stream] = {}
+        """The streams, the one that was stepped last at the end."""
+        self._output_names = [spec.name for spec in self.contract.outputs]
+        self._specs_in_time = {spec.name: spec.in_time() for spec in self.contract.inputs}
         self._stepper = Stepper(bundle, runtime, checkpoint)
-        self._queue = Queue()
+        self._queue = RequestQueue()
         self._tasks: list[asyncio.Task[None]] = []
-        self._bytes = 0
+        self._state_bytes = 0
         self._closing = False
-        self._stepping: set[Sequence | None] = set()
+        self._stepping: set[SequenceId | None] = set()
         self._observers = tuple(observers)
         for sequence, stream in checkpoint.load().items() if checkpoint else ():
             self._put(sequence, stream)
-        self._open: set[asyncio.Future[Answer]] = set()
+        self._unanswered: set[asyncio.Future[InferResult]] = set()
 
     @property
     def queued(self) -> int:
-        """How many requests wait."""
+        """The number of requests in the queue."""
         return len(self._queue)
 
     @property
     def state_bytes(self) -> int:
-        """What the states of its streams take in memory."""
-        return self._bytes
+        """The memory of all streams' states."""
+        return self._state_bytes
 
     def open(self) -> None:
-        """Begin to serve, in the running event loop."""
-        self._tasks = [asyncio.create_task(self._serve()), asyncio.create_task(self._sweep())]
+        """Start serving, in the running event loop."""
+        self._tasks = [asyncio.create_task(self._serve()), asyncio.create_task(self._expire_idle())]
 
     async def close(self) -> None:
-        """Answer what waits, and stop."""
+        """Answer the pending requests, refuse new ones, and stop."""
         self._closing = True
-        await asyncio.gather(*self._open, return_exceptions=True)
+        await asyncio.gather(*self._unanswered, return_exceptions=True)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._stepper.close()
 
-    async def infer(self, request: InferRequest) -> Answer:
-        """The outputs of a request, once it has been stepped.
+    async def infer(self, request: InferRequest) -> InferResult:
+        """Step a request and return its outputs.
 
-        Raises InvalidInput for inputs that break the contract, or a stream that there is not; Elsewhere for a stream that
-        is at another step than the client says; Busy where there is no room.
+        Raises InvalidInput for inputs that break the contract or an unknown stream; StepConflict for a stream that is at
+        another step than the client expects; ServerBusy if a limit is reached.
         """
-        waiting = self._check(request)
-        if self._closing:
-            raise Busy(f"{self.name} is shutting down")
+        pending = self._validate(request)
+        self._check_open()
         if len(self._queue) >= self.limits.max_queue:
-            raise Busy(f"{len(self._queue)} requests are waiting already")
-        self._open.add(waiting.answer)
-        waiting.answer.add_done_callback(self._open.discard)
-        self._queue.put(waiting)
-        # A client that goes away does not take back its request: its stream has been stepped, or will be.
-        return await waiting.answer
+            raise ServerBusy(f"the queue of {self.name} is full: {len(self._queue)} requests are waiting")
+        self._unanswered.add(pending.result)
+        pending.result.add_done_callback(self._unanswered.discard)
+        self._queue.put(pending)
+        # A client that disconnects does not cancel its request: the stream may have been stepped already.
+        return await pending.result
 
-    def stream(self, sequence: Sequence) -> Stream:
-        """Where a stream stands. Raises InvalidInput for one that there is not."""
+    def stream(self, sequence: SequenceId) -> Stream:
+        """The current state of a stream. Raises InvalidInput for an unknown one."""
         if sequence not in self.streams:
             raise InvalidInput(f"sequence {sequence!r} has no stream here")
         return self.streams[sequence]
 
-    async def adopt(self, sequence: Sequence, stream: Stream) -> None:
-        """Take in a stream from elsewhere. Raises Elsewhere if there is one of this name, Busy where there is no room."""
-        if sequence in self.streams:
-            raise Elsewhere(f"sequence {sequence!r} has a stream here already, at step {self.streams[sequence].steps}")
-        if self._closing:
-            raise Busy(f"{self.name} is shutting down")
-        if not self._room_for(stream):
-            raise Busy(f"{len(self.streams)} streams are all that {self.name} keeps")
-        self._put(sequence, stream)
-        tell("stream moved in", model=self.name, sequence=sequence, step=stream.steps)
-        await self._stepper.note({sequence: stream}, ())
+    async def import_stream(self, sequence: SequenceId, stream: Stream) -> None:
+        """Add a stream from another server.
 
-    async def forget(self, sequences: list[Sequence]) -> None:
+        Raises StepConflict if a stream of this name exists, ServerBusy if a limit is reached.
+        """
+        if sequence in self.streams:
+            steps = self.streams[sequence].steps
+            raise StepConflict(f"sequence {sequence!r} already has a stream here, at step {steps}")
+        self._check_open()
+        self._check_room(stream)
+        self._put(sequence, stream)
+        log_event("stream imported", model=self.name, sequence=sequence, step=stream.steps)
+        await self._stepper.save({sequence: stream}, ())
+
+    async def drop_streams(self, sequences: list[SequenceId]) -> None:
         """End streams without a last step."""
         for sequence in sequences:
             self._drop(sequence)
-            tell("stream ended", logging.DEBUG, model=self.name, sequence=sequence)
+            log_event("stream ended", logging.DEBUG, model=self.name, sequence=sequence)
         if sequences:
-            await self._stepper.note({}, sequences)
+            await self._stepper.save({}, sequences)
 
-    def _check(self, request: InferRequest) -> Waiting:
-        """Tell a step from a chunk, and hold the inputs against the contract. Noise may be left out."""
-        for wanted in request.wanted:
-            if wanted not in self._outputs:  # before a step is taken that its client would not see
-                raise InvalidInput(f"there is no output '{wanted}'; there is {', '.join(self._outputs)}")
+    def _check_open(self) -> None:
+        if self._closing:
+            raise ServerBusy(f"{self.name} is shutting down")
+
+    def _check_room(self, stream: Stream) -> None:
+        limits, size = self.limits, self._state_bytes + stream.nbytes
+        if len(self.streams) >= limits.max_streams or size > limits.max_state_bytes:
+            raise ServerBusy(
+                f"{self.name} has no room for another stream: it has {len(self.streams)} of at most {limits.max_streams}, "
+                f"with {self._state_bytes} of at most {limits.max_state_bytes} bytes of state"
+            )
+
+    def _validate(self, request: InferRequest) -> PendingRequest:
+        """Check a request against the contract, and distinguish a chunk from a step by its axes. Noise may be omitted."""
+        for name in request.outputs:
+            if name not in self._output_names:  # checked before the step, whose results the client would not get
+                raise InvalidInput(f"unknown output '{name}'; choose from {', '.join(self._output_names)}")
         expected = [spec for spec in self.contract.inputs if spec.role is not Role.NOISE or spec.name in request.inputs]
         ranks = {len(spec.axes) - request.inputs[spec.name].ndim for spec in expected if spec.name in request.inputs}
         chunk = ranks == {-1}
         sizes = check_tensors(
-            [self._in_time[spec.name] for spec in expected] if chunk else expected, request.inputs, "input"
+            [self._specs_in_time[spec.name] for spec in expected] if chunk else expected, request.inputs, "input"
         )
         check_finite(request.inputs, "input")
-        return Waiting(request, request.inputs, sizes["batch"], sizes["time"] if chunk else None)
+        return PendingRequest(request, request.inputs, sizes["batch"], sizes["time"] if chunk else None)
 
     async def _serve(self) -> None:
         while True:
-            await self._queue.news.wait()
+            await self._queue.not_empty.wait()
             full = len(self._queue) >= self.limits.max_batch
-            await asyncio.sleep(0 if full else self.limits.max_wait)  # 0 still lets in what has arrived by now
-            ready = self._ready(self._queue.take(self.limits.max_batch, alone=self.contract.couples_batch))
-            if not ready:
+            await asyncio.sleep(0 if full else self.limits.max_wait)  # even 0 lets requests in that have arrived by now
+            batch = self._find_streams(self._queue.take_batch(self.limits.max_batch, single=self.contract.couples_batch))
+            if not batch:
                 continue
-            self._stepping = {waiting.request.sequence for waiting, _ in ready}
+            self._stepping = {pending.request.sequence for pending, _ in batch}
             try:
-                results = await self._stepper.step(ready)
-            except Exception as error:  # noqa: BLE001  (whatever a runtime raises, the others must be served on)
-                for waiting, _ in ready:
-                    self._fail(waiting, error)
+                results = await self._stepper.step(batch)
+            except Exception as error:  # noqa: BLE001  (a runtime may raise anything; the loop must go on)
+                for pending, _ in batch:
+                    self._fail(pending, error)
             else:
-                for (waiting, _), (outputs, after) in zip(ready, results, strict=True):
-                    self._keep(waiting, outputs, after)
-                taken = [
-                    Step(waiting.request.sequence, waiting.batch, waiting.steps, after.steps, outputs)
-                    for (waiting, _), (outputs, after) in zip(ready, results, strict=True)
+                for (pending, _), (outputs, after) in zip(batch, results, strict=True):
+                    self._commit(pending, outputs, after)
+                completed = [
+                    CompletedRequest(pending.request.sequence, pending.batch, pending.steps, after.steps, outputs)
+                    for (pending, _), (outputs, after) in zip(batch, results, strict=True)
                 ]
-                report(self._observers, self.name, self.contract, taken)
+                notify(self._observers, self.name, self.contract, completed)
             self._stepping = set()
 
-    def _ready(self, together: list[Waiting]) -> list[tuple[Waiting, Stream]]:
-        """Requests with the streams that they step; those that have none are told why."""
-        ready = []
-        for waiting in together:
+    def _find_streams(self, batch: list[PendingRequest]) -> list[tuple[PendingRequest, Stream]]:
+        """Pair requests with their streams. A request without a valid stream fails."""
+        found = []
+        for pending in batch:
             try:
-                ready.append((waiting, self._stream_of(waiting)))
-            except (InvalidInput, Elsewhere, Busy) as error:
-                waiting.fail(error)
-        return ready
+                found.append((pending, self._stream_of(pending)))
+            except (InvalidInput, StepConflict, ServerBusy) as error:
+                pending.fail(error)
+        return found
 
-    def _stream_of(self, waiting: Waiting) -> Stream:
-        request = waiting.request
+    def _stream_of(self, pending: PendingRequest) -> Stream:
+        request = pending.request
         stream = None if request.sequence is None else self.streams.get(request.sequence)
         if request.sequence is None or request.start:
-            fresh = new_stream(self.bundle.initial_state(waiting.batch), waiting.batch, request.sequence, request.seed)
+            fresh = new_stream(self.bundle.initial_state(pending.batch), pending.batch, request.sequence, request.seed)
             if request.sequence is not None and stream is None:
-                if not self._room_for(fresh):
-                    raise Busy(f"{len(self.streams)} streams are all that {self.name} keeps")
-                self._put(request.sequence, fresh)  # its place is taken: others that start now see it
-            tell("stream starts", logging.DEBUG, model=self.name, sequence=request.sequence)
+                self._check_room(fresh)
+                self._put(request.sequence, fresh)  # counts towards the limits of others that start in the same batch
+            log_event("stream started", logging.DEBUG, model=self.name, sequence=request.sequence)
             return fresh
         if stream is None:
             raise InvalidInput(
@@ -199,60 +215,57 @@ class Model:
                 f"has ended, or it was idle for {self.limits.idle_timeout:g} s"
             )
         if request.step not in (None, stream.steps):
-            raise Elsewhere(
-                f"the stream of sequence {request.sequence!r} has taken {stream.steps} steps, and not {request.step}: "
-                f"an answer may have been lost on its way"
+            raise StepConflict(
+                f"the stream of sequence {request.sequence!r} has taken {stream.steps} steps, not {request.step}: "
+                f"a response may have been lost"
             )
-        if stream.batch != waiting.batch:
-            raise InvalidInput(f"inputs have a batch of {waiting.batch}, and the stream one of {stream.batch}")
+        if stream.batch != pending.batch:
+            raise InvalidInput(f"the inputs have batch size {pending.batch}, but the stream has batch size {stream.batch}")
         return stream
 
-    def _room_for(self, stream: Stream) -> bool:
-        return len(self.streams) < self.limits.max_streams and self._bytes + stream.bytes <= self.limits.max_state_bytes
-
-    def _keep(self, waiting: Waiting, outputs: Arrays, after: Stream) -> None:
-        """Take a step's results: the stream goes on from here, and its client gets the outputs."""
-        sequence = waiting.request.sequence
+    def _commit(self, pending: PendingRequest, outputs: Arrays, after: Stream) -> None:
+        """Replace the stream by the one after the step, and answer the client."""
+        sequence = pending.request.sequence
         if sequence is not None:
-            if waiting.request.end:
+            if pending.request.end:
                 self._drop(sequence)
-                tell("stream ended", logging.DEBUG, model=self.name, sequence=sequence, steps=after.steps)
+                log_event("stream ended", logging.DEBUG, model=self.name, sequence=sequence, steps=after.steps)
             else:
                 self._put(sequence, after)
-        if not waiting.answer.done():
-            waiting.answer.set_result(Answer(outputs, after.steps))
+        if not pending.result.done():
+            pending.result.set_result(InferResult(outputs, after.steps))
 
-    def _fail(self, waiting: Waiting, error: Exception) -> None:
-        """A step that failed: its stream is where it was, and one that was to begin with it has not begun."""
-        sequence = waiting.request.sequence
+    def _fail(self, pending: PendingRequest, error: Exception) -> None:
+        """Answer a failed step with its error. Its stream is unchanged; a stream that started with it is removed."""
+        sequence = pending.request.sequence
         stream = None if sequence is None else self.streams.get(sequence)
-        if sequence is not None and stream and waiting.request.start and not stream.steps:
+        if sequence is not None and stream and pending.request.start and not stream.steps:
             self._drop(sequence)
-        waiting.fail(error)
+        pending.fail(error)
 
-    def _put(self, sequence: Sequence, stream: Stream) -> None:
-        before = self.streams.pop(sequence, None)  # those that were stepped last stand last
+    def _put(self, sequence: SequenceId, stream: Stream) -> None:
+        before = self.streams.pop(sequence, None)  # removed first, to be inserted at the end
         self.streams[sequence] = stream
         if not before:
-            self._bytes += stream.bytes
-        elif before.batch != stream.batch:  # else nothing has changed, and to count it would take longer than all else here
-            self._bytes += stream.bytes - before.bytes
+            self._state_bytes += stream.nbytes
+        elif before.batch != stream.batch:  # else the size is the same, and computing it is the slowest part here
+            self._state_bytes += stream.nbytes - before.nbytes
 
-    def _drop(self, sequence: Sequence) -> None:
+    def _drop(self, sequence: SequenceId) -> None:
         stream = self.streams.pop(sequence, None)
         if stream:
-            self._bytes -= stream.bytes
+            self._state_bytes -= stream.nbytes
 
-    async def _sweep(self) -> None:
-        """Drop the streams of clients that have not been heard of for long."""
+    async def _expire_idle(self) -> None:
+        """Drop idle streams, for as long as the model is served."""
         while True:
             await asyncio.sleep(min(1.0, self.limits.idle_timeout / 4))
-            await self.forget_idle(monotonic() - self.limits.idle_timeout)
+            await self.drop_idle(monotonic() - self.limits.idle_timeout)
 
-    async def forget_idle(self, since: float) -> None:
-        """Drop the streams that were last stepped before, and that no request waits for."""
-        waiting = self._queue.sequences() | self._stepping
-        idle = [name for name, stream in self.streams.items() if stream.used < since and name not in waiting]
+    async def drop_idle(self, since: float) -> None:
+        """Drop the streams that have not been stepped since a time of the monotonic clock and have no pending request."""
+        pending = self._queue.sequences() | self._stepping
+        idle = [name for name, stream in self.streams.items() if stream.last_used < since and name not in pending]
         for sequence in idle:
-            tell("idle stream forgotten", model=self.name, sequence=sequence, steps=self.streams[sequence].steps)
-        await self.forget(idle)
+            log_event("idle stream dropped", model=self.name, sequence=sequence, steps=self.streams[sequence].steps)
+        await self.drop_streams(idle)

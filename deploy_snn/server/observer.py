@@ -1,37 +1,37 @@
-"""Who is told of every batch: what is counted, and what is watched."""
+"""Observers, which are notified of every batch: the metrics and the live monitor."""
 
 from dataclasses import dataclass
 from typing import Protocol
 
 from deploy_snn.contract import Contract
 from deploy_snn.server.log import LOGGER
-from deploy_snn.server.protocol import Sequence
+from deploy_snn.server.protocol import SequenceId
 from deploy_snn.tensors import Arrays
 
 
 @dataclass(frozen=True)
-class Step:
-    """What was taken for one request: ``steps`` of them, or one, without a time axis, for None."""
+class CompletedRequest:
+    """A request that has been stepped. ``steps`` is the length of its chunk, or None for a step without a time axis."""
 
-    sequence: Sequence | None
+    sequence: SequenceId | None
     batch: int
     steps: int | None
-    taken: int
-    """How many its stream has taken with them."""
+    total_steps: int
+    """How many steps the stream has taken, these included."""
     outputs: Arrays
 
 
 class Observer(Protocol):
-    """One who is told of every batch."""
+    """Is notified of every batch."""
 
-    def stepped(self, model: str, contract: Contract, steps: list[Step]) -> None:
-        """What was stepped together."""
+    def on_batch(self, model: str, contract: Contract, requests: list[CompletedRequest]) -> None:
+        """Called with the requests that were stepped together."""
 
 
-def report(observers: tuple[Observer, ...], model: str, contract: Contract, steps: list[Step]) -> None:
-    """Tell all of them. Their troubles are not the streams'."""
+def notify(observers: tuple[Observer, ...], model: str, contract: Contract, requests: list[CompletedRequest]) -> None:
+    """Notify all observers. An observer that fails is logged, and does not affect the streams."""
     for observer in observers:
         try:
-            observer.stepped(model, contract, steps)
+            observer.on_batch(model, contract, requests)
         except Exception:  # noqa: BLE001
             LOGGER.exception("observer failed", extra={"fields": {"model": model}})

@@ -1,4 +1,4 @@
-"""The live page, and the frames that it shows."""
+"""The live page, and the server-sent events that it displays."""
 
 import re
 from base64 import b64encode
@@ -22,7 +22,7 @@ def _hashes(tag: str) -> str:
 
 
 HEADERS = {
-    # Nothing runs, and nothing is asked, but what the page itself holds: names of streams come from anywhere.
+    # The page shows names of streams, which any client may choose: no script or style may run but the page's own.
     "Content-Security-Policy": f"default-src 'none'; script-src {_hashes('script')}; style-src {_hashes('style')}; "
     "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -32,14 +32,14 @@ HEADERS = {
 
 @router.get("/", include_in_schema=False)
 async def page() -> HTMLResponse:
-    """Streams, rates and a spike raster, as it happens."""
+    """The page: streams, rates and a spike raster, live."""
     return HTMLResponse(PAGE, headers=HEADERS)
 
 
 @router.get("/live", include_in_schema=False)
 async def live(request: Request, model: str | None = None, sequence: str | None = None) -> StreamingResponse:
-    """Frames of what happens, and of the spikes of one stream, as server-sent events."""
-    known = repository(request)
+    """Snapshots of all streams, and the spikes of one stream, as server-sent events."""
+    models = repository(request)
     selected = None if model is None or sequence is None else (model, sequence_in_path(sequence))
-    frames = known.watch.frames(known.models, selected)
-    return StreamingResponse(frames, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    events = models.monitor.snapshots(models.models, selected)
+    return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})

@@ -1,76 +1,76 @@
-"""Requests that wait, and which of them are stepped together."""
+"""The queue of a model's pending requests, and which of them are stepped together."""
 
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 
-from deploy_snn.server.protocol import InferRequest, Sequence
+from deploy_snn.server.protocol import InferRequest, SequenceId
 from deploy_snn.tensors import Arrays
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a request gets: its outputs, and how many steps its stream has taken with it."""
+class InferResult:
+    """The outputs of a request, and the number of steps that its stream has taken, these included."""
 
     outputs: Arrays
     steps: int
 
 
 @dataclass
-class Waiting:
-    """A request whose inputs fit the contract."""
+class PendingRequest:
+    """A request whose inputs conform to the contract, and the future of its result."""
 
     request: InferRequest
     inputs: Arrays
     batch: int
     steps: int | None
-    """How many steps its chunk holds; None for a single step, whose tensors have no time axis."""
-    answer: asyncio.Future[Answer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """The length of its chunk; None for a single step, whose tensors have no time axis."""
+    result: asyncio.Future[InferResult] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def fail(self, error: Exception) -> None:
-        """Tell the client, if it is still there."""
-        if not self.answer.done():
-            self.answer.set_exception(error)
+        """Set the error, unless the client has disconnected."""
+        if not self.result.done():
+            self.result.set_exception(error)
 
 
-class Queue:
-    """First come, first served, but for what can be stepped together."""
+class RequestQueue:
+    """Pending requests in the order of their arrival."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Waiting] = deque()
-        self.news = asyncio.Event()
-        """Set while somebody waits."""
+        self._pending: deque[PendingRequest] = deque()
+        self.not_empty = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._pending)
 
-    def put(self, waiting: Waiting) -> None:
-        """Stand at the end."""
-        self._waiting.append(waiting)
-        self.news.set()
+    def put(self, pending: PendingRequest) -> None:
+        """Append a request."""
+        self._pending.append(pending)
+        self.not_empty.set()
 
-    def sequences(self) -> set[Sequence | None]:
-        """The streams that have a request here."""
-        return {waiting.request.sequence for waiting in self._waiting}
+    def sequences(self) -> set[SequenceId | None]:
+        """The streams that have a request in the queue."""
+        return {pending.request.sequence for pending in self._pending}
 
-    def take(self, max_batch: int, *, alone: bool) -> list[Waiting]:
-        """The requests to step together: one a stream, its first, and all of the same length as the oldest.
+    def take_batch(self, max_batch: int, *, single: bool) -> list[PendingRequest]:
+        """Remove and return the requests to step together: the oldest, and others with chunks of the same length.
 
-        At most ``max_batch`` rows, unless the oldest alone has more; and ``alone``, only that one.
+        At most one request per stream, its first, and at most ``max_batch`` rows, unless the oldest request alone has more.
+        With ``single``, only the oldest.
         """
-        taken: list[Waiting] = []
-        rows, seen, left = 0, set[Sequence](), deque[Waiting]()
-        for waiting in self._waiting:
-            sequence = waiting.request.sequence
-            room = not taken or (not alone and waiting.steps == taken[0].steps and rows + waiting.batch <= max_batch)
-            if room and sequence not in seen:
-                taken.append(waiting)
-                rows += waiting.batch
+        batch: list[PendingRequest] = []
+        rows, seen, remaining = 0, set[SequenceId](), deque[PendingRequest]()
+        for pending in self._pending:
+            sequence = pending.request.sequence
+            fits = not batch or (not single and pending.steps == batch[0].steps and rows + pending.batch <= max_batch)
+            if fits and sequence not in seen:
+                batch.append(pending)
+                rows += pending.batch
             else:
-                left.append(waiting)
+                remaining.append(pending)
             if sequence is not None:
-                seen.add(sequence)  # what comes later in this stream must not overtake
-        self._waiting = left
-        if not left:
-            self.news.clear()
-        return taken
+                seen.add(sequence)  # later requests of this stream must not overtake this one
+        self._pending = remaining
+        if not remaining:
+            self.not_empty.clear()
+        return batch

@@ -1,21 +1,21 @@
-"""What the routes take and give, for ``/openapi.json``: the parsing itself is in ``protocol.py``."""
+"""The bodies of requests and responses, as ``/openapi.json`` describes them. ``protocol.py`` parses and renders them."""
 
 from typing import Any
 
 from pydantic import BaseModel
 
-OCTETS = "application/octet-stream"
-BYTES: dict[str, Any] = {OCTETS: {"schema": {"type": "string", "format": "binary"}}}
+OCTET_STREAM = "application/octet-stream"
+BYTES: dict[str, Any] = {OCTET_STREAM: {"schema": {"type": "string", "format": "binary"}}}
 
 
-class Refusal(BaseModel):
-    """Why a request was refused, in a sentence."""
+class ErrorResponse(BaseModel):
+    """The reason for which a request failed, in a sentence."""
 
     error: str
 
 
-class Server(BaseModel):
-    """A server and its extensions of the protocol."""
+class ServerMetadata(BaseModel):
+    """The server, and the extensions of the protocol that it supports."""
 
     name: str
     version: str
@@ -23,7 +23,7 @@ class Server(BaseModel):
 
 
 class Tensor(BaseModel):
-    """A tensor of a model; -1 stands for any size."""
+    """A tensor of a model. -1 in its shape means any size."""
 
     name: str
     datatype: str
@@ -31,7 +31,7 @@ class Tensor(BaseModel):
 
 
 class ModelMetadata(BaseModel):
-    """What a model takes and gives."""
+    """The inputs and outputs of a model."""
 
     name: str
     versions: list[str]
@@ -41,7 +41,7 @@ class ModelMetadata(BaseModel):
     parameters: dict[str, Any]
 
 
-class Indexed(BaseModel):
+class IndexEntry(BaseModel):
     """A bundle, and whether it is loaded."""
 
     name: str
@@ -51,14 +51,14 @@ class Indexed(BaseModel):
 
 
 class Output(Tensor):
-    """An output: its elements in ``data``, or behind the JSON, as many bytes as ``parameters`` say."""
+    """An output. Its values are in ``data``, or follow the JSON in binary; ``parameters`` then has their size in bytes."""
 
     data: list[float | bool] = []
     parameters: dict[str, int] = {}
 
 
-class Answer(BaseModel):
-    """The answer to an infer request."""
+class InferResponse(BaseModel):
+    """The response to an infer request."""
 
     model_name: str
     model_version: str
@@ -67,15 +67,18 @@ class Answer(BaseModel):
     parameters: dict[str, Any] = {}
 
 
-REFUSED: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": Refusal, "description": "Refused: the request, or what it asks for, is not as it must be."},
-    "5XX": {"model": Refusal, "description": "503: there is no room now; 500: the server's own mistake."},
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
+    "4XX": {
+        "model": ErrorResponse,
+        "description": "The request is invalid, not authorised, or refers to an unknown model or stream.",
+    },
+    "5XX": {"model": ErrorResponse, "description": "503: a limit is reached, try again later; 500: internal server error."},
 }
-ANSWERED: dict[int | str, dict[str, Any]] = {200: {"model": Answer, "content": BYTES}}
-A_STATE: dict[int | str, dict[str, Any]] = {200: {"content": BYTES}}
-A_STATE_BODY = {"requestBody": {"required": True, "content": BYTES}}
+INFER_RESPONSES: dict[int | str, dict[str, Any]] = {200: {"model": InferResponse, "content": BYTES}}
+STATE_RESPONSES: dict[int | str, dict[str, Any]] = {200: {"content": BYTES}}
+STATE_BODY = {"requestBody": {"required": True, "content": BYTES}}
 
-_WHOLE = {"type": "integer", "minimum": 0, "maximum": 2**64 - 1}
+_UINT64 = {"type": "integer", "minimum": 0, "maximum": 2**64 - 1}
 _INPUT = {
     "type": "object",
     "required": ["name", "datatype", "shape"],
@@ -87,7 +90,7 @@ _INPUT = {
         "parameters": {"type": "object"},
     },
 }
-_WANTED = {
+_OUTPUT = {
     "type": "object",
     "required": ["name"],
     "properties": {
@@ -98,11 +101,11 @@ _WANTED = {
 _PARAMETERS = {
     "type": "object",
     "properties": {
-        "sequence_id": {"oneOf": [_WHOLE, {"type": "string"}]},
+        "sequence_id": {"oneOf": [_UINT64, {"type": "string"}]},
         "sequence_start": {"type": "boolean"},
         "sequence_end": {"type": "boolean"},
-        "sequence_step": _WHOLE,
-        "seed": _WHOLE,
+        "sequence_step": _UINT64,
+        "seed": _UINT64,
         "binary_data_output": {"type": "boolean"},
     },
 }
@@ -112,8 +115,8 @@ _REQUEST = {
     "properties": {
         "id": {"type": "string"},
         "inputs": {"type": "array", "items": _INPUT},
-        "outputs": {"type": "array", "items": _WANTED},
+        "outputs": {"type": "array", "items": _OUTPUT},
         "parameters": _PARAMETERS,
     },
 }
-AN_INFER_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": _REQUEST}}}}
+INFER_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": _REQUEST}}}}

@@ -1,4 +1,4 @@
-"""Triton Inference Server: model repositories for it, written from bundles and held against its own rules."""
+"""Model repositories for Triton Inference Server, written from bundles and checked by Triton's rules."""
 
 from deploy_snn.triton.lint import lint
 from deploy_snn.triton.repository import write_repository

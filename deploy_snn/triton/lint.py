@@ -1,6 +1,6 @@
-"""Reads a model's folder back, as Triton will, and says whether every state would go in where it ought to.
+"""Checks the folder of a model as Triton will read it, above all that every state output feeds the right state input.
 
-Triton would not: a wrong pair of states, or a first value of the wrong file, runs and is wrong.
+Triton itself does not check this: with a wrong pair of states or a wrong initial value, it runs and gives wrong results.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ ELEMENTS = {onnx.TensorProto.FLOAT: pb.TYPE_FP32, onnx.TensorProto.BOOL: pb.TYPE
 
 @dataclass(frozen=True)
 class Graph:
-    """An ONNX file's contract, and its inputs and outputs as Triton sees them: element type and shape, -1 for any size."""
+    """The contract of an ONNX file, and the element types and shapes of its inputs and outputs; -1 means any size."""
 
     contract: Contract
     inputs: Mapping[str, tuple[int, list[int]]]
@@ -31,7 +31,7 @@ class Graph:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Raises InvalidInput for a file that is no ONNX file of ours."""
+        """Read an ONNX file. Raises InvalidInput for a file that cannot be read or has no contract."""
         try:
             model = onnx.load(path)
         except (OSError, DecodeError) as error:
@@ -42,7 +42,7 @@ class Graph:
 
 
 def read_config(folder: Path) -> Any:
-    """A model's ``config.pbtxt``, parsed by Triton's own protocol. Raises InvalidInput for anything else."""
+    """Parse a model's ``config.pbtxt`` by Triton's protobuf schema. Raises InvalidInput if that fails."""
     try:
         return text_format.Parse((folder / CONFIG).read_text(), pb.ModelConfig())
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
@@ -50,16 +50,16 @@ def read_config(folder: Path) -> Any:
 
 
 def lint(folder: Path) -> list[str]:
-    """What is wrong with a model's folder, a sentence each. Raises InvalidInput for a file that cannot be read at all."""
+    """Return the problems of a model's folder, one sentence each. Raises InvalidInput for a file that cannot be read."""
     config, graph = read_config(folder), Graph.read(folder / VERSION / MODEL)
-    found = [*_coverage(config, graph), *_shapes(config, graph), *_pairing(config, graph), *_first_values(config, folder)]
+    found = [*_coverage(config, graph), *_shapes(config, graph), *_pairing(config, graph), *_initial_values(config, folder)]
     if config.name != folder.name:
-        found.append(f"the model is named '{config.name}', and its folder '{folder.name}'")
+        found.append(f"the model is named '{config.name}', but its folder '{folder.name}'")
     return found
 
 
 def sorted_pairs(config: Any) -> list[tuple[str, str]]:
-    """Which output Triton feeds into which input: of two std::maps, the n-th of one into the n-th of the other.
+    """The pairs (state input, state output) that Triton uses: the n-th input and the n-th output, both sorted by name.
 
     SequenceStates::OutputState in triton-inference-server/core, src/sequence_state.cc.
     """
@@ -84,73 +84,73 @@ def _keeps_states(config: Any) -> bool:
 
 
 def _coverage(config: Any, graph: Graph) -> Iterator[str]:
-    """Each input and output of the graph stands in the configuration, once and as what it is."""
+    """Every input and output of the graph must be in the configuration once, in its role."""
     contract, batching = graph.contract, config.sequence_batching
     own = () if _keeps_states(config) else contract.states
     inputs = [*(io.name for io in config.input), *(control.name for control in batching.control_input)]
     inputs += [*(state.input_name for state in batching.state), *(spec.name for spec in own)]
     outputs = [io.name for io in config.output]
     outputs += [*(state.output_name for state in batching.state), *(spec.next_name for spec in own)]
-    for what, names, there in (("input", inputs, graph.inputs), ("output", outputs, graph.outputs)):
+    for what, names, in_graph in (("input", inputs, graph.inputs), ("output", outputs, graph.outputs)):
         counts = Counter(names)
-        for name in sorted(counts.keys() | there.keys()):
-            if counts[name] != (name in there):
-                yield f"{what} '{name}' is listed {counts[name]} times, and the graph has {int(name in there)} of it"
+        for name in sorted(counts.keys() | in_graph.keys()):
+            if counts[name] != (name in in_graph):
+                yield f"{what} '{name}' is listed {counts[name]} times; the graph has {int(name in in_graph)}"
     for what, ios, specs in (("input", config.input, contract.inputs), ("output", config.output, contract.outputs)):
         for name in sorted({io.name for io in ios} ^ {spec.name for spec in specs}):
-            yield f"'{name}' is an {what} of the configuration or of the contract, and not of both"
+            yield f"'{name}' is an {what} of only one of the configuration and the contract"
 
 
 def _shapes(config: Any, graph: Graph) -> Iterator[str]:
-    """Element types and shapes are the graph's: an output's to the letter, an input's where the graph says something."""
+    """Element types and shapes must match the graph: exactly for an output, up to open axes for others."""
     states = config.sequence_batching.state
-    given = [(io.name, io, graph.inputs, False) for io in config.input]
-    given += [(io.name, io, graph.outputs, True) for io in config.output]
-    given += [(state.input_name, state, graph.inputs, False) for state in states]
-    given += [(state.output_name, state, graph.outputs, False) for state in states]
-    for name, io, there, exact in given:
-        if name not in there:
+    entries = [(io.name, io, graph.inputs, False) for io in config.input]
+    entries += [(io.name, io, graph.outputs, True) for io in config.output]
+    entries += [(state.input_name, state, graph.inputs, False) for state in states]
+    entries += [(state.output_name, state, graph.outputs, False) for state in states]
+    for name, io, values, exact in entries:
+        if name not in values:
             continue
-        element, shape = there[name]
+        element, shape = values[name]
         whole = ([-1] if config.max_batch_size else []) + list(io.dims)
         fits = len(whole) == len(shape) and all(
             a == b or (b == -1 and not exact) for a, b in zip(whole, shape, strict=True)
         )
         if io.data_type != element or not fits:
             yield (
-                f"'{name}' is {pb.DataType.Name(io.data_type)} {whole} in the configuration, and in the graph "
+                f"'{name}' is {pb.DataType.Name(io.data_type)} {whole} in the configuration, but in the graph "
                 f"{pb.DataType.Name(element)} {shape}"
             )
 
 
 def _pairing(config: Any, graph: Graph) -> Iterator[str]:
-    """Each state comes back as what the graph makes of it: by what Triton does, and by what the configuration says."""
-    wanted = {spec.name: spec.next_name for spec in graph.contract.states}
-    said = {state.input_name: state.output_name for state in config.sequence_batching.state}
+    """Each state input must get its own next value, both as Triton pairs states and as the configuration names them."""
+    expected = {spec.name: spec.next_name for spec in graph.contract.states}
+    configured = {state.input_name: state.output_name for state in config.sequence_batching.state}
     for name, output in sorted_pairs(config):
-        if output != wanted.get(name):
+        if output != expected.get(name):
             yield (
-                f"Triton pairs states by the sorted order of their names, and would feed '{output}' into '{name}', "
-                f"which wants '{wanted.get(name)}'"
+                f"Triton pairs states by the sorted order of their names, and would feed '{output}' into '{name}' "
+                f"instead of '{expected.get(name)}'"
             )
-        elif said[name] != output:
-            yield f"the configuration feeds '{said[name]}' into '{name}', which wants '{output}'"
+        elif configured[name] != output:
+            yield f"the configuration feeds '{configured[name]}' into '{name}' instead of '{output}'"
 
 
-def _first_values(config: Any, folder: Path) -> Iterator[str]:
-    """Each state has a first value, in a file of its own that is just as long as the state."""
+def _initial_values(config: Any, folder: Path) -> Iterator[str]:
+    """Each state must have one initial value, in a file of its own, of the state's size."""
     files = Counter(initial.data_file for state in config.sequence_batching.state for initial in state.initial_state)
     for state in config.sequence_batching.state:
         if len(state.initial_state) != 1:
-            yield f"state '{state.input_name}' has {len(state.initial_state)} first values: it needs one"
+            yield f"state '{state.input_name}' has {len(state.initial_state)} initial values; expected one"
             continue
         (initial,) = state.initial_state
         path = folder / INITIAL_STATE / initial.data_file
         size = byte_size(state.data_type, state.dims)
         if (initial.data_type, initial.dims) != (state.data_type, state.dims) or min(state.dims, default=0) < 1:
-            sizes = f"{list(initial.dims)}, and the state {list(state.dims)}: expected the same type and known sizes"
-            yield f"the first value of state '{state.input_name}' is {sizes}"
+            sizes = f"{list(initial.dims)}, but the state {list(state.dims)}; expected the same type and known sizes"
+            yield f"the initial value of state '{state.input_name}' is {sizes}"
         elif not initial.name or path.parent != folder / INITIAL_STATE or files[path.name] > 1:
-            yield f"the first value of state '{state.input_name}' needs a name, and a file in {INITIAL_STATE} of its own"
+            yield f"the initial value of state '{state.input_name}' needs a name, and a file in {INITIAL_STATE} of its own"
         elif not path.is_file() or path.stat().st_size != size:
-            yield f"the first value of state '{state.input_name}' is no file of {size} bytes: {path}"
+            yield f"the initial value of state '{state.input_name}' is not a file of {size} bytes: {path}"

@@ -1,6 +1,6 @@
-"""Triton's python backend runs this file: it steps a bundle's ONNX file and keeps a state for every sequence.
+"""A model of Triton's python backend: steps a bundle's ONNX file and keeps the state of every sequence.
 
-It stands in a model repository by itself and imports nothing of deploy_snn. Beside the backend's own module it needs
+This file is copied into a model repository, so it imports nothing of deploy_snn. Beside the backend's own module it needs
 numpy 1, onnxruntime and safetensors.
 """
 
@@ -19,19 +19,22 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 Arrays = dict[str, NDArray[Any]]
-Sequence = int | str
+SequenceId = int | str
 
 START = pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START
 END = pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END
 
+CONTRACT_VERSIONS = (1, 2)
+"""The versions of the contract that this file reads. What it reads, names, roles and axes, is the same in both."""
 
-class Refused(ValueError):
-    """A request that cannot be stepped. Its stream is where it was."""
+
+class InvalidRequest(ValueError):
+    """A request that cannot be stepped. Its stream is unchanged."""
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of the contract. ``shape`` has None where the batch stands."""
+    """A tensor of the contract. The batch axis is None in its ``shape``."""
 
     name: str
     role: str
@@ -39,39 +42,60 @@ class Tensor:
 
     @property
     def batch_axis(self) -> int | None:
-        """Where the batch stands, or None for a state that the rows share."""
+        """The place of the batch axis, or None for a state that all rows share."""
         return self.shape.index(None) if None in self.shape else None
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Where a sequence stands."""
+    """The current state of a sequence."""
 
     batch: int
     state: Arrays
     generator: np.random.Generator
-    used: float
+    last_used: float
 
 
 @dataclass(frozen=True)
-class Step:
-    """What a request asks for: its inputs, noise and all, and the stream that they step."""
+class PreparedStep:
+    """A valid request: all its inputs, noise included, and the stream that they step."""
 
-    sequence: Sequence
+    sequence: SequenceId
     inputs: Arrays
     stream: Stream
 
 
-class TritonPythonModel:
-    """What the backend calls: ``initialize`` once, and ``execute`` with requests of different sequences.
+def read_tensors(metadata: dict[str, str]) -> list[Tensor]:
+    """Read the contract's tensors from an ONNX file's metadata.
 
-    Sequences are told apart by the requests' own correlation ids and flags. A control input would have one type, and
-    Triton copies the bytes of an id of another type into it all the same.
+    Raises TritonModelException for a file without a contract, or with a contract of a newer version.
+    """
+    if "deploy_snn.contract" not in metadata:
+        raise pb_utils.TritonModelException(
+            "model.onnx has no contract: write the model repository again with deploy-snn triton"
+        )
+    contract = json.loads(metadata["deploy_snn.contract"])
+    version = contract.get("contract_version", 1)  # version 1 had no version number
+    if version not in CONTRACT_VERSIONS:
+        raise pb_utils.TritonModelException(
+            f"model.onnx has contract version {version}, and this model.py reads versions {CONTRACT_VERSIONS[0]} to "
+            f"{CONTRACT_VERSIONS[-1]}: write the model repository again with the deploy_snn that exported the bundle"
+        )
+    return [
+        Tensor(spec["name"], spec["role"], tuple(axis["size"] for axis in spec["axes"])) for spec in contract["tensors"]
+    ]
+
+
+class TritonPythonModel:
+    """The interface of the backend: it calls ``initialize`` once, and ``execute`` with requests of different sequences.
+
+    The sequence of a request is its correlation id and flags. Control inputs are not used: a control input has one type,
+    and Triton copies the bytes of ids of other types into it without an error.
     """
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the model beside this file. Raises TritonModelException where inputs would arrive wrong."""
-        if int(np.__version__.partition(".")[0]) > 1:  # the pybind11 2.10 inside reads their layout wrong, and goes on
+        """Load the model beside this file. Raises TritonModelException if it cannot be served correctly."""
+        if int(np.__version__.partition(".")[0]) > 1:  # the backend's pybind11 2.10 misreads its arrays, without an error
             raise pb_utils.TritonModelException(
                 f"Triton's python backend misreads numpy {np.__version__}: install 'numpy<2'"
             )
@@ -79,10 +103,7 @@ class TritonPythonModel:
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self.session = ort.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
-        contract = json.loads(self.session.get_modelmeta().custom_metadata_map["deploy_snn.contract"])
-        tensors = [
-            Tensor(spec["name"], spec["role"], tuple(axis["size"] for axis in spec["axes"])) for spec in contract["tensors"]
-        ]
+        tensors = read_tensors(self.session.get_modelmeta().custom_metadata_map)
         self.inputs = [tensor for tensor in tensors if tensor.role in ("drive", "noise")]
         self.batch_axes = {tensor.name: tensor.shape.index(None) for tensor in self.inputs}
         self.states = [tensor for tensor in tensors if tensor.role == "state"]
@@ -91,61 +112,61 @@ class TritonPythonModel:
         self.initial_rows = load_file(folder / "initial_state.safetensors")
         batching = json.loads(args["model_config"])["sequence_batching"]
         self.idle_timeout = 2e-6 * int(batching["max_sequence_idle_microseconds"])
-        self.streams: dict[Sequence, Stream] = {}  # the one that has rested longest first
+        self.streams: dict[SequenceId, Stream] = {}  # in the order of their last use
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """An answer to each request: what fails, fails alone. No two are of one sequence, as Triton sees to it."""
-        self._forget_idle()
-        answers: dict[int, Any] = {}
-        steps: dict[int, Step] = {}
-        for place, request in enumerate(requests):
+        """Return a response to each request; one that fails does not affect the others. Each is of another sequence."""
+        self._drop_idle()
+        responses: dict[int, Any] = {}
+        steps: dict[int, PreparedStep] = {}
+        for index, request in enumerate(requests):
             try:
-                steps[place] = self._prepare(request)
-            except Refused as error:
-                answers[place] = _failure(error, pb_utils.TritonError.INVALID_ARG)
-        for places in [[place] for place in steps] if self.couples_batch else [list(steps)]:
-            results = self._attempt([steps[place] for place in places]) if places else []
-            answers |= dict(zip(places, results, strict=True))
+                steps[index] = self._prepare(request)
+            except InvalidRequest as error:
+                responses[index] = _error_response(error, pb_utils.TritonError.INVALID_ARG)
+        for batch in [[index] for index in steps] if self.couples_batch else [list(steps)]:
+            results = self._step_or_fail([steps[index] for index in batch]) if batch else []
+            responses |= dict(zip(batch, results, strict=True))
         for request in requests:
-            if request.flags() & END:  # whatever became of it, Triton lets nobody go on with this sequence
+            if request.flags() & END:  # even if it failed: Triton has ended the sequence
                 self.streams.pop(request.correlation_id(), None)
-        return [answers[place] for place in range(len(requests))]
+        return [responses[index] for index in range(len(requests))]
 
-    def _prepare(self, request: Any) -> Step:
-        """Hold a request against its stream, and draw the noise that it leaves out. Shapes and types Triton has checked."""
-        sequence: Sequence = request.correlation_id()
+    def _prepare(self, request: Any) -> PreparedStep:
+        """Check a request against its stream and draw the noise that it omits. Triton has checked shapes and types."""
+        sequence: SequenceId = request.correlation_id()
         inputs: Arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
         missing = [tensor for tensor in self.inputs if tensor.name not in inputs]
-        for tensor in missing:  # Triton counts inputs where some may be left out, and does not look which
+        for tensor in missing:  # with optional inputs, Triton checks their number only
             if tensor.role != "noise":
-                raise Refused(f"input '{tensor.name}' is missing")
+                raise InvalidRequest(f"input '{tensor.name}' is missing")
         for name, array in inputs.items():
             if not np.isfinite(array).all():
-                raise Refused(f"input '{name}' holds NaN or an infinity")
+                raise InvalidRequest(f"input '{name}' contains NaN or infinity")
         batches = {array.shape[self.batch_axes[name]] for name, array in inputs.items()}
         if len(batches) != 1 or 0 in batches:
-            raise Refused(f"inputs have batches of {sorted(batches)}; expected one size, of at least 1")
+            raise InvalidRequest(f"the inputs have batch sizes {sorted(batches)}; expected one size, at least 1")
         batch = batches.pop()
-        stream = self._begin(sequence, batch, request) if request.flags() & START else self.streams.get(sequence)
+        stream = self._new_stream(sequence, batch, request) if request.flags() & START else self.streams.get(sequence)
         if stream is None:
-            raise Refused(
+            raise InvalidRequest(
                 f"sequence {sequence!r} has no stream here: it was not started with sequence_start, or it has ended"
             )
         if stream.batch != batch:
-            raise Refused(f"inputs have a batch of {batch}, and the stream one of {stream.batch}")
+            raise InvalidRequest(f"the inputs have batch size {batch}, but the stream has batch size {stream.batch}")
         generator = copy.deepcopy(stream.generator)
         for tensor in missing:
             shape = [batch if size is None else size for size in tensor.shape]
             inputs[tensor.name] = generator.random(shape, np.float32)
-        return Step(sequence, inputs, Stream(batch, stream.state, generator, monotonic()))
+        return PreparedStep(sequence, inputs, Stream(batch, stream.state, generator, monotonic()))
 
-    def _begin(self, sequence: Sequence, batch: int, request: Any) -> Stream:
-        """A stream at its beginning. Its seed follows from its name, as in deploy_snn/server/stream.py."""
+    def _new_stream(self, sequence: SequenceId, batch: int, request: Any) -> Stream:
+        """Create a stream before its first step. Without a seed, its name is the seed, as in server/stream.py."""
         seed = json.loads(request.parameters() or "{}").get("seed")
         if seed is None:
             seed = int.from_bytes(hashlib.sha256(repr(sequence).encode()).digest()[:8], "big")
         if type(seed) is not int or not 0 <= seed < 2**64:
-            raise Refused("seed: expected a whole number from 0 to 2**64 - 1")
+            raise InvalidRequest("seed: expected a whole number from 0 to 2**64 - 1")
         state = {
             tensor.name: np.repeat(self.initial_rows[tensor.name], batch, tensor.batch_axis)
             if tensor.batch_axis is not None
@@ -154,53 +175,53 @@ class TritonPythonModel:
         }
         return Stream(batch, state, np.random.Generator(np.random.PCG64(seed)), monotonic())
 
-    def _attempt(self, steps: list[Step]) -> list[Any]:
-        """Step streams together or, where that fails, each by itself, so that only those at fault are told so."""
+    def _step_or_fail(self, steps: list[PreparedStep]) -> list[Any]:
+        """Step streams together; if that fails, each alone, so that only the faulty requests fail."""
         try:
             return self._step(steps)
         except Exception as error:  # noqa: BLE001  (ONNX Runtime's exceptions share no base class)
             if len(steps) == 1:
-                return [_failure(error, pb_utils.TritonError.INTERNAL)]
-            return [answer for step in steps for answer in self._attempt([step])]
+                return [_error_response(error, pb_utils.TritonError.INTERNAL)]
+            return [response for step in steps for response in self._step_or_fail([step])]
 
-    def _step(self, steps: list[Step]) -> list[Any]:
-        given = [step.inputs | step.stream.state for step in steps]
+    def _step(self, steps: list[PreparedStep]) -> list[Any]:
+        arrays = [step.inputs | step.stream.state for step in steps]
         feeds = {
-            tensor.name: _gather(tensor, [arrays[tensor.name] for arrays in given])
+            tensor.name: _concatenate(tensor, [each[tensor.name] for each in arrays])
             for tensor in (*self.inputs, *self.states)
         }
         bounds = list(np.cumsum([step.stream.batch for step in steps]))[:-1]
-        taken = [(tensor, tensor.name) for tensor in self.outputs] + [
+        names = [(tensor, tensor.name) for tensor in self.outputs] + [
             (tensor, f"next.{tensor.name}") for tensor in self.states
         ]
-        results = self.session.run([name for _, name in taken], feeds)
-        dealt = {name: _deal(tensor, result, bounds) for (tensor, name), result in zip(taken, results, strict=True)}
-        answers = []
+        results = self.session.run([name for _, name in names], feeds)
+        split = {name: _split(tensor, result, bounds) for (tensor, name), result in zip(names, results, strict=True)}
+        responses = []
         for index, step in enumerate(steps):
-            state = {tensor.name: dealt[f"next.{tensor.name}"][index] for tensor in self.states}
+            state = {tensor.name: split[f"next.{tensor.name}"][index] for tensor in self.states}
             self.streams.pop(step.sequence, None)
-            self.streams[step.sequence] = Stream(step.stream.batch, state, step.stream.generator, step.stream.used)
-            outputs = [pb_utils.Tensor(tensor.name, dealt[tensor.name][index]) for tensor in self.outputs]
-            answers.append(pb_utils.InferenceResponse(output_tensors=outputs))
-        return answers
+            self.streams[step.sequence] = Stream(step.stream.batch, state, step.stream.generator, step.stream.last_used)
+            outputs = [pb_utils.Tensor(tensor.name, split[tensor.name][index]) for tensor in self.outputs]
+            responses.append(pb_utils.InferenceResponse(output_tensors=outputs))
+        return responses
 
-    def _forget_idle(self) -> None:
-        """Forget streams that Triton has given up. It does not say so, but after half this time it lets none go on."""
+    def _drop_idle(self) -> None:
+        """Drop idle streams. Triton has ended their sequences, after half this time and without notice."""
         since = monotonic() - self.idle_timeout
-        while self.streams and next(iter(self.streams.values())).used < since:
+        while self.streams and next(iter(self.streams.values())).last_used < since:
             self.streams.pop(next(iter(self.streams)))
 
 
-def _gather(tensor: Tensor, arrays: list[NDArray[Any]]) -> NDArray[Any]:
+def _concatenate(tensor: Tensor, arrays: list[NDArray[Any]]) -> NDArray[Any]:
     return arrays[0] if tensor.batch_axis is None or len(arrays) == 1 else np.concatenate(arrays, tensor.batch_axis)
 
 
-def _deal(tensor: Tensor, array: NDArray[Any], bounds: list[int]) -> list[NDArray[Any]]:
-    """Each stream's rows, in memory of their own: a view would keep the whole batch alive."""
+def _split(tensor: Tensor, array: NDArray[Any], bounds: list[int]) -> list[NDArray[Any]]:
+    """Copy each stream's rows: a view would keep the whole batch in memory."""
     if tensor.batch_axis is None or not bounds:
         return [array]
     return [rows.copy() for rows in np.split(array, bounds, tensor.batch_axis)]
 
 
-def _failure(error: Exception, code: Any) -> Any:
+def _error_response(error: Exception, code: Any) -> Any:
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), code))

@@ -1,4 +1,4 @@
-"""A Triton model repository: a folder for each bundle, which Triton Inference Server serves under the bundle's name."""
+"""Writing a Triton model repository: one folder per bundle, whose name is the name of the model."""
 
 import shutil
 import tempfile
@@ -19,27 +19,29 @@ HEADER = "# Written by deploy-snn triton from the bundle {name}; writing it agai
 
 
 def write_repository(repository: Path, bundles: Sequence[Bundle], backend: str) -> list[Path]:
-    """Write a folder for each bundle into a repository, and give their paths. What else stands there is left alone.
+    """Write one model per bundle into a repository and return their folders. Other models in it are not changed.
 
-    All are written beside the repository first and held against ``lint``; then each takes its place. A model that this
-    function wrote before is replaced.
+    All models are first written beside the repository and checked by ``lint``, then moved into it. A model that this
+    function wrote earlier is replaced.
 
     Args:
-        repository: a folder, which is made if there is none.
-        bundles: what to serve.
+        repository: a folder, which is created if it does not exist.
+        bundles: the bundles to serve.
         backend: one of ``BACKENDS``.
 
     Raises:
-        InvalidInput: for a bundle that cannot be carried, a place that cannot be written, or one that holds something else.
+        InvalidInput: for a bundle that Triton cannot serve, a folder that cannot be written, or one with other content.
     """
     names = [bundle.path.resolve().name for bundle in bundles]
     for name, count in Counter(names).items():
         if count > 1:
-            raise InvalidInput(f"{count} bundles are named {name}: a model has its folder's name, so rename one")
-        _check_place(repository / name, name)
+            raise InvalidInput(
+                f"{count} bundles are named {name}: the name of a model is the name of its folder, so rename one"
+            )
+        _check_replaceable(repository / name, name)
     try:
         repository.absolute().parent.mkdir(parents=True, exist_ok=True)
-        # Beside the repository and not inside: a server that polls it would load what is half written.
+        # Beside the repository, not inside: a server that polls it would load an incomplete model.
         with tempfile.TemporaryDirectory(
             prefix=f".{repository.name}.partial-", dir=repository.absolute().parent
         ) as partial:
@@ -47,31 +49,31 @@ def write_repository(repository: Path, bundles: Sequence[Bundle], backend: str) 
                 _write_model(bundle, Path(partial) / name, backend)
             repository.mkdir(exist_ok=True)
             for name in names:
-                _put_in_place(Path(partial) / name, repository / name)
+                _move_into_place(Path(partial) / name, repository / name)
     except OSError as error:
         raise InvalidInput(f"{repository} cannot be written: {error.strerror or error}") from None
     return [repository / name for name in names]
 
 
-def _check_place(place: Path, name: str) -> None:
-    if not place.exists():
+def _check_replaceable(folder: Path, name: str) -> None:
+    if not folder.exists():
         return
-    config = place / CONFIG
+    config = folder / CONFIG
     if not config.is_file() or not config.read_bytes().startswith(HEADER.format(name=name).encode()):
-        raise InvalidInput(f"{place} exists and was not written by this command: give another place with -o")
+        raise InvalidInput(f"{folder} exists and was not written by deploy_snn: choose another repository")
 
 
 def _write_model(bundle: Bundle, folder: Path, backend: str) -> None:
     version = folder / VERSION
     version.mkdir(parents=True)
-    load_onnx(bundle, STEP)  # for its errors
+    load_onnx(bundle, STEP)  # raises an error if the file is damaged
     shutil.copyfile(bundle.file(STEP), version / MODEL)
     config = BACKENDS[backend](bundle, folder)
     header = HEADER.format(name=folder.name)
     (folder / CONFIG).write_text(header + text_format.MessageToString(config))
     found = lint(folder)
     if found:
-        raise InvalidInput(f"{bundle.path} would be wrong in Triton: {'; '.join(found)}")
+        raise InvalidInput(f"{bundle.path} cannot be served by Triton: {'; '.join(found)}")
 
 
 def _write_onnxruntime(bundle: Bundle, folder: Path) -> Any:
@@ -95,14 +97,14 @@ def _write_python(bundle: Bundle, folder: Path) -> Any:
 BACKENDS: dict[str, Callable[[Bundle, Path], Any]] = {"onnxruntime": _write_onnxruntime, "python": _write_python}
 
 
-def _put_in_place(written: Path, place: Path) -> None:
-    """Let a folder take its place; the one that stood there is put back if it cannot."""
-    old = written.with_name(written.name + "-aside")
-    if place.exists():
-        place.rename(old)
+def _move_into_place(written: Path, target: Path) -> None:
+    """Replace a folder by the written one; on an error, restore the old one."""
+    old = written.with_name(written.name + "-old")
+    if target.exists():
+        target.rename(old)
     try:
-        written.rename(place)
+        written.rename(target)
     except OSError:
         if old.exists():
-            old.rename(place)
+            old.rename(target)
         raise

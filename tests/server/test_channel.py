@@ -17,10 +17,10 @@ from websockets.asyncio.client import connect as connect_slowly
 from websockets.sync.client import connect
 
 from deploy_snn.bundle import Bundle
-from deploy_snn.runtimes import Eager
+from deploy_snn.eager import record
+from deploy_snn.runtimes.eager import Eager
 from deploy_snn.server.stream import draw_noise, new_stream
 from deploy_snn.tensors import Arrays
-from deploy_snn.eager import record
 
 EXPORT = Path(__file__).parent.parent.parent / "export"
 NAMES = ["lif", "srm0", "diehl_cook_2015", "conv_lif"]
@@ -150,13 +150,13 @@ def test_messages_that_are_refused_change_nothing(address: str) -> None:
         greeting = json.loads(socket.recv())
         got = []
         mistakes: list[tuple[str | bytes, int, str]] = [
-            (pack(step)[:-1], 400, "a step of diehl_cook_2015 takes 256"),
+            (pack(step)[:-1], 400, "expected 256 bytes for a step of diehl_cook_2015"),
             (b"", 400, "a message of 0 bytes"),
             (np.full(64, np.nan, np.float32).tobytes(), 400, "holds nan"),
-            ("{", 400, "no JSON"),
-            (body(step, sequence_id="another"), 400, "this is the WebSocket of sequence 'careful', and not of 'another'"),
+            ("{", 400, "not valid JSON"),
+            (body(step, sequence_id="another"), 400, "this WebSocket is for sequence 'careful', not 'another'"),
             (body(step, binary_data_output=True), 400, "no binary outputs"),
-            (body(step, sequence_step=99), 409, "steps, and not 99"),
+            (body(step, sequence_step=99), 409, "steps, not 99"),
             (body({"y": step["X.x"]}), 400, "input 'X.x' is missing"),
         ]
         for begin, (mistake, status, told) in enumerate(mistakes, start=1):
@@ -169,9 +169,9 @@ def test_messages_that_are_refused_change_nothing(address: str) -> None:
         for key, array in wanted.items():
             assert_array_equal(np.concatenate([outputs[key] for outputs in got]), array[: len(got)])
     refusals = [
-        (f"{address}/none/stream", 404, "there is no model 'none'"),
+        (f"{address}/none/stream", 404, "unknown model 'none'"),
         (f"{address}/lif/stream?sequence_id=nobody", 400, "sequence 'nobody' has no stream here"),
-        (f"{url.removeprefix('ws://')}&batch=2", 400, "batch 2: the stream of sequence 'careful' has one of 1"),
+        (f"{url.removeprefix('ws://')}&batch=2", 400, "batch=2: the stream of sequence 'careful' has batch size 1"),
         (f"{address}/lif/stream?batch=0", 400, "batch: Input should be greater than or equal to 1"),
         (f"{address}/lif/stream?sequence_id=-1", 400, "sequence_id -1"),
     ]

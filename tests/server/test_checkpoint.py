@@ -88,13 +88,13 @@ def kept(folder: Path) -> set[int]:
 def test_files_that_cannot_be_gone_on_from(running: Callable, refused: Callable[..., str], tmp_path: Path) -> None:
     kept = ("--checkpoint", tmp_path / "kept")
     with running([EXPORT / "lif"], *kept):
-        assert "cannot keep streams: database is locked" in refused(EXPORT / "lif", *kept)
+        assert "cannot be used as a checkpoint: database is locked" in refused(EXPORT / "lif", *kept)
     other = tmp_path / "lif"
     shutil.copytree(EXPORT / "current-lif", other)
-    assert "holds the streams of another export of lif" in refused(other, *kept)
+    assert "has the streams of another export of lif" in refused(other, *kept)
     (tmp_path / "kept" / "lif.sqlite").write_bytes(b"no database" * 1000)
     assert "file is not a database" in refused(EXPORT / "lif", *kept)
-    assert "cannot keep streams" in refused(EXPORT / "lif", "--checkpoint", EXPORT / "README.md")
+    assert "cannot be used as a checkpoint" in refused(EXPORT / "lif", "--checkpoint", EXPORT / "README.md")
 
 
 @pytest.mark.parametrize("damage", ["stream = x'00'", "stream = 'text'", "sequence = 'x'"])
@@ -129,15 +129,15 @@ def test_a_stream_moves_to_another_host(running: Callable, client_of: Callable, 
     with running([EXPORT / "srm0"], *options) as served, httpx.Client(base_url=f"http://{served.address}") as http:
         assert http.put(url, content=downloaded.content).status_code == 201
         again = http.put(url, content=downloaded.content)
-        assert (again.status_code, "has a stream here already, at step 15" in again.json()["error"]) == (409, True)
+        assert (again.status_code, "already has a stream here, at step 15" in again.json()["error"]) == (409, True)
         for content, told in (
             (b"", "the body cannot be read as .safetensors"),
             (pack_tensors({"v": np.zeros((1, 8), np.float32)}), "state 'refrac_count' is missing"),
             (pack_tensors(trace | {"v": np.full((1, 8), np.nan, np.float32)}), "state 'v' holds nan"),
-            (pack_tensors(trace, {"steps": "many"}), "the body holds no stream"),
-            (pack_tensors(trace, {"steps": "-1"}), "the body holds no stream"),
-            (pack_tensors(trace, {"steps": "9" * 4300}), "the body holds no stream"),
-            (pack_tensors(trace, {"generator": "[]"}), "the body holds no stream"),
+            (pack_tensors(trace, {"steps": "many"}), "the body is not a valid stream state"),
+            (pack_tensors(trace, {"steps": "-1"}), "the body is not a valid stream state"),
+            (pack_tensors(trace, {"steps": "9" * 4300}), "the body is not a valid stream state"),
+            (pack_tensors(trace, {"generator": "[]"}), "the body is not a valid stream state"),
         ):
             refused = http.put("/v2/models/srm0/sequences/robot 2/state", content=content)
             assert (refused.status_code, told in refused.json()["error"]) == (400, True), refused.text

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from numpy.testing import assert_array_equal
 
-from deploy_snn.errors import InvalidInput
 from deploy_snn.bundle import Bundle
-from deploy_snn.runtimes import Eager
+from deploy_snn.errors import InvalidInput
+from deploy_snn.runtimes.eager import Eager
 from deploy_snn.server.checkpoint import Checkpoint
+from deploy_snn.server.errors import ServerBusy, StepConflict
 from deploy_snn.server.model import Limits, Model
 from deploy_snn.server.protocol import InferRequest
-from deploy_snn.server.refusals import Busy, Elsewhere
 from deploy_snn.server.stream import draw_noise, new_stream, pack_stream, unpack_stream
 from deploy_snn.tensors import Arrays
 
@@ -97,7 +97,7 @@ class Life(RuleBasedStateMachine):
         x = self.draw(seed, steps, batch)
         asked = self.request(name, x, start=True, seed=seed)
         if name not in self.twins and len(self.twins) == MOST:
-            with pytest.raises(Busy):
+            with pytest.raises(ServerBusy):
                 self.do(self.model.infer(asked))
             return
         answer = self.do(self.model.infer(asked))
@@ -147,8 +147,8 @@ class Life(RuleBasedStateMachine):
             (self.request(name, x[:, :-1]), InvalidInput),
             (self.request(name, np.concatenate([x, x])), InvalidInput),
             (self.request(name, x * np.nan), InvalidInput),
-            (self.request(name, x, wanted={"v": False}), InvalidInput),
-            (self.request(name, x, step=twin.steps + 1), Elsewhere),
+            (self.request(name, x, outputs={"v": False}), InvalidInput),
+            (self.request(name, x, step=twin.steps + 1), StepConflict),
         ]
         asked, error = data.draw(st.sampled_from(wrong))
         with pytest.raises(error):
@@ -162,10 +162,10 @@ class Life(RuleBasedStateMachine):
         packed = pack_stream(self.model.stream(old))
         stream = unpack_stream(packed, self.bundle.contract, name, "the body")
         if name in self.twins or len(self.twins) == MOST:
-            with pytest.raises(Elsewhere if name in self.twins else Busy):
-                self.do(self.model.adopt(name, stream))
+            with pytest.raises(StepConflict if name in self.twins else ServerBusy):
+                self.do(self.model.import_stream(name, stream))
             return
-        self.do(self.model.adopt(name, stream))
+        self.do(self.model.import_stream(name, stream))
         generator = new_stream({}, 1, name, None).generator
         generator.bit_generator.state = self.twins[old].generator.bit_generator.state
         self.twins[name] = replace(self.twins[old], generator=generator, used=monotonic())
@@ -174,9 +174,9 @@ class Life(RuleBasedStateMachine):
     @rule(data=st.data())
     def rest(self, data: st.DataObject) -> None:
         """All streams that were stepped before one of them have rested for too long."""
-        since = self.model.streams[data.draw(st.sampled_from(list(self.twins)))].used
-        self.twins = {name: twin for name, twin in self.twins.items() if self.model.streams[name].used >= since}
-        self.do(self.model.forget_idle(since))
+        since = self.model.streams[data.draw(st.sampled_from(list(self.twins)))].last_used
+        self.twins = {name: twin for name, twin in self.twins.items() if self.model.streams[name].last_used >= since}
+        self.do(self.model.drop_idle(since))
 
     @rule(gently=st.booleans())
     def begin_again(self, gently: bool) -> None:

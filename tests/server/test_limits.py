@@ -30,17 +30,17 @@ def infer(http: httpx.Client, *inputs: object, **parameters: object) -> httpx.Re
 
 
 BODIES: list[tuple[Any, str]] = [
-    (b"{", "the request is no JSON"),
-    (b"[" * 100_000, "the request is no JSON"),
-    (b"\xff\xfe", "the request is no JSON"),
-    ([], "the request: expected dict, and not list"),
-    ({}, "inputs: expected list, and not NoneType"),
-    ({"inputs": [1]}, "an input: expected dict"),
-    ({"inputs": [{}]}, "an input's name: expected str"),
+    (b"{", "the request is not valid JSON"),
+    (b"[" * 100_000, "the request is not valid JSON"),
+    (b"\xff\xfe", "the request is not valid JSON"),
+    ([], "the request: expected an object, not an array"),
+    ({}, "inputs: expected an array, not null"),
+    ({"inputs": [1]}, "an input: expected an object, not a number"),
+    ({"inputs": [{}]}, "an input's name: expected a string, not null"),
     ({"inputs": []}, "input 'x' is missing. Expected: x float32 [batch, 8]"),
     ({"inputs": [X, X]}, "input 'x' is given twice"),
     ({"inputs": [X | {"name": "y"}]}, "input 'x' is missing"),
-    ({"inputs": [X | {"datatype": "INT8"}]}, "input 'x' is INT8; expected FP32 or BOOL"),
+    ({"inputs": [X | {"datatype": "INT8"}]}, "input 'x': unknown datatype INT8; choose from FP32, BOOL"),
     ({"inputs": [X | {"datatype": "BOOL", "data": [True] * 8}]}, "convert it to float32"),
     ({"inputs": [X | {"shape": [1, 7]}]}, "has 8 elements; shape [1, 7] takes 7"),
     ({"inputs": [X | {"shape": [1, -8]}]}, "whole numbers below 2**31"),
@@ -53,14 +53,14 @@ BODIES: list[tuple[Any, str]] = [
     ({"inputs": [X | {"data": None}]}, "expected numbers"),
     (json.dumps({"inputs": [X]}).replace("0.0", "NaN").encode(), "holds nan"),
     (json.dumps({"inputs": [X]}).replace("0.0", "1e99").encode(), "holds inf"),
-    ({"inputs": [X | {"parameters": {"binary_data_size": 32}}]}, "binary_data_size 32, of 0 bytes left"),
-    ({"inputs": [X], "outputs": [{"name": "v"}]}, "there is no output 'v'; there is s"),
+    ({"inputs": [X | {"parameters": {"binary_data_size": 32}}]}, "takes 32 bytes and the body has 0 bytes left"),
+    ({"inputs": [X], "outputs": [{"name": "v"}]}, "unknown output 'v'; choose from s"),
     ({"inputs": [X], "parameters": {"sequence_id": 1.5}}, "sequence_id: expected a whole number or a string"),
     ({"inputs": [X], "parameters": {"sequence_id": -1}}, "sequence_id -1"),
-    ({"inputs": [X], "parameters": {"sequence_start": "yes"}}, "sequence_start: expected bool"),
+    ({"inputs": [X], "parameters": {"sequence_start": "yes"}}, "sequence_start: expected a boolean, not a string"),
     ({"inputs": [X], "parameters": {"seed": "x"}}, "seed: expected a whole number"),
     ({"inputs": [X], "parameters": {"sequence_id": "nobody"}}, "sequence 'nobody' has no stream here"),
-    ({"inputs": [X], "id": 3}, "id: expected str"),
+    ({"inputs": [X], "id": 3}, "id: expected a string, not a number"),
 ]
 
 
@@ -83,9 +83,9 @@ def test_bodies_that_are_no_bodies(http: httpx.Client) -> None:
         return response.status_code, response.json().get("error", "")
 
     assert post(gzip.compress(good), Content_Encoding="gzip") == (200, "")
-    assert post(good, Content_Encoding="gzip")[1].startswith("the body is no gzip")
-    assert post(gzip.compress(good)[:-9], Content_Encoding="gzip")[1] == "the body ends in the middle of its gzip"
-    assert post(good, Content_Encoding="br")[1].startswith("content-encoding br")
+    assert post(good, Content_Encoding="gzip")[1].startswith("the body is not valid gzip")
+    assert post(gzip.compress(good)[:-9], Content_Encoding="gzip")[1] == "the body's gzip stream is incomplete"
+    assert post(good, Content_Encoding="br")[1].startswith("unknown content-encoding 'br'")
     assert post(gzip.compress(b" " * 2**28), Content_Encoding="gzip")[0] == 413
     assert post(b" " * (2**26 + 1))[0] == 413
     for length in ("-1", "ten", "9999"):
@@ -101,11 +101,11 @@ def test_streams_are_bounded_and_forgotten_when_idle(http: httpx.Client) -> None
         assert infer(http, X, sequence_id=name, sequence_start=True).status_code == 200
     full = infer(http, X, sequence_id="d", sequence_start=True)
     assert (full.status_code, full.headers["retry-after"]) == (503, "1")
-    assert "3 streams are all that lif keeps" in full.json()["error"]
+    assert "lif has no room for another stream: it has 3 of at most 3" in full.json()["error"]
     assert infer(http, X).status_code == 200, "a run of its own needs no place"
     assert infer(http, X, sequence_id="a", sequence_start=True).status_code == 200, "nor does a new beginning"
     other = infer(http, X | {"shape": [2, 8], "data": [0.0] * 16}, sequence_id="b")
-    assert "inputs have a batch of 2, and the stream one of 1" in other.json()["error"]
+    assert "the inputs have batch size 2, but the stream has batch size 1" in other.json()["error"]
     assert infer(http, X, sequence_id="b", sequence_end=True).status_code == 200
     assert infer(http, X, sequence_id="d", sequence_start=True).status_code == 200
     for _ in range(4):
@@ -152,5 +152,5 @@ def test_what_prometheus_sees(running: Callable) -> None:
 
 def test_mistakes_at_the_start(refused: Callable[..., str], tmp_path: Path) -> None:
     assert refused(tmp_path) == f"deploy-snn: {tmp_path} is no bundle: it has no manifest.json\n"
-    assert "two bundles have folders of one name" in refused(EXPORT / "lif", EXPORT / "lif")
-    assert "there is no runtime 'abacus'" in refused(EXPORT / "lif", "--runtime", "abacus")
+    assert "two bundles have the same folder name" in refused(EXPORT / "lif", EXPORT / "lif")
+    assert "unknown runtime 'abacus'; choose from" in refused(EXPORT / "lif", "--runtime", "abacus")

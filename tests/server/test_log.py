@@ -38,11 +38,11 @@ def test_lines_of_json(running: Callable) -> None:
     refused = {"path": "/v2/models/lif/infer", "status": 400}
     expected = [
         ("model loaded", {"model": "lif", "runtime": "onnxruntime-cpu", "streams": 0}),
-        ("stream starts", stream),
+        ("stream started", stream),
         ("stream ended", stream | {"steps": 2}),
-        ("refused", refused),
-        ("stream starts", stream | {"sequence": 7}),
-        ("idle stream forgotten", {"model": "lif", "sequence": 7, "steps": 1}),
+        ("request refused", refused),
+        ("stream started", stream | {"sequence": 7}),
+        ("idle stream dropped", {"model": "lif", "sequence": 7, "steps": 1}),
         ("stream ended", {"model": "lif", "sequence": 7}),
         ("model unloaded", {"model": "lif"}),
     ]
@@ -57,8 +57,8 @@ def test_lines_of_text(running: Callable) -> None:
     with running([EXPORT / "lif"], "--idle-timeout", 1) as served:
         use(served.address)
         lines = served.log().splitlines()
-    refused = [line for line in lines if "refused" in line]
+    refused = [line for line in lines if "request refused" in line]
     assert len(refused) == 1
     assert r"robot\\n2026-01-01T00:00:00 error    all is lost \\x1b[2J" in refused[0]
-    assert not [line for line in lines if line.startswith("2026-01-01") or "\x1b" in line or "stream starts" in line]
-    assert [line.split("  ")[-1] for line in lines if "forgotten" in line] == ['model="lif" sequence=7 steps=1']
+    assert not [line for line in lines if line.startswith("2026-01-01") or "\x1b" in line or "stream started" in line]
+    assert [line.split("  ")[-1] for line in lines if "dropped" in line] == ['model="lif" sequence=7 steps=1']

@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from deploy_snn.contract import Contract, Role, TensorSpec
 from deploy_snn.bundle import Bundle
-from deploy_snn.runtimes import Eager
-from deploy_snn.server.model import Limits, Model
-from deploy_snn.server.protocol import InferRequest, Sequence
-from deploy_snn.server.queue import Answer
-from deploy_snn.server.refusals import Busy
-from deploy_snn.server.stream import draw_noise, new_stream
+from deploy_snn.contract import Contract, Role, TensorSpec
 from deploy_snn.eager import record
+from deploy_snn.runtimes.eager import Eager
+from deploy_snn.server.errors import ServerBusy
+from deploy_snn.server.model import Limits, Model
+from deploy_snn.server.protocol import InferRequest, SequenceId
+from deploy_snn.server.queue import InferResult
+from deploy_snn.server.stream import draw_noise, new_stream
 
 EXPORT = Path(__file__).parent.parent.parent / "export"
 
 
-def request(sequence: Sequence | None, *, start: bool = False, end: bool = False, value: float = 1.0) -> InferRequest:
+def request(sequence: SequenceId | None, *, start: bool = False, end: bool = False, value: float = 1.0) -> InferRequest:
     return InferRequest("", {"x": np.full((1, 8), value, np.float32)}, {}, False, sequence, start, end, None)
 
 
@@ -39,7 +39,7 @@ def test_the_bound_holds_for_streams_that_start_together() -> None:
     async def scenario(model: Model) -> None:
         answers = [model.infer(request(f"s{i}", start=True)) for i in range(8)]
         results = await asyncio.gather(*answers, return_exceptions=True)
-        assert [type(result) for result in results] == [Answer] * 3 + [Busy] * 5
+        assert [type(result) for result in results] == [InferResult] * 3 + [ServerBusy] * 5
         assert len(model.streams) == 3
 
     serving(Limits(max_streams=3, max_wait=0.02), scenario)
@@ -49,7 +49,7 @@ def test_the_memory_of_states_is_bounded() -> None:
     async def scenario(model: Model) -> None:
         for i in range(2):  # a LIF state takes 64 bytes
             await model.infer(request(f"s{i}", start=True))
-        with pytest.raises(Busy):
+        with pytest.raises(ServerBusy):
             await model.infer(request("s2", start=True))
         await model.infer(request("s0", end=True))
         await model.infer(request("s2", start=True))
@@ -65,7 +65,7 @@ def test_the_queue_is_bounded() -> None:
     async def scenario(model: Model) -> None:
         answers = [asyncio.ensure_future(model.infer(request(None))) for _ in range(9)]
         results = await asyncio.gather(*answers, return_exceptions=True)
-        assert [type(result) for result in results] == [Answer] * 4 + [Busy] * 5
+        assert [type(result) for result in results] == [InferResult] * 4 + [ServerBusy] * 5
 
     serving(Limits(max_queue=4, max_wait=0.02), scenario)
 
@@ -114,7 +114,8 @@ def test_a_step_that_fails_has_drawn_no_noise(monkeypatch: pytest.MonkeyPatch) -
 def test_noise_is_the_same_however_a_run_is_cut() -> None:
     """Of a model with two noise inputs, too; and a stream called 7 has other noise than one called "7"."""
     noises = tuple(TensorSpec(name=name, role=Role.NOISE).over((size,)) for name, size in (("a.noise", 3), ("b.noise", 5)))
-    contract = Contract(dt=1.0, tensors=noises)
+    spikes = TensorSpec(name="s", role=Role.SPIKES, dtype="bool").over((3,))
+    contract = Contract(dt=1.0, tensors=(*noises, spikes))
     whole = draw_noise(new_stream({}, 2, 7, None).generator, contract, {}, 2, 9)
     generator = new_stream({}, 2, 7, None).generator
     parts = [draw_noise(generator, contract, {}, 2, steps) for steps in (1, 4, 1, 3)]
@@ -126,13 +127,13 @@ def test_noise_is_the_same_however_a_run_is_cut() -> None:
 
 def test_requests_together_are_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of other streams, at most as many rows as a batch may have; of one stream, one after the other and in order."""
-    batches: list[list[Sequence | None]] = []
+    batches: list[list[SequenceId | None]] = []
 
     async def scenario(model: Model) -> None:
         step = model._stepper.step_now
 
         def watched(ready: list) -> list:
-            batches.append([waiting.request.sequence for waiting, _ in ready])
+            batches.append([pending.request.sequence for pending, _ in ready])
             return step(ready)
 
         monkeypatch.setattr(model._stepper, "step_now", watched)
@@ -213,10 +214,10 @@ def test_a_stream_from_elsewhere_needs_room_too() -> None:
     async def scenario(model: Model) -> None:
         await model.infer(request("here", start=True))
         moved = model.stream("here")
-        with pytest.raises(Busy, match="1 streams are all that lif keeps"):
-            await model.adopt("moved", moved)
+        with pytest.raises(ServerBusy, match="lif has no room for another stream: it has 1 of at most 1"):
+            await model.import_stream("moved", moved)
         await model.infer(request("here", end=True))
-        await model.adopt("moved", moved)
+        await model.import_stream("moved", moved)
         assert model.streams == {"moved": moved}
 
     serving(Limits(max_streams=1), scenario)

@@ -86,8 +86,8 @@ def painted(page: Page, spikes: np.ndarray) -> np.ndarray:
 def test_streams_rates_and_spikes(running: Callable, page: Page) -> None:
     with running([EXPORT / "lif"]) as served:
         page.goto(f"http://{served.address}/")
-        expect(page.locator("#link")).to_have_text("live")
-        expect(page.locator("#note")).to_have_text("No stream yet.")
+        expect(page.locator("#status")).to_have_text("live")
+        expect(page.locator("#note")).to_have_text("There are no streams.")
         rest(served.address, 7)
         expect(row(page, 7)).to_have_class("selected")
         rest(served.address, HOSTILE)
@@ -122,10 +122,10 @@ def test_streams_rates_and_spikes(running: Callable, page: Page) -> None:
         expect(page.locator("#note")).to_have_text("Step 50, 50 ms")
         np.testing.assert_array_equal(painted(page, again), again)
         step(served.address, np.zeros((2, 8)), sequence_id=HOSTILE, sequence_end=True)
-        expect(page.locator("#note")).to_have_text("This stream has ended, or has not begun.")
+        expect(page.locator("#note")).to_have_text("This stream has ended or does not exist.")
         row(page, 7).get_by_role("button").click()
         expect(page.locator("#note")).to_have_text("Step 11, 11 ms")
-        assert page.title() == "deploy_snn, live"
+        assert page.title() == "deploy_snn live monitor"
 
 
 def test_a_token_and_a_restart(running: Callable, page: Page, free_port: Callable[[], int]) -> None:
@@ -133,16 +133,16 @@ def test_a_token_and_a_restart(running: Callable, page: Page, free_port: Callabl
     with running([EXPORT / "lif"], port=port, **secret) as served:
         page.goto(f"http://{served.address}/")
         for guess in ("guess", "secret"):
-            expect(page.locator("#link")).to_have_text("waiting for the token")
+            expect(page.locator("#status")).to_have_text("token required")
             expect(page.locator("main")).to_be_hidden()
             page.get_by_label("token").fill(guess)
-            page.get_by_role("button", name="Watch").click()
-        expect(page.locator("#link")).to_have_text("live")
+            page.get_by_role("button", name="Connect").click()
+        expect(page.locator("#status")).to_have_text("live")
         expect(page.locator("#models tbody td").first).to_have_text("lif")
         assert httpx.get(f"http://{served.address}/live").status_code == 401
-    expect(page.locator("#link")).to_have_text("connection lost, trying again")
+    expect(page.locator("#status")).to_have_text("connection lost, reconnecting")
     with running([EXPORT / "lif"], port=port, **secret):
-        expect(page.locator("#link")).to_have_text("live", timeout=15_000)
+        expect(page.locator("#status")).to_have_text("live", timeout=15_000)
 
 
 def test_who_watches_holds_up_nobody(running: Callable) -> None:

@@ -13,9 +13,9 @@ from websockets import ConnectionClosed
 from websockets.sync.client import connect
 
 from deploy_snn.bundle import Bundle
-from deploy_snn.runtimes import Eager
-from deploy_snn.server.stream import draw_noise, new_stream
 from deploy_snn.eager import record
+from deploy_snn.runtimes.eager import Eager
+from deploy_snn.server.stream import draw_noise, new_stream
 
 EXPORT = Path(__file__).parent.parent.parent / "export"
 NAME = "diehl_cook_2015"

@@ -15,11 +15,11 @@ import tritonclient.http as triton
 from numpy.testing import assert_array_equal
 
 from deploy_snn.bundle import Bundle
-from deploy_snn.runtimes import Eager
+from deploy_snn.eager import record
+from deploy_snn.runtimes.eager import Eager
 from deploy_snn.server.protocol import DATATYPES
 from deploy_snn.server.stream import draw_noise, new_stream
 from deploy_snn.tensors import Arrays
-from deploy_snn.eager import record
 
 EXPORT = Path(__file__).parent.parent.parent / "export"
 NAMES = ["lif", "current-lif", "srm0", "diehl-and-cook", "diehl_cook_2015", "conv_lif", "input"]
@@ -135,7 +135,7 @@ def test_what_the_server_says_of_itself(address: str) -> None:
         )
         client.unload_model("input")
         assert not client.is_model_ready("input")
-        with pytest.raises(triton.InferenceServerException, match="there is no model 'input', version 1; loaded"):
+        with pytest.raises(triton.InferenceServerException, match="unknown model 'input', version 1; loaded"):
             client.get_model_metadata("input")
         client.load_model("input")
         assert client.is_model_ready("input")

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+from deploy_snn.bundle import Bundle
 from deploy_snn.contract import BATCH, CONTRACT_KEY, Axis, Contract, Kind, Role, TensorSpec
 from deploy_snn.errors import InvalidInput
-from deploy_snn.bundle import Bundle
 from deploy_snn.triton import lint, write_repository
 from deploy_snn.triton.config import data_file, onnxruntime_config
 
@@ -80,7 +80,7 @@ def test_a_suffix_would_mix_them_up(tmp_path: Path) -> None:
     """Why states leave a graph with a prefix: `v_next` and `v_hist_next` sort the other way round than `v` and `v_hist`."""
     path = tmp_path / "counters"
     write_counters(path, ["v", "v_hist"], lambda name: f"{name}_next")
-    assert any("would feed 'v_hist_next' into 'v', which wants 'next.v'" in problem for problem in lint(path))
+    assert any("would feed 'v_hist_next' into 'v' instead of 'next.v'" in problem for problem in lint(path))
     triton = ImplicitState(path)
     triton.infer([Request(7, {"in": np.zeros((1, 1), "float32")}, start=True)])
     assert triton.sequences[7]["v"].item() == 2002  # and Triton would have said nothing
@@ -104,31 +104,31 @@ INPUT, OUTPUT = 'input {\n  name: "x"\n', 'output {\n  name: "s"\n'
 EDITS = {
     "outputs swapped": (
         {'"next.v"': '"next.refrac_count"', '"next.refrac_count"': '"next.v"'},
-        r"the configuration feeds 'next.refrac_count' into 'v', which wants 'next.v'",
+        r"the configuration feeds 'next.refrac_count' into 'v' instead of 'next.v'",
     ),
-    "output renamed": ({'"next.v"': '"next.w"'}, r"output 'next.v' is listed 0 times, and the graph has 1 of it"),
-    "state missing": ({STATE: ""}, r"input 'v' is listed 0 times, and the graph has 1 of it"),
-    "state twice": ({STATE: STATE + STATE}, r"input 'v' is listed 2 times, and the graph has 1 of it"),
+    "output renamed": ({'"next.v"': '"next.w"'}, r"output 'next.v' is listed 0 times; the graph has 1"),
+    "state missing": ({STATE: ""}, r"input 'v' is listed 0 times; the graph has 1"),
+    "state twice": ({STATE: STATE + STATE}, r"input 'v' is listed 2 times; the graph has 1"),
     "state given to clients": (
         {OUTPUT: 'output { name: "next.v" data_type: TYPE_FP32 dims: 8 }' + OUTPUT},
         r"output 'next.v' is listed 2 times",
     ),
     "state asked of clients": (
         {INPUT: 'input { name: "v" data_type: TYPE_FP32 dims: 8 }' + INPUT, STATE: ""},
-        r"'v' is an input of the configuration or of the contract, and not of both",
+        r"'v' is an input of only one of the configuration and the contract",
     ),
     "control that the graph lacks": (
         {"  oldest {": '  control_input { name: "START" control { fp32_false_true: [0, 1] } }\n  oldest {'},
-        r"input 'START' is listed 1 times, and the graph has 0 of it",
+        r"input 'START' is listed 1 times; the graph has 0",
     ),
     "output hidden": ({OUTPUT + "  data_type: TYPE_BOOL\n  dims: 8\n}\n": ""}, r"output 's' is listed 0 times"),
     "dims of a state": (
         {STATE: STATE.replace("dims: 8", "dims: 4 dims: 2")},
-        r"'v' is TYPE_FP32 \[-1, 4, 2\] in the configuration, and in the graph TYPE_FP32 \[-1, 8\]",
+        r"'v' is TYPE_FP32 \[-1, 4, 2\] in the configuration, but in the graph TYPE_FP32 \[-1, 8\]",
     ),
     "dims of a state left open": (
         {STATE: STATE.replace("dims: 8", "dims: -1")},
-        r"the first value of state 'v' is \[-1\], and the state \[-1\]: expected the same type and known sizes",
+        r"the initial value of state 'v' is \[-1\], but the state \[-1\]; expected the same type and known sizes",
     ),
     "dims of an output left open": (
         {OUTPUT + "  data_type: TYPE_BOOL\n  dims: 8": OUTPUT + "  data_type: TYPE_BOOL\n  dims: -1"},
@@ -139,20 +139,23 @@ EDITS = {
         r"'x' is TYPE_BOOL \[-1, 8\] in the configuration",
     ),
     "no batch": ({"max_batch_size: 64": ""}, r"'next.v' is TYPE_FP32 \[8\] in the configuration"),
-    "no first value": ({STATE: STATE[: STATE.index("    initial")] + "  }\n"}, r"state 'v' has 0 first values"),
+    "no first value": (
+        {STATE: STATE[: STATE.index("    initial")] + "  }\n"},
+        r"state 'v' has 0 initial values; expected one",
+    ),
     "dims of a first value": (
         {STATE: STATE.replace("      dims: 8", "      dims: 4")},
-        r"the first value of state 'v' is \[4\], and the state \[8\]",
+        r"the initial value of state 'v' is \[4\], but the state \[8\]",
     ),
     "type of a first value": (
         {STATE: STATE.replace("      data_type: TYPE_FP32", "      data_type: TYPE_INT32")},
-        r"the first value of state 'v' is",
+        r"the initial value of state 'v' is",
     ),
     "file of two states": ({'"v.raw"': '"refrac_count.raw"'}, r"'v' needs a name, and a file in initial_state of its own"),
     "file elsewhere": ({'"v.raw"': '"../v.raw"'}, r"'v' needs a name, and a file in initial_state of its own"),
-    "no file": ({'"v.raw"': '"w.raw"'}, r"the first value of state 'v' is no file of 32 bytes"),
-    "no name": ({'      name: "v"\n': ""}, r"the first value of state 'v' needs a name"),
-    "another model": ({'name: "lif"': 'name: "if"'}, r"the model is named 'if', and its folder 'lif'"),
+    "no file": ({'"v.raw"': '"w.raw"'}, r"the initial value of state 'v' is not a file of 32 bytes"),
+    "no name": ({'      name: "v"\n': ""}, r"the initial value of state 'v' needs a name"),
+    "another model": ({'name: "lif"': 'name: "if"'}, r"the model is named 'if', but its folder 'lif'"),
 }
 
 
@@ -180,14 +183,14 @@ def test_open_dims_of_an_output_stay_open(tmp_path: Path) -> None:
     assert text.count("dims: -1") == 1
     (path / "config.pbtxt").write_text(text.replace("dims: -1", "dims: 1"))
     assert [
-        problem for problem in lint(path) if "'s' is TYPE_BOOL [1, 8] in the configuration, and in the graph" in problem
+        problem for problem in lint(path) if "'s' is TYPE_BOOL [1, 8] in the configuration, but in the graph" in problem
     ]
 
 
 @pytest.mark.parametrize("size", [0, 31, 33, 64])
 def test_a_first_value_of_another_size(size: int, lif: Path) -> None:
     (lif / "initial_state/v.raw").write_bytes(bytes(size))
-    assert [problem for problem in lint(lif) if "the first value of state 'v' is no file of 32 bytes" in problem]
+    assert [problem for problem in lint(lif) if "the initial value of state 'v' is not a file of 32 bytes" in problem]
 
 
 def test_files_that_cannot_be_read(lif: Path) -> None:

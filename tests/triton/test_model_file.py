@@ -10,10 +10,12 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from numpy.testing import assert_array_equal
 
 from deploy_snn.bundle import Bundle
+from deploy_snn.contract import CONTRACT_KEY, Contract
 from deploy_snn.tensors import Array, Arrays
 from deploy_snn.triton import write_repository
 
@@ -69,7 +71,10 @@ class Request:
 
 @pytest.fixture
 def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
-    """``load("lif")``: the model that Triton would run, over a stand-in for the backend's own module."""
+    """``load("lif")``: the model that Triton would run, over a stand-in for the backend's own module.
+
+    ``edit`` changes the contract inside its ONNX file.
+    """
     backend = ModuleType("triton_python_backend_utils")
     backend.__dict__.update(
         TRITONSERVER_REQUEST_FLAG_SEQUENCE_START=START,
@@ -82,8 +87,10 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", backend)
     monkeypatch.setattr(np, "__version__", "1.26.4")
 
-    def model(name: str) -> Any:
+    def model(name: str, edit: Callable[[dict[str, Any]], dict[str, Any]] | None = None) -> Any:
         (folder,) = write_repository(tmp_path, [Bundle.open(EXPORT / name)], "python")
+        if edit:
+            edit_contract(folder / "1" / "model.onnx", edit)
         spec = importlib.util.spec_from_file_location("model", folder / "1" / "model.py")
         module = importlib.util.module_from_spec(spec)
         monkeypatch.setitem(sys.modules, "model", module)
@@ -94,6 +101,41 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any
         return loaded
 
     return model
+
+
+def edit_contract(path: Path, edit: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    model = onnx.load(path)
+    (entry,) = [entry for entry in model.metadata_props if entry.key == CONTRACT_KEY]
+    entry.value = json.dumps(edit(json.loads(entry.value)))
+    onnx.save(model, path)
+
+
+def as_version_1(contract: dict[str, Any]) -> dict[str, Any]:
+    """As version 1 wrote it: no version, no kinds, no owners, and prose for what rounds."""
+    tensors = [{key: spec[key] for key in spec if key not in ("kind", "owner")} for spec in contract["tensors"]]
+    return {"dt": contract["dt"], "tensors": tensors, "rounding": ["a dense connection's sum"]}
+
+
+def as_version_2(contract: dict[str, Any]) -> dict[str, Any]:
+    return Contract.parse(json.dumps(contract), "the bundle").model_dump(mode="json")
+
+
+@pytest.mark.parametrize("version", [as_version_1, as_version_2])
+@pytest.mark.parametrize("name", ["srm0", "adaptive-lif"])
+def test_contracts_of_both_versions(name: str, version: Callable, load: Callable) -> None:
+    """With noise that the request omits, and with a state that rows share: roles and axes are understood."""
+    bundle, model = Bundle.open(EXPORT / name), load(name, version)
+    drive = draw(bundle, 12, 1, seed=0)
+    _, outputs = expected(bundle, drive, "a")
+    for step in range(12):
+        (answer,) = model.execute([Request("a", {"x": drive["x"][step]}, 0 if step else START)])
+        assert_array_equal(answer.output_tensors[0].as_numpy(), outputs["s"][step])
+
+
+def test_a_newer_contract_is_refused(load: Callable) -> None:
+    """By its version, whatever else has changed in it."""
+    with pytest.raises(RuntimeError, match=r"contract version 3, and this model\.py reads versions 1 to 2"):
+        load("lif", lambda contract: {"contract_version": 3, "signals": contract["tensors"]})
 
 
 def test_one_that_fails_does_not_fail_the_others(load: Callable) -> None:

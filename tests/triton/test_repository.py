@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from deploy_snn.bundle import Bundle
 from deploy_snn.contract import BATCH, Axis, Contract, Kind, Role, TensorSpec
 from deploy_snn.errors import InvalidInput
-from deploy_snn.bundle import Bundle
 from deploy_snn.triton import repository, write_repository
 from deploy_snn.triton.config import onnxruntime_config, python_config
 
@@ -49,9 +49,7 @@ def test_what_is_not_ours_is_left_alone(command: Callable, tmp_path: Path) -> No
     before = files(tmp_path)
     status, _, err = command("triton", EXPORT / "lif", EXPORT / "srm0", "-o", tmp_path)
     assert status == 2
-    assert (
-        err == f"deploy-snn: {tmp_path / 'srm0'} exists and was not written by this command: give another place with -o\n"
-    )
+    assert err == f"deploy-snn: {tmp_path / 'srm0'} exists and was not written by deploy_snn: choose another repository\n"
     assert files(tmp_path) == before
 
 
@@ -67,14 +65,17 @@ def test_a_mistake_in_writing_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_p
         return config
 
     monkeypatch.setitem(repository.BACKENDS, "onnxruntime", forgetful)
-    with pytest.raises(InvalidInput, match="lif would be wrong in Triton: the first value of state 'v' is no file"):
+    with pytest.raises(InvalidInput, match="lif cannot be served by Triton: the initial value of state 'v' is not a file"):
         write_repository(tmp_path / "repository", [bundle], "onnxruntime")
     assert files(tmp_path) == before
 
 
 def test_refusals(command: Callable, exported: Callable, tmp_path: Path) -> None:
     status, _, err = command("triton", EXPORT / "lif", exported("lif").path, "-o", tmp_path / "repository")
-    assert (status, err) == (2, "deploy-snn: 2 bundles are named lif: a model has its folder's name, so rename one\n")
+    assert (status, err) == (
+        2,
+        "deploy-snn: 2 bundles are named lif: the name of a model is the name of its folder, so rename one\n",
+    )
     (tmp_path / "file").write_text("")
     status, _, err = command("triton", EXPORT / "lif", "-o", tmp_path / "file")
     assert (status, err) == (2, f"deploy-snn: {tmp_path / 'file'} cannot be written: File exists\n")
@@ -90,10 +91,8 @@ def test_without_triton_s_client(package: str, tmp_path: Path) -> None:
     code = f"import sys; sys.modules['{package}'] = None; from deploy_snn.cli.main import main; main()"
     command = [sys.executable, "-c", code, "triton", EXPORT / "lif", "-o", tmp_path / "repository"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (
-        3,
-        "deploy-snn: triton needs tritonclient[grpc]: pip install 'deploy-snn[triton]'\n",
-    )
+    hint = "install the extra 'triton' of deploy-snn (in its folder: pip install '.[triton]')"
+    assert (done.returncode, done.stderr) == (3, f"deploy-snn: triton needs tritonclient[grpc]: {hint}\n")
 
 
 def test_where_rows_cannot_be_joined() -> None:
@@ -101,7 +100,8 @@ def test_where_rows_cannot_be_joined() -> None:
 
     def contract(*axes: Axis) -> Contract:
         x = TensorSpec(name="x", role=Role.DRIVE, axes=(BATCH, Axis(name="n", size=4)))
-        return Contract(dt=1, tensors=(x, TensorSpec(name="v", role=Role.STATE, kind=Kind.POTENTIAL, axes=axes)))
+        spikes = TensorSpec(name="s", role=Role.SPIKES, dtype="bool", axes=x.axes)
+        return Contract(dt=1, tensors=(x, spikes, TensorSpec(name="v", role=Role.STATE, kind=Kind.POTENTIAL, axes=axes)))
 
     n = Axis(name="n", size=4)
     for axes, joined, dims in (
@@ -114,7 +114,7 @@ def test_where_rows_cannot_be_joined() -> None:
         assert (config.max_batch_size > 0) == joined
         assert list(config.sequence_batching.state[0].dims) == dims
         assert list(config.input[0].dims) == ([4] if joined else [1, 4])
-    with pytest.raises(InvalidInput, match="onnxruntime backend cannot carry v: a tensor needs at least one axis"):
+    with pytest.raises(InvalidInput, match="onnxruntime backend does not support v: a tensor needs at least one axis"):
         onnxruntime_config("model", contract())
     assert python_config("model", contract()).max_batch_size == 0  # which keeps its states itself
 

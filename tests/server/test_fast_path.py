@@ -1,4 +1,4 @@
-"""The express lane and the long way are one server: however requests are cut, mixed and lined up, each gets its answer."""
+"""The fast path and the ordinary path give the same responses, however requests are split, mixed and pipelined."""
 
 import gzip
 import itertools
@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deploy_snn.bundle import Bundle
-from deploy_snn.runtimes import Eager
+from deploy_snn.runtimes.eager import Eager
 
 EXPORT = Path(__file__).parent.parent.parent / "export"
 INFER = "/v2/models/lif/infer"
@@ -186,7 +186,7 @@ def test_a_server_that_ends_answers_first(running: Callable) -> None:
 
 
 @pytest.mark.parametrize("path", [INFER, "/v2/models/none/infer"])
-def test_the_gate_stands_before_both(path: str, running: Callable) -> None:
+def test_both_paths_are_authorised(path: str, running: Callable) -> None:
     body = asking(np.ones((1, 8), np.float32))[0]
     with running([EXPORT / "lif"], environment={"DEPLOY_SNN_TOKEN": "secret"}) as served:
         url, passing = f"http://{served.address}{path}", {"Authorization": "Bearer secret"}
