@@ -39,15 +39,12 @@ def upgrade_contract(raw: Any, newest: int) -> Any:
         )
     if "contract_version" in raw:
         return raw
-    tensors = raw.get("tensors")
-    rounding = raw.get("rounding", [])
-    if not isinstance(tensors, list) or not isinstance(rounding, list):
-        return raw | {"contract_version": newest}
-    return raw | {
-        "contract_version": newest,
-        "tensors": [_tensor(spec, f"tensors.{place}") for place, spec in enumerate(tensors)],
-        "rounding": [_rounding(text, f"rounding.{place}") for place, text in enumerate(rounding)],
-    }
+    upgraded = raw | {"contract_version": newest}
+    if isinstance(tensors := raw.get("tensors"), list):
+        upgraded["tensors"] = [_tensor(spec, f"tensors.{place}") for place, spec in enumerate(tensors)]
+    if isinstance(rounding := raw.get("rounding"), list):
+        upgraded["rounding"] = [_rounding(text, f"rounding.{place}") for place, text in enumerate(rounding)]
+    return upgraded
 
 
 def _tensor(spec: Any, place: str) -> Any:

@@ -113,6 +113,8 @@ State Bundle::initial_state(std::int64_t batch) const {
 Golden Bundle::golden() const {
   if (!has_golden_)
     throw InvalidInput(path_.string() + " has no golden trace: export it again with one, to check a host with it");
+  if (!has_golden_)
+    throw InvalidInput(path_.string() + " has no golden trace: export it again with one, to check a host with it");
   const auto path = file("golden.safetensors");
   Golden golden;
   std::map<std::string, Tensors*> groups = {

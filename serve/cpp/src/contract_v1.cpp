@@ -25,7 +25,8 @@ std::pair<std::string, std::string> split(const std::string& text, std::string_v
   return {text.substr(0, place), text.substr(place + separator.size())};
 }
 
-Json tensor(Json spec, const std::string& place) {
+Json tensor(const Json& given, const std::string& place) {
+  auto spec = given;
   if (!spec.is_object()) return spec;
   for (const auto* field : {"kind", "owner"})
     if (spec.contains(field)) throw std::runtime_error(place + "." + field + ": contract version 1 has no such field");
@@ -53,7 +54,7 @@ Json rounding(const Json& text, const std::string& place) {
   return {{"tensor", owner.empty() ? "s" : owner}, {"operation", "sum"}};
 }
 
-Json upgraded(const Json& entries, const char* field, Json (*upgrade)(Json, const std::string&)) {
+Json upgraded(const Json& entries, const char* field, Json (*upgrade)(const Json&, const std::string&)) {
   auto all = Json::array();
   for (std::size_t i = 0; i < entries.size(); ++i) all.push_back(upgrade(entries[i], field + ("." + std::to_string(i))));
   return all;
@@ -71,10 +72,9 @@ Json upgrade_contract(Json json, int newest) {
     return json;
   }
   json["contract_version"] = newest;
-  const auto tensors = json.value("tensors", Json()), lines = json.value("rounding", Json::array());
-  if (!tensors.is_array() || !lines.is_array()) return json;
-  json["tensors"] = upgraded(tensors, "tensors", tensor);
-  json["rounding"] = upgraded(lines, "rounding", [](Json line, const std::string& place) { return rounding(line, place); });
+  if (json.contains("tensors") && json["tensors"].is_array()) json["tensors"] = upgraded(json["tensors"], "tensors", tensor);
+  if (json.contains("rounding") && json["rounding"].is_array())
+    json["rounding"] = upgraded(json["rounding"], "rounding", rounding);
   return json;
 }
 

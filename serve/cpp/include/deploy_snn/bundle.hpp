@@ -24,7 +24,7 @@ class Bundle {
   const std::string& name() const { return name_; }
   const Contract& contract() const { return contract_; }
 
-  bool contains(const std::string& file) const { return files_.contains(file); }
+  bool holds(const std::string& file) const { return files_.contains(file); }
 
   // The path of one of the bundle's files. Throws InvalidInput if the bundle lacks it, or if its size or SHA-256 is not
   // the manifest's.
