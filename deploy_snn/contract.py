@@ -94,11 +94,15 @@ class Rounding(Record):
         }[self.operation]
 
 
+LARGEST_SIZE = 2**63 - 1
+"""The largest size of an axis that every host can hold."""
+
+
 class Axis(Record):
     """A named axis. ``size`` is None for an axis of any size (batch, time)."""
 
     name: str = Field(min_length=1)
-    size: int | None = Field(ge=1, strict=True)
+    size: int | None = Field(ge=1, le=LARGEST_SIZE, strict=True)
 
     def __str__(self) -> str:
         return self.name if self.size is None else str(self.size)
@@ -286,13 +290,13 @@ class Contract(Record):
 
 
 def read_json(text: str | bytes) -> Any:
-    """Parse JSON; unlike Python's default, NaN and Infinity are errors. Raises ValueError."""
+    """Parse JSON; unlike Python's default, NaN, Infinity and encodings other than UTF-8 are errors. Raises ValueError."""
 
     def refuse(constant: str) -> float:
         raise ValueError(f"{constant} is not JSON")
 
     try:
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text if isinstance(text, str) else text.decode(), parse_constant=refuse)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
 
@@ -301,7 +305,8 @@ def differences(expected: Contract, actual: Contract) -> tuple[str, ...]:
     """What differs between two contracts, a sentence each; empty if they are equal."""
     found = []
     if expected.dt != actual.dt:
-        found.append(f"dt is {actual.dt:g} ms instead of {expected.dt:g} ms")
+        digits = "g" if f"{actual.dt:g}" != f"{expected.dt:g}" else ".17g"
+        found.append(f"dt is {actual.dt:{digits}} ms instead of {expected.dt:{digits}} ms")
     wanted, given = ({spec.name: spec for spec in contract.tensors} for contract in (expected, actual))
     found += [f"tensor '{name}' is missing" for name in wanted if name not in given]
     found += [f"tensor '{name}' is unexpected" for name in given if name not in wanted]
@@ -322,7 +327,8 @@ def differences(expected: Contract, actual: Contract) -> tuple[str, ...]:
 
 def _shown(value: object) -> str:
     if isinstance(value, tuple):
-        return f"[{', '.join(map(str, value))}]"
+        axes = (axis.name if axis.size is None else f"{axis.name}={axis.size}" for axis in value)
+        return f"[{', '.join(axes)}]"
     return "none" if value in (None, "") else str(value)
 
 

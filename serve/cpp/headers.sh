@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Get the headers that the hosts are built with, from Debian's archive, into a folder: ONNX Runtime's (no wheel ships
-# them, and Debian 12 has none) and nlohmann's JSON. It needs no root, and changes nothing of the system's.
+# Download the headers that the hosts need from Debian's archive into a folder: those of ONNX Runtime (no wheel contains
+# them, and Debian 12 has none) and of nlohmann's JSON library. It needs no root and changes nothing in the system.
 #   ./headers.sh [FOLDER]        then: cmake -DCMAKE_PREFIX_PATH=FOLDER/usr -DONNXRUNTIME_INCLUDE_DIR=FOLDER/usr/include/onnxruntime
 set -euo pipefail
 

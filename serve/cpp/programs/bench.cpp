@@ -1,4 +1,4 @@
-// `bench`: microseconds a step, with its tail: a robot cares for the worst.
+// `bench`: microseconds per step, with the slowest ones: a control loop depends on its slowest steps.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -14,13 +14,13 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::int64_t kRecorded = 1000;  // inputs are drawn before the clock runs, and used again and again
+constexpr std::int64_t kRecorded = 1000;  // inputs are drawn before the measurement and used repeatedly
 constexpr std::int64_t kSequence = 1000;
 
 double microseconds(Clock::duration time) { return std::chrono::duration<double, std::micro>(time).count(); }
 
-// Spikes for drives, a tenth of them; noise for noise.
-Tensors drawn(const Contract& contract, std::int64_t steps, std::int64_t batch) {
+// Random inputs: spikes with probability 0.1 for drives, uniform numbers for noise.
+Tensors random_inputs(const Contract& contract, std::int64_t steps, std::int64_t batch) {
   std::mt19937 generator(0);
   std::uniform_real_distribution<float> uniform(0, 1);
   Tensors inputs;
@@ -39,13 +39,13 @@ Tensors drawn(const Contract& contract, std::int64_t steps, std::int64_t batch) 
 
 int bench(Program& program, const Bundle& bundle, const Arguments& arguments) {
   const auto& contract = program.contract();
-  const auto inputs = drawn(contract, kRecorded, arguments.batch);
-  std::vector<std::pair<std::span<const float>, std::span<float>>> feeds;
+  const auto inputs = random_inputs(contract, kRecorded, arguments.batch);
+  std::vector<std::pair<std::span<const float>, std::span<float>>> copies;
   program.start(bundle.initial_state(arguments.batch));
-  for (const auto& spec : contract.inputs) feeds.emplace_back(inputs.at(spec.name).floats(), program.input(spec.name));
+  for (const auto& spec : contract.inputs) copies.emplace_back(inputs.at(spec.name).floats(), program.input(spec.name));
   std::vector<double> times(static_cast<std::size_t>(arguments.steps));
   const auto step = [&](std::size_t i) {
-    for (const auto& [sequence, now] : feeds)
+    for (const auto& [sequence, now] : copies)
       std::copy_n(sequence.begin() + static_cast<long>(i % kRecorded * now.size()), now.size(), now.begin());
     const auto begin = Clock::now();
     program.step();
@@ -58,9 +58,9 @@ int bench(Program& program, const Bundle& bundle, const Arguments& arguments) {
     return times[static_cast<std::size_t>(part * static_cast<double>(times.size() - 1))];
   };
 
-  const auto sequence = drawn(contract, kSequence, arguments.batch);
+  const auto sequence = random_inputs(contract, kSequence, arguments.batch);
   double best = 0;
-  for (int repeat = 0; repeat < 7; ++repeat) {  // the first ones load and warm up
+  for (int repeat = 0; repeat < 7; ++repeat) {  // the first ones load and warm up the runtime
     const auto begin = Clock::now();
     program.rollout(sequence);
     const auto each = microseconds(Clock::now() - begin) / kSequence;
@@ -73,7 +73,7 @@ int bench(Program& program, const Bundle& bundle, const Arguments& arguments) {
     std::printf("%s\n", found.dump().c_str());
   else
     std::printf(
-        "%s, batch %lld, %lld steps: p50 %.1f us, p99 %.1f us, p99.9 %.1f us, largest %.1f us; in a sequence %.2f us a "
+        "%s, batch %lld, %lld steps: p50 %.1f us, p99 %.1f us, p99.9 %.1f us, largest %.1f us; in a sequence %.2f us per "
         "step\n",
         bundle.name().c_str(), static_cast<long long>(arguments.batch), static_cast<long long>(arguments.steps),
         quantile(0.5), quantile(0.99), quantile(0.999), times.back(), best);

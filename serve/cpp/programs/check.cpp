@@ -1,4 +1,4 @@
-// `check`: a bundle's golden trace, step by step and as one sequence.
+// `check`: compare a bundle's golden trace with this host's results, step by step and as one sequence.
 #include <cmath>
 #include <cstdio>
 #include <optional>
@@ -17,7 +17,7 @@ bool equal(double expected, double actual, double tolerance) {
   return expected == actual || std::abs(expected - actual) <= tolerance + tolerance * std::abs(expected);
 }
 
-// Where in a tensor an element stands, such as [1, 7].
+// The index of an element in a tensor, such as [1, 7].
 std::string place(const Shape& shape, std::size_t index) {
   Shape indices(shape.size());
   for (std::size_t axis = shape.size(); axis-- > 0; index /= static_cast<std::size_t>(shape[axis]))
@@ -25,13 +25,13 @@ std::string place(const Shape& shape, std::size_t index) {
   return to_string(indices);
 }
 
-// What first differs between two tensors, in words.
+// The first difference between two tensors, in words.
 std::optional<std::string> difference(const std::string& name, const Tensor& expected, const Tensor& actual,
                                       float tolerance) {
   if (expected.dtype != actual.dtype || expected.shape != actual.shape)
     return name + " is " + to_string(actual.dtype) + " " + to_string(actual.shape) + "; expected " +
            to_string(expected.dtype) + " " + to_string(expected.shape);
-  // Spikes are compared exactly, whatever is tolerated of floats.
+  // Spikes are compared exactly; the tolerance is for floats.
   const double allowed = expected.dtype == DType::boolean ? 0 : tolerance;
   for (std::size_t i = 0; i < expected.data.size() / size_of(expected.dtype); ++i) {
     const auto wanted = value_at(expected, i), given = value_at(actual, i);
@@ -92,10 +92,12 @@ int check(Program& program, const Bundle& bundle, const Arguments& arguments) {
   const auto golden = bundle.golden();
   const auto& first = program.contract().inputs[0];
   const auto& shape = golden.inputs.at(first.name).shape;
-  const auto batch = shape[1 + first.batch_axis().value_or(0)];
+  const auto axis = first.batch_axis();
+  const auto batch = axis ? shape[1 + *axis] : 1;
   const State start(bundle.contract(), golden.start, batch);
   int status = 0;
-  // The sequence is one call, an odd number: what a program keeps from it must be gone when the steps start anew.
+  // The sequence comes first: it is a single call, so a program that does not reset all its buffers (two sets, used in
+  // turn) fails in the steps after it.
   for (auto* compare : {as_a_sequence, step_by_step})
     if (const auto found = compare(program, golden, start, arguments.tolerance)) {
       std::printf("%s, %s\n", bundle.name().c_str(), found->c_str());

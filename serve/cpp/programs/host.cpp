@@ -18,7 +18,7 @@ Number number(const char* option, const std::string& text, Number least) {
   Number value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc{} || end != text.data() + text.size() || !(value >= least))
-    throw InvalidInput(std::string("--") + option + " " + text + ": expected a number, and at least " +
+    throw InvalidInput(std::string("--") + option + " " + text + ": expected a number of at least " +
                        std::to_string(least));
   return value;
 }
@@ -57,7 +57,7 @@ Arguments parse(const Host& host, int argc, char** argv) {
   opterr = 0;
   for (int found; (found = getopt_long(argc, argv, ":", known.data(), nullptr)) != -1;) {
     if (found == ':') throw InvalidInput(std::string(argv[optind - 1]) + " needs a value");
-    if (found == '?') throw InvalidInput(std::string("there is no option ") + argv[optind - 1]);
+    if (found == '?') throw InvalidInput(std::string("unknown option ") + argv[optind - 1]);
     options[static_cast<std::size_t>(found)].set(arguments, optarg ? optarg : "");
   }
   if (argc - optind != 2) throw InvalidInput("expected a command and a bundle; see " + host.name + " --help");
@@ -66,11 +66,11 @@ Arguments parse(const Host& host, int argc, char** argv) {
   return arguments;
 }
 
-// One line on stderr; what follows in a runtime's message is a trace of its own code.
-int complain(const Host& host, const std::exception& error, int status) {
+// Print one line on stderr. A runtime's message may go on with a stack trace, which is left out.
+int report(const Host& host, const std::exception& error, int status) {
   std::string line = error.what();
   line.resize(std::min(line.find('\n'), line.size()));
-  std::ranges::replace_if(line, [](unsigned char c) { return c < ' ' || c == 0x7f; }, '?');  // a name may hold anything
+  std::ranges::replace_if(line, [](unsigned char c) { return c < ' ' || c == 0x7f; }, '?');  // a name in a file may hold control characters
   std::fprintf(stderr, "%s: %s\n", host.name.c_str(), line.c_str());
   return status;
 }
@@ -88,13 +88,13 @@ int main_of(const Host& host, int argc, char** argv) {
     const auto arguments = parse(host, argc, argv);
     const auto command = commands.find(arguments.command);
     if (command == commands.end())
-      throw InvalidInput("there is no command '" + arguments.command + "'; there is check, run, bench");
+      throw InvalidInput("unknown command '" + arguments.command + "'; choose from check, run, bench");
     const Bundle bundle(arguments.bundle);
     return command->second(*host.open(bundle, arguments), bundle, arguments);
   } catch (const Unavailable& error) {
-    return complain(host, error, 3);
+    return report(host, error, 3);
   } catch (const std::exception& error) {
-    return complain(host, error, 2);
+    return report(host, error, 2);
   }
 }
 

@@ -1,4 +1,4 @@
-// What snn-torch and snn-ort have in common: their commands, options and exit statuses.
+// What snn-torch and snn-ort share: their commands, options and exit statuses.
 #pragma once
 
 #include <functional>
@@ -10,18 +10,18 @@
 
 namespace deploy_snn {
 
-// What stands on a command line.
+// The parsed command line.
 struct Arguments {
   std::string command, bundle;
   std::string input, output, state_in, state_out;
   std::int64_t steps = 100'000, batch = 1;
   bool json = false;
-  bool aoti = false;  // snn-torch: the step that was compiled ahead of time
+  bool aoti = false;  // snn-torch only: run the step that was compiled ahead of time
   float tolerance = 0;
   Options options;
 };
 
-// An option of the command line; without a word for its value it takes none.
+// An option of the command line. `value` names its value in the usage; an option without a value has nullptr.
 struct Option {
   const char* name;
   const char* value;
@@ -34,8 +34,8 @@ struct Host {
   std::function<std::unique_ptr<Program>(const Bundle&, const Arguments&)> open;
 };
 
-// Run a program's command line. 0: all equal, or done; 1: a mismatch; 2: wrong usage, or an input or file that breaks
-// the contract; 3: a runtime, provider or CPU that was asked for is missing.
+// Run a program's command line and return its exit status. 0: all equal, or done; 1: a mismatch; 2: wrong usage, or an
+// input or file that breaks the contract; 3: a requested runtime, provider or CPU is missing.
 int main_of(const Host& host, int argc, char** argv);
 
 int check(Program& program, const Bundle& bundle, const Arguments& arguments);

@@ -1,4 +1,4 @@
-// `run`: recorded inputs through a bundle, from a state and to a state.
+// `run`: run recorded inputs through a bundle, from a given state, and save the outputs and the last state.
 #include <cstdio>
 
 #include <deploy_snn/errors.hpp>

@@ -1,4 +1,4 @@
-// AOTInductor: tensors go in and come out by their place, in the contract's order.
+// AOTInductor: inputs and outputs are identified by position, in the contract's order.
 #include <algorithm>
 
 #include <ATen/Parallel.h>
@@ -33,9 +33,9 @@ class AotiProgram final : public Program {
   void start_from(const State& state) override {
     c10::InferenceMode guard;
     state_.clear();
-    for (const auto& spec : contract().states) state_.push_back(look_at(state.tensors().at(spec.name)).clone());
+    for (const auto& spec : contract().states) state_.push_back(view_of(state.tensors().at(spec.name)).clone());
     given_.clear();
-    for (const auto& input : inputs()) given_.push_back(look_at(input));
+    for (const auto& input : inputs()) given_.push_back(view_of(input));
   }
 
   void take_step() override {
@@ -54,7 +54,7 @@ class AotiProgram final : public Program {
   std::vector<at::Tensor> given_, state_;
 };
 
-// A text that travels inside the archive.
+// A text file inside the archive.
 std::string extra_file(caffe2::serialize::PyTorchStreamReader& archive, const std::string& name) {
   auto [data, size] = archive.getRecord(name);
   return {static_cast<const char*>(data.get()), size};
@@ -83,10 +83,10 @@ std::unique_ptr<Program> open_aoti(const Bundle& bundle, const Options& options)
     bundle.check_contract(contract, path);
     const auto cpu = extra_file(archive, kCpuFile);
     if (!runs_here(cpu))
-      throw Unavailable(path.string() + " was compiled for " + cpu + ", and this CPU is no such one: export it here");
+      throw Unavailable(path.string() + " was compiled for " + cpu + ", and this CPU does not support it: export it on this machine");
     return std::make_unique<AotiProgram>(std::move(contract), path.string());
   } catch (const c10::Error& error) {
-    throw InvalidInput(path.string() + " is no compiled step of deploy_snn: " + first_line(error));
+    throw InvalidInput(path.string() + " is not a compiled step of deploy_snn: " + first_line(error));
   } catch (const InvalidInput&) {
     throw;
   } catch (const Unavailable&) {

@@ -10,13 +10,13 @@ namespace deploy_snn {
 
 namespace {
 
-constexpr int kSchema = 1;
+constexpr int kSchema = 2;  // the manifest schema that this host reads, beside all earlier ones
 
 std::string sha256(std::string_view bytes) {
   unsigned char digest[EVP_MAX_MD_SIZE];
   unsigned int length = 0;
   if (EVP_Digest(bytes.data(), bytes.size(), digest, &length, EVP_sha256(), nullptr) != 1)
-    throw std::runtime_error("SHA-256 is missing in this OpenSSL");
+    throw std::runtime_error("this OpenSSL does not support SHA-256");
   std::string hex;
   for (unsigned int i = 0; i < length; ++i) {
     hex += "0123456789abcdef"[digest[i] >> 4];
@@ -25,7 +25,7 @@ std::string sha256(std::string_view bytes) {
   return hex;
 }
 
-// A tensor of one row, for `batch` rows.
+// A tensor of one row, repeated for `batch` rows.
 Tensor repeated(const Tensor& row, const TensorSpec& spec, std::int64_t batch) {
   const auto axis = spec.batch_axis();
   if (!axis) return row;
@@ -47,20 +47,33 @@ Bundle::Bundle(std::filesystem::path path) : path_(std::move(path)) {
     throw InvalidInput(path_.string() + " is no bundle: there is no such folder");
   const auto manifest = path_ / "manifest.json";
   if (!std::filesystem::exists(manifest)) throw InvalidInput(path_.string() + " is no bundle: it has no manifest.json");
+  nlohmann::json json;
   try {
-    const auto json = parse_json(read_file(manifest));
-    if (const auto schema = json.at("schema_version").get<int>(); schema > kSchema)
-      throw std::runtime_error("it has schema " + std::to_string(schema) + ", and this host reads schemas up to " +
-                               std::to_string(kSchema));
+    json = parse_json(read_file(manifest));
+    const auto& schema = json.at("schema_version");
+    if (!schema.is_number_integer() || schema < 1) throw std::runtime_error("its schema version is not a number from 1 on");
+    if (schema > kSchema)
+      throw InvalidInput(manifest.string() + " has schema " + schema.dump() + ", and this host reads schemas up to " +
+                         std::to_string(kSchema) + ": build a newer host");
     name_ = json.at("name").get<std::string>();
-    contract_ = contract_from(json.at("contract"));
+    const auto& golden = json.at("golden");
+    if (!golden.is_null() && !golden.is_object()) throw std::runtime_error("golden is neither an object nor null");
+    has_golden_ = golden.is_object();
     for (const auto& [file, recorded] : json.at("files").items()) {
       if (std::filesystem::path(file).filename() != file || file == "..")
         throw std::runtime_error("it names a file outside the bundle: " + file);
       files_[file] = {recorded.at("bytes").get<std::uintmax_t>(), recorded.at("sha256").get<std::string>()};
     }
+    json = json.at("contract");
+  } catch (const InvalidInput&) {
+    throw;
   } catch (const std::exception& error) {
     throw InvalidInput(manifest.string() + " is damaged: " + error.what());
+  }
+  try {
+    contract_ = contract_from(json);
+  } catch (const std::exception& error) {
+    throw InvalidInput(manifest.string() + " holds no valid contract: " + error.what());
   }
 }
 
@@ -76,7 +89,7 @@ std::filesystem::path Bundle::file(const std::string& name) const {
     throw InvalidInput(path_.string() + " lacks " + name + ", which its manifest lists: export it again");
   const auto bytes = read_file(path);
   if (bytes.size() != recorded->second.bytes)
-    throw InvalidInput(path.string() + " has " + std::to_string(bytes.size()) + " bytes and not " +
+    throw InvalidInput(path.string() + " has " + std::to_string(bytes.size()) + " bytes instead of " +
                        std::to_string(recorded->second.bytes) + ": it is truncated or changed");
   if (sha256(bytes) != recorded->second.sha256)
     throw InvalidInput(path.string() + " has changed since the export (SHA-256): export it again");
@@ -84,7 +97,9 @@ std::filesystem::path Bundle::file(const std::string& name) const {
 }
 
 void Bundle::check_contract(const Contract& inside, const std::filesystem::path& file) const {
-  if (!(inside == contract_)) throw InvalidInput(file.string() + " is of another model than the manifest");
+  std::string found;
+  for (const auto& difference : differences(contract_, inside)) found += (found.empty() ? "" : "; ") + difference;
+  if (!found.empty()) throw InvalidInput(file.string() + " is of another model than the manifest: " + found);
 }
 
 State Bundle::initial_state(std::int64_t batch) const {
@@ -96,6 +111,10 @@ State Bundle::initial_state(std::int64_t batch) const {
 }
 
 Golden Bundle::golden() const {
+  if (!has_golden_)
+    throw InvalidInput(path_.string() + " has no golden trace: export it again with one, to check a host with it");
+  if (!has_golden_)
+    throw InvalidInput(path_.string() + " has no golden trace: export it again with one, to check a host with it");
   const auto path = file("golden.safetensors");
   Golden golden;
   std::map<std::string, Tensors*> groups = {
@@ -105,7 +124,7 @@ Golden Bundle::golden() const {
     const auto group = groups.find(name.substr(0, slash));
     if (slash == std::string::npos || group == groups.end())
       throw InvalidInput(path.string() + " holds '" + name +
-                         "'; expected names such as inputs/x: this is no recorded run");
+                         "'; expected names such as inputs/x: this is not a recorded run");
     group->second->emplace(name.substr(slash + 1), std::move(tensor));
   }
   auto sizes = check(in_time(contract_.inputs), golden.inputs, "golden input");

@@ -1,10 +1,9 @@
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 
 #include <deploy_snn/contract.hpp>
 #include <deploy_snn/errors.hpp>
-
-#include "json.hpp"
 
 namespace deploy_snn {
 
@@ -39,62 +38,88 @@ std::string to_string(const TensorSpec& spec) {
   return text + "]";
 }
 
+std::string to_string(const Rounding& rounding) {
+  const char* words = rounding.operation == Operation::sum   ? "the sum in "
+                      : rounding.operation == Operation::exp ? "the exponential in "
+                                                             : "an undeclared operation in ";
+  return words + rounding.tensor;
+}
+
 namespace {
 
-Role role_of(const std::string& name) {
-  static const std::map<std::string, Role> roles = {{"drive", Role::drive},
-                                                    {"noise", Role::noise},
-                                                    {"state", Role::state},
-                                                    {"spikes", Role::spikes},
-                                                    {"record", Role::record}};
-  const auto found = roles.find(name);
-  if (found == roles.end()) throw std::runtime_error("role '" + name + "' is unknown");
-  return found->second;
+template <class Values>
+std::string joined(const Values& values, const char* separator) {
+  std::string text;
+  for (const auto& value : values) text += (text.empty() ? "" : separator) + value;
+  return text;
 }
 
-DType dtype_of(const std::string& name) {
-  if (name == "float32") return DType::float32;
-  if (name == "bool") return DType::boolean;
-  throw std::runtime_error("type '" + name + "' is unknown");
+// A number as "%g" prints it, or with all its digits.
+std::string shown(double value, bool all_digits) {
+  char text[40];
+  std::snprintf(text, sizeof text, all_digits ? "%.17g" : "%g", value);
+  return text;
 }
 
-Axis axis_from(const nlohmann::json& json) {
-  Axis axis{json.at("name").get<std::string>(), std::nullopt};
-  const auto& size = json.at("size");
-  if (!size.is_null()) axis.size = size.get<std::int64_t>();
-  if (axis.size && *axis.size < 1) throw std::runtime_error("axis '" + axis.name + "' is empty");
-  if (!axis.size && axis.name != "batch") throw std::runtime_error("axis '" + axis.name + "' has no size");
-  return axis;
+std::string shown(const std::vector<Axis>& axes) {
+  std::vector<std::string> each;
+  for (const auto& axis : axes) each.push_back(axis.size ? axis.name + "=" + std::to_string(*axis.size) : axis.name);
+  return "[" + joined(each, ", ") + "]";
+}
+
+std::string shown(const std::string& text) { return text.empty() ? "none" : text; }
+
+std::vector<std::string> names_of(const std::vector<TensorSpec>& specs) {
+  std::vector<std::string> names;
+  for (const auto& spec : specs) names.push_back(spec.name);
+  return names;
+}
+
+std::string shown(const std::vector<Rounding>& rounding) {
+  std::vector<std::string> each;
+  for (const auto& entry : rounding) each.push_back(to_string(entry));
+  return each.empty() ? "nothing" : joined(each, ", ");
+}
+
+// The fields of a spec in which two tensors of the same name can differ, and their values in words.
+std::vector<std::pair<std::string, std::string>> fields_of(const TensorSpec& spec) {
+  return {{"role", to_string(spec.role)},
+          {"kind", spec.kind ? to_string(*spec.kind) : "none"},
+          {"dtype", to_string(spec.dtype)},
+          {"axes", shown(spec.axes)},
+          {"owner", shown(spec.owner)}};
 }
 
 }  // namespace
 
-Contract contract_from(const nlohmann::json& json) {
-  Contract contract;
-  contract.dt = json.at("dt").get<double>();
-  if (!(contract.dt > 0)) throw std::runtime_error("dt is not greater than 0");
-  for (const auto& line : json.at("rounding")) contract.rounding.push_back(line.get<std::string>());
-  for (const auto& tensor : json.at("tensors")) {
-    TensorSpec spec;
-    spec.name = tensor.at("name").get<std::string>();
-    spec.role = role_of(tensor.at("role").get<std::string>());
-    spec.dtype = dtype_of(tensor.at("dtype").get<std::string>());
-    for (const auto& axis : tensor.at("axes")) spec.axes.push_back(axis_from(axis));
-    auto& group = spec.role == Role::state                               ? contract.states
-                  : spec.role == Role::drive || spec.role == Role::noise ? contract.inputs
-                                                                         : contract.outputs;
-    group.push_back(std::move(spec));
+std::vector<std::string> differences(const Contract& expected, const Contract& actual) {
+  std::vector<std::string> found;
+  if (expected.dt != actual.dt) {
+    const bool all = shown(expected.dt, false) == shown(actual.dt, false);
+    found.push_back("dt is " + shown(actual.dt, all) + " ms instead of " + shown(expected.dt, all) + " ms");
   }
-  if (contract.inputs.empty() || contract.outputs.empty()) throw std::runtime_error("it names no input or no output");
-  return contract;
-}
-
-Contract Contract::parse(const std::string& json, const std::string& where) {
-  try {
-    return contract_from(parse_json(json));
-  } catch (const std::exception& error) {
-    throw InvalidInput(where + " holds no valid contract: " + error.what());
+  const auto find = [](const Contract& contract, const std::string& name) {
+    return std::ranges::find(contract.tensors, name, &TensorSpec::name);
+  };
+  for (const auto& spec : expected.tensors)
+    if (find(actual, spec.name) == actual.tensors.end()) found.push_back("tensor '" + spec.name + "' is missing");
+  for (const auto& spec : actual.tensors)
+    if (find(expected, spec.name) == expected.tensors.end()) found.push_back("tensor '" + spec.name + "' is unexpected");
+  for (const auto& spec : expected.tensors) {
+    const auto other = find(actual, spec.name);
+    if (other == actual.tensors.end()) continue;
+    const auto wanted = fields_of(spec), given = fields_of(*other);
+    for (std::size_t i = 0; i < wanted.size(); ++i)
+      if (wanted[i] != given[i])
+        found.push_back(wanted[i].first + " of tensor '" + spec.name + "' is " + given[i].second + " instead of " +
+                        wanted[i].second);
   }
+  const auto wanted = names_of(expected.tensors), given = names_of(actual.tensors);
+  if (found.empty() && wanted != given)
+    found.push_back("the order of the tensors is " + joined(given, ", ") + " instead of " + joined(wanted, ", "));
+  if (expected.rounding != actual.rounding)
+    found.push_back("what rounds is " + shown(actual.rounding) + " instead of " + shown(expected.rounding));
+  return found;
 }
 
 namespace {

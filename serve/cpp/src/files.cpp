@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 
 std::string read_file(const fs::path& path) {
   if (!fs::exists(path)) throw InvalidInput(path.string() + " does not exist");
-  if (!fs::is_regular_file(path)) throw InvalidInput(path.string() + " is no file");
+  if (!fs::is_regular_file(path)) throw InvalidInput(path.string() + " is not a file");
   std::ifstream file(path, std::ios::binary);
   std::string bytes{std::istreambuf_iterator<char>(file), {}};
   if (!file) throw InvalidInput(path.string() + " cannot be read: " + std::strerror(errno));
@@ -25,7 +25,7 @@ std::string read_file(const fs::path& path) {
 
 namespace {
 
-// A file under construction, gone again unless it has been put in its place.
+// A temporary file, which is removed unless it is renamed to its final path.
 class Partial {
  public:
   explicit Partial(const fs::path& path) : place_(path), path_(path) {
@@ -50,7 +50,7 @@ class Partial {
     if (fsync(file_) != 0) fail();
   }
 
-  void put_in_place() {
+  void commit() {
     if (rename(path_.c_str(), place_.c_str()) != 0) fail();
   }
 
@@ -68,14 +68,14 @@ class Partial {
 void write_file(const fs::path& path, std::string_view bytes) {
   Partial partial(path);
   partial.write(bytes);
-  partial.put_in_place();
+  partial.commit();
 }
 
 void check_writable(const fs::path& path) {
   if (fs::is_directory(path)) throw InvalidInput(path.string() + " is a folder; expected the path of a file");
   const auto folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
   if (!fs::is_directory(folder))
-    throw InvalidInput(path.string() + " cannot be written: there is no folder " + folder.string());
+    throw InvalidInput(path.string() + " cannot be written: no such folder: " + folder.string());
   if (access(fs::exists(path) ? path.c_str() : folder.c_str(), W_OK) != 0)
     throw InvalidInput(path.string() + " cannot be written: " + std::strerror(errno));
 }

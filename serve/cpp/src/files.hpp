@@ -1,4 +1,4 @@
-// Whole files, in and out.
+// Reading and writing of whole files.
 #pragma once
 
 #include <filesystem>
@@ -10,7 +10,8 @@ namespace deploy_snn {
 // The bytes of a file. Throws InvalidInput if it cannot be read.
 std::string read_file(const std::filesystem::path& path);
 
-// Write a file, whole or not at all: beside its place, to the disk, and then into it. Throws InvalidInput if it cannot.
+// Write a file atomically: to a temporary file in the same folder, which is flushed to the disk and renamed. Throws
+// InvalidInput if it cannot be written.
 void write_file(const std::filesystem::path& path, std::string_view bytes);
 
 // Throws InvalidInput, before any work is done, if a file cannot be written to this path.

@@ -9,13 +9,13 @@ namespace deploy_snn {
 void load_onnxruntime(const std::string& library) {
   static std::string loaded;
   if (!loaded.empty()) {
-    if (loaded != library) throw Unavailable("ONNX Runtime is loaded from " + loaded + " already, and not " + library);
+    if (loaded != library) throw Unavailable("ONNX Runtime is already loaded from " + loaded + "; this process cannot load it from " + library);
     return;
   }
   void* handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!handle) throw Unavailable(std::string("ONNX Runtime cannot be loaded: ") + dlerror());
   const auto base = reinterpret_cast<const OrtApiBase* (*)()>(dlsym(handle, "OrtGetApiBase"));
-  if (!base) throw Unavailable(library + " is no ONNX Runtime: it has no OrtGetApiBase");
+  if (!base) throw Unavailable(library + " is not ONNX Runtime: it has no OrtGetApiBase");
   const auto* api = base()->GetApi(ORT_API_VERSION);
   if (!api)
     throw Unavailable(library + " is ONNX Runtime " + base()->GetVersionString() + "; this host needs 1." +

@@ -1,4 +1,4 @@
-// ONNX Runtime, loaded while the program runs: one binary for many releases of it.
+// ONNX Runtime, loaded at run time: one binary works with many releases of it.
 #pragma once
 
 #define ORT_API_MANUAL_INIT
@@ -9,10 +9,10 @@
 
 namespace deploy_snn {
 
-// Load the library, once in a process. Throws Unavailable if there is none, or if it is older than our headers.
+// Load the library, once in a process. Throws Unavailable if it is missing or older than our headers.
 void load_onnxruntime(const std::string& library);
 
-// The environment that all sessions share; it keeps quiet, as errors reach the caller anyway.
+// The environment that all sessions share. It logs nothing, because errors reach the caller as exceptions.
 const Ort::Env& ort_environment();
 
 }  // namespace deploy_snn

@@ -1,5 +1,5 @@
-// ONNX Runtime: everything that a step reads and writes is bound once. The state lies in two sets of buffers; each step
-// reads one and writes the other, and so a step allocates nothing of ours and copies nothing.
+// ONNX Runtime: everything that a step reads and writes is bound once. The state has two sets of buffers; each step reads
+// one and writes the other. So a step of this host allocates nothing and copies nothing.
 #include <array>
 #include <optional>
 
@@ -15,8 +15,8 @@ namespace {
 constexpr auto kContractKey = "deploy_snn.contract";
 constexpr auto kNext = "next.";  // state `v` leaves a graph as `next.v`
 
-// A value that looks at our memory, which must outlive it.
-Ort::Value look_at(const Tensor& tensor) {
+// A value that refers to our memory, which must outlive it.
+Ort::Value view_of(const Tensor& tensor) {
   static const auto memory = Ort::MemoryInfo::CreateCpu(OrtDeviceAllocator, OrtMemTypeDefault);
   const auto type =
       tensor.dtype == DType::float32 ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT : ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL;
@@ -25,43 +25,43 @@ Ort::Value look_at(const Tensor& tensor) {
 }
 
 Ort::SessionOptions session_options(const Options& options) {
-  Ort::SessionOptions made;
-  made.SetIntraOpNumThreads(options.threads);
-  made.SetInterOpNumThreads(1);
+  Ort::SessionOptions settings;
+  settings.SetIntraOpNumThreads(options.threads);
+  settings.SetInterOpNumThreads(1);
   if (options.device == "cuda") {
     const auto& api = Ort::GetApi();
     OrtCUDAProviderOptionsV2* cuda = nullptr;
     Ort::ThrowOnError(api.CreateCUDAProviderOptions(&cuda));
     const std::unique_ptr<OrtCUDAProviderOptionsV2, void (*)(OrtCUDAProviderOptionsV2*)> owner(
         cuda, api.ReleaseCUDAProviderOptions);
-    const char* key = "use_tf32";  // a product in TF32 would be another one than everywhere else
+    const char* key = "use_tf32";  // TF32 would round products differently from every other runtime
     const char* value = "0";
     Ort::ThrowOnError(api.UpdateCUDAProviderOptions(cuda, &key, &value, 1));
-    made.AppendExecutionProvider_CUDA_V2(*cuda);
+    settings.AppendExecutionProvider_CUDA_V2(*cuda);
   } else if (options.device != "cpu") {
-    throw InvalidInput("there is no device '" + options.device + "'; there is cpu, cuda");
+    throw InvalidInput("unknown device '" + options.device + "'; choose from cpu, cuda");
   }
-  return made;
+  return settings;
 }
 
 Contract contract_in(const Ort::Session& session, const std::filesystem::path& path) {
   Ort::AllocatorWithDefaultOptions allocator;
   const auto text = session.GetModelMetadata().LookupCustomMetadataMapAllocated(kContractKey, allocator);
-  if (!text) throw InvalidInput(path.string() + " carries no contract: deploy-snn did not write it");
+  if (!text) throw InvalidInput(path.string() + " holds no contract: deploy-snn did not write it");
   return Contract::parse(text.get(), path.string());
 }
 
 Ort::Session open_session(const Bundle& bundle, const std::filesystem::path& path, const Options& options) {
   const auto& environment =
-      ort_environment();  // before the options: a provider that cannot be loaded writes to its log
-  std::optional<Ort::SessionOptions> made;
+      ort_environment();  // created before the options, so that a provider that cannot be loaded uses its log
+  std::optional<Ort::SessionOptions> settings;
   try {
-    made = session_options(options);
+    settings = session_options(options);
   } catch (const Ort::Exception& error) {
     throw Unavailable("device " + options.device + ": " + error.what());
   }
   try {
-    Ort::Session session(environment, path.c_str(), *made);
+    Ort::Session session(environment, path.c_str(), *settings);
     bundle.check_contract(contract_in(session, path), path);
     return session;
   } catch (const Ort::Exception& error) {
@@ -101,9 +101,9 @@ class OrtProgram final : public Program {
     for (int from : {0, 1}) {
       auto& binding = bindings_.emplace_back(step_);
       for (std::size_t i = 0; i < inputs().size(); ++i)
-        binding.BindInput(contract().inputs[i].name.c_str(), look_at(inputs()[i]));
+        binding.BindInput(contract().inputs[i].name.c_str(), view_of(inputs()[i]));
       for (std::size_t i = 0; i < outputs().size(); ++i)
-        binding.BindOutput(contract().outputs[i].name.c_str(), look_at(outputs()[i]));
+        binding.BindOutput(contract().outputs[i].name.c_str(), view_of(outputs()[i]));
       bind_states(binding, from);
     }
     bound_for_ = batch();
@@ -112,8 +112,8 @@ class OrtProgram final : public Program {
   void bind_states(Ort::IoBinding& binding, int from) {
     for (std::size_t i = 0; i < contract().states.size(); ++i) {
       const auto& name = contract().states[i].name;
-      binding.BindInput(name.c_str(), look_at(buffers_[from][i]));
-      binding.BindOutput((kNext + name).c_str(), look_at(buffers_[1 - from][i]));
+      binding.BindInput(name.c_str(), view_of(buffers_[from][i]));
+      binding.BindOutput((kNext + name).c_str(), view_of(buffers_[1 - from][i]));
     }
   }
 
@@ -127,11 +127,11 @@ class OrtProgram final : public Program {
     if (!sequence_) sequence_ = open_session(bundle_, bundle_.file("sequence.onnx"), options_);
     Ort::IoBinding binding(*sequence_);
     Tensors outputs;
-    for (const auto& [name, tensor] : inputs) binding.BindInput(name.c_str(), look_at(tensor));
+    for (const auto& [name, tensor] : inputs) binding.BindInput(name.c_str(), view_of(tensor));
     for (const auto& spec : contract().outputs) {
       auto& output = outputs[spec.name];
       output = Tensor::zeros(spec.dtype, spec.in_time().shape({{"time", steps}, {"batch", batch()}}));
-      binding.BindOutput(spec.name.c_str(), look_at(output));
+      binding.BindOutput(spec.name.c_str(), view_of(output));
     }
     bind_states(binding, now_);
     sequence_->Run(run_options_, binding);

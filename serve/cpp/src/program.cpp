@@ -8,10 +8,14 @@ namespace deploy_snn {
 
 namespace {
 
-// The place of a tensor by name.
+// The index of a tensor, by name.
 std::size_t find(const std::vector<TensorSpec>& specs, std::string_view name, const char* what) {
   const auto found = std::ranges::find(specs, name, &TensorSpec::name);
-  if (found == specs.end()) throw InvalidInput("there is no " + std::string(what) + " '" + std::string(name) + "'");
+  if (found == specs.end()) {
+    std::string known;
+    for (const auto& spec : specs) known += (known.empty() ? "" : ", ") + spec.name;
+    throw InvalidInput("unknown " + std::string(what) + " '" + std::string(name) + "'; choose from " + known);
+  }
   return static_cast<std::size_t>(found - specs.begin());
 }
 
@@ -32,7 +36,7 @@ void Program::start(const State& state) {
 }
 
 void Program::check_started() const {
-  if (!batch_) throw std::logic_error("start(state) first");
+  if (!batch_) throw std::logic_error("call start(state) first");
 }
 
 std::span<float> Program::input(std::string_view name) {

@@ -1,4 +1,4 @@
-// The safetensors format: eight bytes with the length of a JSON header, the header, the tensors one after the other.
+// The safetensors format: eight bytes with the length of a JSON header, the header, and the data of all tensors.
 #include <algorithm>
 #include <cstring>
 #include <span>
@@ -36,21 +36,21 @@ Tensor parse_tensor(const Json& described, const std::string& name, std::span<co
   Shape shape;
   for (const auto& size : described.at("shape")) {
     if (!size.is_number_unsigned() || size.get<std::uint64_t>() > INT64_MAX)
-      throw std::runtime_error("a size that is none");
+      throw std::runtime_error("tensor '" + name + "' has an invalid shape");
     shape.push_back(size.get<std::int64_t>());
   }
   const auto& offsets = described.at("data_offsets");
   if (offsets.size() != 2 || !offsets[0].is_number_unsigned() || !offsets[1].is_number_unsigned())
-    throw std::runtime_error("offsets that are none");
+    throw std::runtime_error("tensor '" + name + "' has invalid offsets");
   const auto begin = offsets[0].get<std::size_t>(), end = offsets[1].get<std::size_t>();
   std::int64_t bytes = 0;
   if (begin > end || end > data.size() || __builtin_mul_overflow(count(shape), size_of(dtype), &bytes) ||
       static_cast<std::size_t>(bytes) != end - begin)
-    throw std::runtime_error("tensor '" + name + "' does not lie where the header says");
+    throw std::runtime_error("tensor '" + name + "' does not fit its offsets");
   const auto held = std::as_bytes(data.subspan(begin, end - begin));
   Tensor tensor{dtype, std::move(shape), std::vector<std::byte>(held.begin(), held.end())};
   if (dtype == DType::boolean && std::ranges::any_of(held, [](std::byte b) { return b > std::byte{1}; }))
-    throw std::runtime_error("tensor '" + name + "' holds bytes that are no bool");
+    throw std::runtime_error("tensor '" + name + "' holds bytes that are neither 0 nor 1");
   entries.push_back({name, begin, end});
   return tensor;
 }
@@ -64,11 +64,11 @@ Tensors parse(std::span<const char> file) {
   Tensors tensors;
   std::vector<Entry> entries;
   const auto described = parse_json<Json>({header.data(), header.size()});
-  if (!described.is_object()) throw std::runtime_error("its header is no object");
+  if (!described.is_object()) throw std::runtime_error("its header is not an object");
   for (const auto& [name, entry] : described.items())
     if (name != "__metadata__" && !tensors.emplace(name, parse_tensor(entry, name, data, entries)).second)
-      throw std::runtime_error("tensor '" + name + "' stands there twice");
-  // The tensors lie one after the other, without gaps and without bytes of which nothing is said.
+      throw std::runtime_error("tensor '" + name + "' occurs twice");
+  // The tensors cover all data, without gaps and overlaps.
   std::ranges::sort(entries, {}, [](const Entry& entry) { return std::pair(entry.begin, entry.end); });
   std::size_t covered = 0;
   for (const auto& entry : entries) {
@@ -92,7 +92,7 @@ Tensors read_tensors(const std::filesystem::path& path) {
 }
 
 void write_tensors(const std::filesystem::path& path, const Tensors& tensors) {
-  // As Python's safetensors orders them: larger elements first, and then by name.
+  // In the order of Python's safetensors: larger elements first, then by name.
   std::vector<const Tensors::value_type*> ordered;
   for (const auto& entry : tensors) ordered.push_back(&entry);
   std::ranges::stable_sort(ordered, std::greater{}, [](const auto* entry) { return size_of(entry->second.dtype); });

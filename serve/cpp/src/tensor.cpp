@@ -11,7 +11,7 @@ std::string to_string(DType dtype) { return dtype == DType::float32 ? "float32" 
 std::int64_t count(const Shape& shape) {
   std::int64_t product = 1;
   for (auto size : shape)
-    if (__builtin_mul_overflow(product, size, &product)) throw std::length_error("a shape of too many elements");
+    if (__builtin_mul_overflow(product, size, &product)) throw std::length_error("a shape has too many elements");
   return product;
 }
 
@@ -22,7 +22,8 @@ std::string to_string(const Shape& shape) {
 }
 
 Tensor Tensor::zeros(DType dtype, Shape shape) {
-  const auto bytes = static_cast<std::size_t>(count(shape)) * size_of(dtype);
+  std::size_t bytes = 0;
+  if (__builtin_mul_overflow(count(shape), size_of(dtype), &bytes)) throw std::length_error("a shape has too many elements");
   return {dtype, std::move(shape), std::vector<std::byte>(bytes)};
 }
 
@@ -30,7 +31,7 @@ namespace {
 
 template <class T>
 auto elements(auto& data, DType dtype, DType wanted) {
-  if (dtype != wanted) throw std::logic_error("a " + to_string(dtype) + " tensor read as " + to_string(wanted));
+  if (dtype != wanted) throw std::logic_error("a " + to_string(dtype) + " tensor is read as " + to_string(wanted));
   return std::span(reinterpret_cast<T*>(data.data()), data.size() / sizeof(T));
 }
 

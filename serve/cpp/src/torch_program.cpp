@@ -14,7 +14,7 @@ namespace {
 
 constexpr auto kContractFile = "deploy_snn.contract.json";
 
-// The interpreter profiles its first two runs, and optimizes in the next: not while a robot waits.
+// The interpreter profiles its first two runs and optimizes in the next one. A warm-up keeps this delay out of real steps.
 constexpr int kWarmUp = 4;
 
 using Dict = c10::Dict<std::string, at::Tensor>;
@@ -39,9 +39,9 @@ class TorchProgram final : public Program {
     Dict given;
     for (const auto& spec : contract().states)
       given.insert(spec.name,
-                   look_at(state.tensors().at(spec.name)).to(device_, /*non_blocking=*/false, /*copy=*/true));
+                   view_of(state.tensors().at(spec.name)).to(device_, /*non_blocking=*/false, /*copy=*/true));
     given_.clear();
-    for (std::size_t i = 0; i < inputs().size(); ++i) given_.insert(contract().inputs[i].name, look_at(inputs()[i]));
+    for (std::size_t i = 0; i < inputs().size(); ++i) given_.insert(contract().inputs[i].name, view_of(inputs()[i]));
     if (warm_for_ != batch()) {
       for (int i = 0; i < kWarmUp; ++i) {
         state_ = given;
@@ -55,24 +55,24 @@ class TorchProgram final : public Program {
 
   void take_step() override {
     c10::InferenceMode guard;
-    give(module_.forward({on_device(given_), state_}),
+    unpack(module_.forward({on_device(given_), state_}),
          [this](std::size_t i, const at::Tensor& value) { copy_into(value, outputs()[i]); });
   }
 
   Tensors roll(const Tensors& inputs, std::int64_t) override {
     c10::InferenceMode guard;
     Dict sequences;
-    for (const auto& [name, tensor] : inputs) sequences.insert(name, look_at(tensor));
+    for (const auto& [name, tensor] : inputs) sequences.insert(name, view_of(tensor));
     Tensors outputs;
-    give(rollout_({on_device(sequences), state_}), [&](std::size_t i, const at::Tensor& value) {
+    unpack(rollout_({on_device(sequences), state_}), [&](std::size_t i, const at::Tensor& value) {
       outputs[contract().outputs[i].name] = to_ours(value, contract().outputs[i].dtype);
     });
     return outputs;
   }
 
-  // Hand out the outputs of a call and keep the next state.
+  // Pass each output of a call to `receive` and keep the next state.
   template <class Receive>
-  void give(const torch::jit::IValue& result, Receive receive) {
+  void unpack(const torch::jit::IValue& result, Receive receive) {
     const auto& both = result.toTupleRef().elements();
     const auto outputs = c10::impl::toTypedDict<std::string, at::Tensor>(both[0].toGenericDict());
     state_ = c10::impl::toTypedDict<std::string, at::Tensor>(both[1].toGenericDict());
@@ -94,7 +94,7 @@ class TorchProgram final : public Program {
 };
 
 at::Device device_of(const std::string& name) {
-  if (name != "cpu" && name != "cuda") throw InvalidInput("there is no device '" + name + "'; there is cpu, cuda");
+  if (name != "cpu" && name != "cuda") throw InvalidInput("unknown device '" + name + "'; choose from cpu, cuda");
   if (name == "cuda" && !torch::cuda::is_available())
     throw Unavailable("device cuda: this libtorch finds no GPU on this machine");
   return at::Device(name);
@@ -114,7 +114,7 @@ std::unique_ptr<Program> open_torch(const Bundle& bundle, const Options& options
     bundle.check_contract(contract, path);
     return std::make_unique<TorchProgram>(std::move(contract), std::move(module), device);
   } catch (const c10::Error& error) {
-    throw InvalidInput(path.string() + " is no TorchScript file of deploy_snn: " + first_line(error));
+    throw InvalidInput(path.string() + " is not a TorchScript file of deploy_snn: " + first_line(error));
   }
 }
 

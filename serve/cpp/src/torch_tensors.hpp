@@ -1,4 +1,4 @@
-// Between our tensors and libtorch's.
+// Conversions between our tensors and libtorch's.
 #pragma once
 
 #include <torch/script.h>
@@ -10,13 +10,13 @@ namespace deploy_snn {
 
 inline at::ScalarType type_of(DType dtype) { return dtype == DType::float32 ? at::kFloat : at::kBool; }
 
-// A tensor that looks at our memory, which must outlive it.
-inline at::Tensor look_at(const Tensor& tensor) {
+// A tensor that refers to our memory, which must outlive it.
+inline at::Tensor view_of(const Tensor& tensor) {
   return at::from_blob(const_cast<std::byte*>(tensor.data.data()), tensor.shape, type_of(tensor.dtype));
 }
 
 // Copy a tensor into ours, which has its type and shape.
-inline void copy_into(const at::Tensor& from, Tensor& to) { look_at(to).copy_(from); }
+inline void copy_into(const at::Tensor& from, Tensor& to) { view_of(to).copy_(from); }
 
 inline Tensor to_ours(const at::Tensor& from, DType dtype) {
   auto tensor = Tensor::zeros(dtype, from.sizes().vec());
@@ -24,7 +24,7 @@ inline Tensor to_ours(const at::Tensor& from, DType dtype) {
   return tensor;
 }
 
-// The first line of what libtorch has to say; the rest is a stack trace.
+// The first line of an error message of libtorch; the rest is a stack trace.
 inline std::string first_line(const std::exception& error) {
   const auto* torch_error = dynamic_cast<const c10::Error*>(&error);
   const std::string text = torch_error ? torch_error->what_without_backtrace() : error.what();

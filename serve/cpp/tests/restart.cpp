@@ -1,6 +1,6 @@
-// One program object through many starts: another batch, the same batch again, another state, after steps odd and even.
-//   restart BUNDLE torch|aoti|ort ONNXRUNTIME      ends with status 1, and the place, if it is not what the golden
-//   trace says
+// Start one program object many times: with another batch, the same batch again, another state, after an odd and an even
+// number of steps.
+//   restart BUNDLE torch|aoti|ort ONNXRUNTIME      status 1, and the place, if a result differs from the golden trace
 #include <algorithm>
 #include <cstdio>
 #include <string>

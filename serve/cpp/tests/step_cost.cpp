@@ -1,4 +1,4 @@
-// What a step costs beside the bare call of ONNX Runtime that it is made of: allocations, and microseconds.
+// The cost of a step beside that of the bare ONNX Runtime call in it: allocations and microseconds.
 //   step_cost BUNDLE ONNXRUNTIME [STEPS]      prints JSON
 #include <algorithm>
 #include <atomic>
@@ -12,7 +12,7 @@
 
 static std::atomic<long> allocations = 0;
 
-// Every allocation of the process passes here, ONNX Runtime's own too.
+// Count every allocation of the process, those of ONNX Runtime included.
 extern "C" {
 void* __libc_malloc(std::size_t);
 void* __libc_calloc(std::size_t, std::size_t);
@@ -56,7 +56,7 @@ Cost cost_of(Step step, int steps) {
   return {each, times[kRounds / 2]};
 }
 
-// The same session, called by hand: bound once, from one set of buffers into another.
+// The same session, called directly: bound once, from one set of buffers into another.
 class Bare {
  public:
   Bare(const Bundle& bundle, const State& state)
@@ -76,10 +76,10 @@ class Bare {
 
  private:
   static Ort::SessionOptions options() {
-    Ort::SessionOptions made;
-    made.SetIntraOpNumThreads(1);
-    made.SetInterOpNumThreads(1);
-    return made;
+    Ort::SessionOptions settings;
+    settings.SetIntraOpNumThreads(1);
+    settings.SetInterOpNumThreads(1);
+    return settings;
   }
   Ort::Value value(Tensor tensor) {
     auto& kept = *kept_.emplace_back(std::make_unique<Tensor>(std::move(tensor)));

@@ -1,4 +1,4 @@
-"""The C++ hosts, built from clean, once as they ship and once with sanitizers: every test runs both."""
+"""The C++ hosts, built from scratch, once as shipped and once with sanitizers: every test runs with both."""
 
 import os
 import shutil
@@ -31,13 +31,13 @@ class Host:
         command = [str(self.program), *map(str, arguments), *(self.options if options else ())]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
-    def refuses(self, status: int, told: str, *arguments: object, options: bool = True) -> None:
-        """It ends with this status, and one line on stderr that says why."""
+    def refuses(self, status: int, message: str, *arguments: object, options: bool = True) -> None:
+        """Assert that it ends with this status, and one line on stderr that contains ``message``."""
         done = self(*arguments, options=options)
         assert done.returncode == status, f"{done.returncode}: {done.stdout}{done.stderr}"
         assert done.stderr.startswith(f"{self.program.name}: ")
         assert done.stderr.count("\n") == 1, done.stderr
-        assert told in done.stderr
+        assert message in done.stderr
         assert not done.stdout
 
 
@@ -60,7 +60,7 @@ class Build:
 
 @pytest.fixture(scope="session")
 def headers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the headers are: in serve/cpp/.headers, if somebody has got them, or got now."""
+    """The folder with the headers: serve/cpp/.headers if it is complete, else a new download."""
     if not all(map(shutil.which, ("cmake", "c++"))):
         pytest.skip("the C++ hosts need cmake and a C++ compiler, and this machine lacks them")
     folder = CPP / ".headers" if (CPP / ".headers" / "done").exists() else tmp_path_factory.mktemp("headers")

@@ -1,4 +1,4 @@
-"""The hosts compute what Python computes, to the bit, and go on from each other's states."""
+"""The hosts compute the same bits as Python, and continue from each other's states."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from deploy_snn.bundle import Bundle
-from deploy_snn.runtimes import Eager
+from deploy_snn.reference import reference_program
 from deploy_snn.tensors import Arrays, read_tensors, write_tensors
 from deploy_snn.eager import record
 
@@ -26,8 +26,8 @@ MODELS = ["current-lif", "diehl-and-cook", "csrm", str(ROOT / "models" / "diehl_
 @pytest.mark.parametrize("reference", REFERENCES, ids=lambda path: path.name)
 def test_every_reference(reference: Path, host: str, build) -> None:
     done = build.hosts[host]("check", reference)
-    told = f"{reference.name}: 200 steps of a batch of 2, step by step and as a sequence: all equal\n"
-    assert (done.returncode, done.stdout, done.stderr) == (0, told, "")
+    message = f"{reference.name}: 200 steps of a batch of 2, step by step and as a sequence: all equal\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, message, "")
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -47,14 +47,14 @@ def draw(bundle: Bundle, steps: int, batch: int) -> Arrays:
 
 @pytest.mark.parametrize("hosts", [("torch", "ort"), ("ort", "aoti"), ("aoti", "torch")])
 @pytest.mark.parametrize("model", MODELS)
-def test_a_run_goes_on_in_another_process_and_host(
+def test_a_run_continues_in_another_process_and_host(
     model: str, hosts: tuple[str, str], compiled: Callable[[str], Bundle], build, tmp_path: Path
 ) -> None:
-    """Python's files go in, and what comes out are the very bytes that Python would write."""
+    """The host reads files of Python, and writes the same bytes as Python would."""
     bundle = compiled(model)
     for batch in (1, 3):
         inputs = draw(bundle, 40, batch)
-        trace = record(Eager(bundle).program, inputs, bundle.initial_state(batch))
+        trace = record(reference_program(bundle), inputs, bundle.initial_state(batch))
         assert any(array.any() for array in trace.spikes)
         state: list[object] = []
         for name, host, begin, end in (("a", hosts[0], 0, 15), ("b", hosts[1], 15, 40)):
@@ -75,7 +75,7 @@ def test_a_run_goes_on_in_another_process_and_host(
 def test_shapes_of_many_axes_and_programs_without_a_state(host: str, build, tmp_path: Path) -> None:
     for name in ("conv_lif", "input"):
         bundle = Bundle.open(ROOT / "export" / name)
-        trace = record(Eager(bundle).program, draw(bundle, 20, 5), bundle.initial_state(5))
+        trace = record(reference_program(bundle), draw(bundle, 20, 5), bundle.initial_state(5))
         write_tensors(tmp_path / "in", trace.inputs)
         done = build.hosts[host]("run", bundle.path, "--input", tmp_path / "in", "--output", tmp_path / "out")
         assert done.returncode == 0, done.stderr
@@ -87,8 +87,8 @@ def test_shapes_of_many_axes_and_programs_without_a_state(host: str, build, tmp_
 
 @pytest.mark.parametrize("host", ["torch", "aoti", "ort"])
 def test_a_mismatch_is_found_and_named(host: str, compiled: Callable[[str], Bundle], build, tmp_path: Path) -> None:
-    """A golden trace with one spike turned, and one with a potential that is off by one unit in its last place."""
-    for tensor, step, told in (
+    """A golden trace with one spike inverted, and one with a potential that differs in its last bit."""
+    for tensor, step, message in (
         ("outputs/s", 7, "s differs at [1, 3]: expected"),
         ("states/v", 199, "v differs at [1, 3]: expected -"),
     ):
@@ -102,15 +102,15 @@ def test_a_mismatch_is_found_and_named(host: str, compiled: Callable[[str], Bund
         assert (done.returncode, done.stderr) == (1, "")
         at_once, by_step = done.stdout.splitlines()
         assert f"step by step: at step {step} " in by_step
-        assert told in by_step
+        assert message in by_step
         assert "as a sequence: " in at_once
-        # A last place may be tolerated; a spike never is.
+        # --tolerance allows a difference in a last bit, and never one in a spike.
         status = build.hosts[host]("check", path, "--tolerance", "1e-5").returncode
         assert status == (1 if tensor == "outputs/s" else 0)
 
 
 def rewrite(bundle: Path, name: str, tensors: Arrays) -> None:
-    """Put another file into a bundle, as if it had been exported so."""
+    """Replace a file of a bundle, and its checksum in the manifest."""
     write_tensors(bundle / name, tensors)
     manifest = json.loads((bundle / "manifest.json").read_text())
     data = (bundle / name).read_bytes()

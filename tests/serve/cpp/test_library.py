@@ -1,4 +1,4 @@
-"""The library in somebody else's project, and what a step costs beside the bare call it is made of."""
+"""The installed library in a separate project, and the cost of a step beside that of the bare ONNX Runtime call in it."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 
 from deploy_snn.bundle import Bundle
-from deploy_snn.runtimes import Eager
+from deploy_snn.reference import reference_program
 from deploy_snn.eager import record
 
 pytestmark = pytest.mark.hosts
@@ -31,11 +31,11 @@ def run(*command: object) -> str:
 
 def only_as_shipped(build) -> None:
     if build.sanitized:
-        pytest.skip("this is tested as it is shipped, without sanitizers")
+        pytest.skip("this tests the build without sanitizers")
 
 
 def test_a_robot(build, tmp_path: Path) -> None:
-    """Installed, found, linked, fed; ended by SIGTERM in the middle of its day, and going on as if nothing had been."""
+    """The example builds against the installed library; ended by SIGTERM, it continues from its saved state."""
     only_as_shipped(build)
     run("cmake", "--install", build.folder, "--prefix", tmp_path / "prefix")
     project = ROOT / "serve" / "cpp" / "examples" / "robot"
@@ -43,7 +43,7 @@ def test_a_robot(build, tmp_path: Path) -> None:
     run("cmake", "--build", tmp_path / "robot")
     bundle = Bundle.open(ROOT / "export" / "lif")
     x = (np.random.default_rng(0).random((60, 1, 8)) * 25).astype(np.float32)
-    expected = record(Eager(bundle).program, {"x": x}, bundle.initial_state(1)).outputs["s"]
+    expected = record(reference_program(bundle), {"x": x}, bundle.initial_state(1)).outputs["s"]
     assert expected.any()
 
     state = tmp_path / "state.safetensors"
@@ -70,13 +70,13 @@ def test_a_robot(build, tmp_path: Path) -> None:
 @pytest.mark.parametrize("runtime", ["torch", "aoti", "ort"])
 @pytest.mark.parametrize("model", ["current-lif", str(ROOT / "models" / "diehl_cook_2015.py")])
 def test_a_program_starts_anew(model: str, runtime: str, compiled: Callable[[str], Bundle], build) -> None:
-    """With another batch, the same again, another state: nothing is left of what was before."""
+    """With another batch, the same batch, another state: nothing is left from the run before."""
     assert not run(build.folder / "restart", compiled(model).path, runtime, ONNXRUNTIME)
 
 
 @pytest.mark.parametrize("model", ["lif", str(ROOT / "models" / "diehl_cook_2015.py")])
 def test_a_step_allocates_nothing(model: str, compiled: Callable[[str], Bundle], build) -> None:
-    """Not one allocation a step more than ONNX Runtime's own call makes."""
+    """A step makes no more allocations than ONNX Runtime's own call."""
     only_as_shipped(build)
     cost = json.loads(run(build.folder / "step_cost", compiled(model).path, ONNXRUNTIME))
     assert cost["bare"]["allocations"] > 0, "the counter counts"
@@ -84,7 +84,7 @@ def test_a_step_allocates_nothing(model: str, compiled: Callable[[str], Bundle],
 
 
 def test_the_readme_of_the_hosts(build, tmp_path: Path) -> None:
-    """Its commands run as they stand, and print what it says."""
+    """Its commands run unchanged and print the output that it shows."""
     only_as_shipped(build)
     text = (ROOT / "serve" / "cpp" / "README.md").read_text()
     blocks = re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL)

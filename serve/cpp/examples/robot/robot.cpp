@@ -1,5 +1,5 @@
-// A robot's loop: read the sensors, step, act, at the network's own rate. Its state outlives the process.
-//   robot BUNDLE STATE ONNXRUNTIME < sensors > actions       (frames: float32 drives in, one byte a neuron out)
+// A robot's control loop: read the sensors, step, act, once per dt. The state is saved at the end and loaded at the start.
+//   robot BUNDLE STATE ONNXRUNTIME < sensors > actions       (frames: float32 drives in, one byte per neuron out)
 #include <chrono>
 #include <csignal>
 #include <iostream>
@@ -12,13 +12,13 @@ volatile std::sig_atomic_t stop = 0;
 int main(int argc, char** argv) {
   if (argc != 4) return 2;
   struct sigaction on_term{};
-  on_term.sa_handler = [](int) { stop = 1; };  // and without SA_RESTART: it also ends a wait for the sensors
+  on_term.sa_handler = [](int) { stop = 1; };  // no SA_RESTART: the signal also ends a read of the sensors
   sigaction(SIGTERM, &on_term, nullptr);
 
   const deploy_snn::Bundle bundle(argv[1]);
-  const std::filesystem::path kept = argv[2];
+  const std::filesystem::path saved = argv[2];
   const auto brain = deploy_snn::open_onnxruntime(bundle, {.onnxruntime = argv[3]});
-  brain->start(exists(kept) ? deploy_snn::State::load(bundle.contract(), kept) : bundle.initial_state(1));
+  brain->start(exists(saved) ? deploy_snn::State::load(bundle.contract(), saved) : bundle.initial_state(1));
   const auto sensors = std::as_writable_bytes(brain->input("x"));
   const auto actions = std::as_bytes(brain->spikes("s"));
 
@@ -30,5 +30,5 @@ int main(int argc, char** argv) {
     std::cout.write(reinterpret_cast<const char*>(actions.data()), static_cast<long>(actions.size())).flush();
     std::this_thread::sleep_until(tick += dt);
   }
-  brain->state().save(kept);
+  brain->state().save(saved);
 }

@@ -17,7 +17,8 @@ struct Golden {
 
 class Bundle {
  public:
-  // Reads the manifest. Throws InvalidInput if there is none, or if it is damaged.
+  // Reads the manifest, of this schema or an earlier one. Throws InvalidInput if it is missing, damaged, or of a newer
+  // schema.
   explicit Bundle(std::filesystem::path path);
 
   const std::string& name() const { return name_; }
@@ -29,13 +30,13 @@ class Bundle {
   // the manifest's.
   std::filesystem::path file(const std::string& name) const;
 
-  // Throws InvalidInput if the contract inside a file is not the manifest's.
+  // Throws InvalidInput, with the differences, if the contract inside a file is not the manifest's.
   void check_contract(const Contract& inside, const std::filesystem::path& file) const;
 
   // The state before the first step, for `batch` rows.
   State initial_state(std::int64_t batch) const;
 
-  // The run to check a host with.
+  // The recorded run that a host is checked with. Throws InvalidInput if the bundle was exported without one.
   Golden golden() const;
 
  private:
@@ -47,6 +48,7 @@ class Bundle {
   std::filesystem::path path_;
   std::string name_;
   Contract contract_;
+  bool has_golden_ = false;
   std::map<std::string, Recorded> files_;
 };
 

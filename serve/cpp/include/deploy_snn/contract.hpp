@@ -1,4 +1,5 @@
-// What one step takes and gives: the records that travel in every bundle and inside every model file.
+// The contract: records of every tensor that one step takes and gives. It travels in every bundle and in every model
+// file. This is the counterpart of deploy_snn/contract.py; tests/contracts/ holds the samples that both must agree on.
 #pragma once
 
 #include <cstdint>
@@ -11,9 +12,36 @@
 
 namespace deploy_snn {
 
+// The version that this host reads, beside all earlier ones.
+constexpr int kContractVersion = 2;
+
+// How a step uses a tensor.
 enum class Role { drive, noise, state, spikes, record };
 
-// A named axis; without a size it is open (batch, time).
+// What a state stands for.
+enum class Kind {
+  potential,
+  current,
+  recovery,
+  counter,  // a refractory counter, in ms
+  trace,
+  threshold,
+  sum,  // the drives of all steps, added up
+  weight,
+  eligibility,
+  previous,  // the output of the step before
+  window,    // a window of past steps
+  other,
+};
+
+// An operation whose last bits each runtime may choose.
+enum class Operation { sum, exp, unknown };
+
+std::string to_string(Role role);
+std::string to_string(Kind kind);
+std::string to_string(Operation operation);
+
+// A named axis. An axis without a size is open: it may have any size (batch, time).
 struct Axis {
   std::string name;
   std::optional<std::int64_t> size;
@@ -27,11 +55,14 @@ using Sizes = std::map<std::string, std::int64_t>;
 struct TensorSpec {
   std::string name;
   Role role = Role::drive;
+  std::optional<Kind> kind;  // of a state; inputs and outputs have none
   DType dtype = DType::float32;
   std::vector<Axis> axes;
+  std::string owner;  // the layer or the connection that the tensor belongs to; "" for a single neuron class
 
-  // Where the batch axis stands, or nothing for a tensor that all rows of a batch share.
+  // The place of the batch axis, or nothing for a tensor that all rows of a batch share.
   std::optional<std::size_t> batch_axis() const;
+  // The shape as numbers, given the sizes of the open axes.
   Shape shape(const Sizes& sizes) const;
   // The same tensor for every step of a sequence: with a leading time axis.
   TensorSpec in_time() const;
@@ -41,21 +72,41 @@ struct TensorSpec {
 
 std::string to_string(const TensorSpec& spec);
 
-struct Contract {
-  double dt = 0;  // ms
-  std::vector<TensorSpec> inputs, states, outputs;
-  std::vector<std::string> rounding;  // operations whose last bits are a runtime's own affair
+// An operation whose last bits may differ between runtimes. `tensor` is the tensor where the difference shows first, or
+// the name of a connection, which stands for its drive.
+struct Rounding {
+  std::string tensor;
+  Operation operation = Operation::unknown;
 
-  // Read a contract that a file carries. Throws InvalidInput, naming `where` it stood and what is wrong with it.
+  bool operator==(const Rounding&) const = default;
+};
+
+// Such as "the sum in exc.v".
+std::string to_string(const Rounding& rounding);
+
+// The prose of a contract (units, initial values in words) is documentation. It is not kept, and takes no part in
+// equality.
+struct Contract {
+  double dt = 0;                                    // ms
+  std::vector<TensorSpec> tensors;                  // all of them, in the order of the file
+  std::vector<TensorSpec> inputs, states, outputs;  // the same, by role
+  std::vector<Rounding> rounding;                   // empty: every runtime must give the same bits
+
+  // Read the contract that a file carries, of this version or an earlier one. Throws InvalidInput, naming the file
+  // `where` it stands, for a newer version and for an invalid contract.
   static Contract parse(const std::string& json, const std::string& where);
 
   bool operator==(const Contract&) const = default;
 };
 
-// Hold tensors against their records: names, types, shapes, equal batches, finite numbers. `what` is the noun for
-// messages. Returns the sizes of the open axes. Throws InvalidInput.
+// What differs between two contracts, a sentence each; empty if they are equal.
+std::vector<std::string> differences(const Contract& expected, const Contract& actual);
+
+// Check tensors against their specs: names, element types, shapes, sizes that agree between tensors, finite numbers.
+// `what` is the singular noun for messages, such as "input". Returns the sizes of the open axes. Throws InvalidInput.
 Sizes check(const std::vector<TensorSpec>& specs, const Tensors& tensors, const std::string& what, Sizes known = {});
 
+// The same tensors for every step of a sequence.
 std::vector<TensorSpec> in_time(const std::vector<TensorSpec>& specs);
 
 }  // namespace deploy_snn

@@ -1,4 +1,4 @@
-// What can go wrong, by whose fault: the exit statuses of the programs follow from it.
+// The errors that a caller can expect, each with the exit status that the programs give for it.
 #pragma once
 
 #include <stdexcept>
@@ -10,7 +10,7 @@ struct InvalidInput : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// A runtime, provider or CPU that was asked for and is not here. The programs end with status 3.
+// A requested runtime, provider or CPU is missing. The programs end with status 3.
 struct Unavailable : std::runtime_error {
   using std::runtime_error::runtime_error;
 };

@@ -1,4 +1,5 @@
-// One stream of a bundle's program, whatever runs it: start from a state, fill the inputs, step, read the outputs.
+// One stream of a bundle's program, with the same interface for every runtime: start from a state, fill the inputs, step,
+// read the outputs.
 #pragma once
 
 #include <memory>
@@ -27,24 +28,24 @@ class Program {
 
   const Contract& contract() const { return contract_; }
 
-  // Go on from this state. Its batch is that of every step until the next start.
+  // Continue from this state. Its batch size is that of every step until the next start.
   void start(const State& state);
 
-  // The memory of an input, [batch, ...], to be filled before each step. It stays where it is until the next start.
-  // Throws InvalidInput for a name that is no input.
+  // The memory of an input, [batch, ...]: fill it before each step. Its address does not change until the next start.
+  // Throws InvalidInput for an unknown name.
   std::span<float> input(std::string_view name);
 
   // One step of dt.
   void step();
 
-  // The memory of an output, [batch, ...], as the last step left it. Throws InvalidInput for a name that is no output.
+  // The memory of an output, [batch, ...], after the last step. Throws InvalidInput for an unknown name.
   std::span<const bool> spikes(std::string_view name) const;
   const Tensor& output(std::string_view name) const;
 
   // The state after the last step.
   virtual State state() const = 0;
 
-  // Take all steps of a sequence, [T, batch, ...], and give the outputs with a leading time axis too. Throws
+  // Run all steps of a sequence, [T, batch, ...], and return the outputs, also with a leading time axis. Throws
   // InvalidInput for inputs that break the contract.
   Tensors rollout(const Tensors& inputs);
 
@@ -56,7 +57,8 @@ class Program {
   std::vector<Tensor>& outputs() { return outputs_; }
   std::int64_t batch() const { return batch_; }
 
-  // As `rollout`, with inputs that fit. Unless a runtime knows better: step after step.
+  // As `rollout`, with inputs that are already checked. By default it runs step after step; a runtime with sequence
+  // files overrides it.
   virtual Tensors roll(const Tensors& inputs, std::int64_t steps);
 
  private:
@@ -70,14 +72,14 @@ class Program {
   std::int64_t batch_ = 0;
 };
 
-// TorchScript in libtorch (model.pt). Throws InvalidInput for a file that is not what the manifest says, and
-// Unavailable for a device that is missing.
+// TorchScript in libtorch (model.pt). Throws InvalidInput for a file that does not match the manifest, and Unavailable
+// for a missing device.
 std::unique_ptr<Program> open_torch(const Bundle& bundle, const Options& options = {});
 
 // A step compiled ahead of time, in libtorch (step.aoti.pt2). Throws Unavailable on a CPU that it was not compiled for.
 std::unique_ptr<Program> open_aoti(const Bundle& bundle, const Options& options = {});
 
-// ONNX Runtime (step.onnx, sequence.onnx). Throws Unavailable where the library or the provider is missing.
+// ONNX Runtime (step.onnx, sequence.onnx). Throws Unavailable if the library or the provider is missing.
 std::unique_ptr<Program> open_onnxruntime(const Bundle& bundle, const Options& options = {});
 
 }  // namespace deploy_snn

@@ -18,11 +18,11 @@ std::string to_string(DType dtype);
 
 using Shape = std::vector<std::int64_t>;
 
-// How many elements a shape has; 1 for a scalar's.
+// The number of elements of a shape; 1 for a scalar.
 std::int64_t count(const Shape& shape);
 std::string to_string(const Shape& shape);
 
-// A tensor with memory of its own, row-major.
+// A tensor that owns its memory, row-major.
 struct Tensor {
   DType dtype = DType::float32;
   Shape shape;
@@ -30,7 +30,7 @@ struct Tensor {
 
   static Tensor zeros(DType dtype, Shape shape);
 
-  // Its elements. Throws std::logic_error for a tensor of the other type.
+  // Its elements. Throws std::logic_error for a tensor of another type.
   std::span<float> floats();
   std::span<const float> floats() const;
   std::span<bool> bools();
@@ -41,14 +41,14 @@ struct Tensor {
 
 using Tensors = std::map<std::string, Tensor>;
 
-// Step `step` of a sequence: what stands at this place of its leading axis.
+// Step `step` of a sequence: the slice at this index of its leading axis.
 Tensor at(const Tensor& sequence, std::int64_t step);
 
 // Read every tensor of a file. Throws InvalidInput if it is missing, damaged, or holds other types than float32 and
 // bool.
 Tensors read_tensors(const std::filesystem::path& path);
 
-// Write tensors under their names, whole or not at all. The bytes are those that Python's safetensors writes.
+// Write tensors under their names, atomically. The bytes are those that Python's safetensors writes.
 void write_tensors(const std::filesystem::path& path, const Tensors& tensors);
 
 }  // namespace deploy_snn
