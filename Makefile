@@ -2,6 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# The ONNX Runtime to install, an extra of pyproject.toml: gpu (CUDA, and CPUs too) or cpu. They replace each other in .venv.
+ORT ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),gpu,cpu)
+ORT_PACKAGE_cpu := onnxruntime
+ORT_PACKAGE_gpu := onnxruntime-gpu
+ifeq ($(ORT_PACKAGE_$(ORT)),)
+$(error unknown ORT '$(ORT)'; choose from cpu, gpu)
+endif
+ORT_OTHER := $(filter-out $(ORT_PACKAGE_$(ORT)),$(ORT_PACKAGE_cpu) $(ORT_PACKAGE_gpu))
+
 .PHONY: parity test lint bench hosts references clean
 
 parity: .venv/toolkit  ## export every neuron and prove it on every runtime of this machine
@@ -44,17 +53,22 @@ references: .venv/toolkit  ## write the reference bundles in export/ anew; a cha
 	$(BIN)/deploy-snn export models/reservoir_srm0.py --n 30 --set n_input=16 --snap-weights 14 -o export/reservoir_srm0
 	$(BIN)/deploy-snn export models/csrm_window.py --n 8 --set n_input=16 --snap-weights 14 -o export/csrm_window
 
-.venv/toolkit: pyproject.toml constraints.txt
+.venv/toolkit: pyproject.toml constraints.txt .venv/ort-$(ORT)
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[digits]'
+	$(BIN)/pip uninstall --quiet --quiet --yes $(ORT_OTHER)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(ORT),digits]'
 	touch $@
 
-# BindsNET is the oracle of the tests and the peer of the benchmarks, snnTorch and norse write NIR files, and MLServer has types
-# that our server's replies are held against: only their own code is wanted, not their dependencies.
+# Which ONNX Runtime .venv has: another one than the last time makes the other targets install anew.
+.venv/ort-$(ORT):
+	mkdir -p .venv
+	rm -f .venv/ort-*
+	touch $@
+
 .venv/dev: .venv/toolkit
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[digits,nir,serve,triton]' --group dev
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps bindsnet mlserver nirtorch norse snntorch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(ORT),digits,nir,serve,triton]' --group dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps --group peers
 	touch $@
 
 # The server inside nvidia-pytriton's wheel, to run what `deploy-snn triton` writes; without such a wheel its tests are skipped.

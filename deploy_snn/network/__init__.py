@@ -1,4 +1,9 @@
-"""Networks: named layers and connections between them, as one program with the same contract as a single neuron."""
+"""Networks: named layers and connections between them, as one program with the same contract as a single neuron.
+
+A class in the registry can be imported from here; those that are written out are known to type checkers too.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from deploy_snn.network.connection import Connection, Dense, Lateral, MeanField, OneToOne, Reshape
 from deploy_snn.network.convolution import Conv1d, Conv2d, Conv3d
@@ -10,6 +15,7 @@ from deploy_snn.network.rebuild import rebuild_program, restore_parameters, stru
 from deploy_snn.network.sparse import Sparse
 from deploy_snn.network.stochastic import StochasticDense
 from deploy_snn.network.sum_pooling import AvgPool2d, SumPool2d
+from deploy_snn.registry import CONNECTIONS
 
 __all__ = [
     "AvgPool2d",
@@ -39,3 +45,15 @@ __all__ = [
     "snap_weights",
     "structure_of",
 ]
+
+
+def _registered(name: str) -> Any:
+    """A class that only the registry names."""
+    found = CONNECTIONS.by_attribute(name)
+    if found is None:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return found
+
+
+if not TYPE_CHECKING:  # type checkers are to see the names above only
+    __getattr__ = _registered

@@ -136,4 +136,8 @@ class Conv3d(Conv):
     axes: ClassVar[int] = 3
 
     def transmit(self, z: Tensor) -> Tensor:
-        return functional.conv3d(z, self.w, self.b, self.stride, self.padding, self.dilation, self.groups)
+        b = self.b
+        if b is None:
+            # onnxscript 0.7 writes a convolution over three axes without a bias with one of the wrong shape.
+            b = torch.zeros(self.w.shape[0], device=self.w.device)
+        return functional.conv3d(z, self.w, b, self.stride, self.padding, self.dilation, self.groups)

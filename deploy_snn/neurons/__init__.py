@@ -1,4 +1,9 @@
-"""Neuron models as torch modules with explicit state, ``s, state = neuron(x, state)``: BindsNET's, and those of NIR."""
+"""Neuron models as torch modules with explicit state, ``s, state = neuron(x, state)``: BindsNET's, and those of NIR.
+
+A class in the registry can be imported from here; those that are written out are known to type checkers too.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from deploy_snn.neurons.adaptive import AdaptiveLIFNodes, DiehlAndCookNodes
 from deploy_snn.neurons.csrm import CSRMNodes
@@ -42,3 +47,15 @@ __all__ = [
     "find_neuron",
     "keywords",
 ]
+
+
+def _registered(name: str) -> Any:
+    """A class that only the registry names."""
+    found = NEURONS.by_attribute(name) or GRADED_NEURONS.by_attribute(name)
+    if found is None:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return found
+
+
+if not TYPE_CHECKING:  # type checkers are to see the names above only
+    __getattr__ = _registered

@@ -1,7 +1,10 @@
 """Each connection against its definition, in loops or in double precision, and over time against step by step."""
 
+import copy
 import itertools
+from collections.abc import Callable
 
+import onnxruntime as ort
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv1d, conv2d, conv3d
 
+from deploy_snn.contract import Role
+from deploy_snn.eager import to_numpy
 from deploy_snn.errors import InvalidInput
+from deploy_snn.formats.onnx import Onnx
+from deploy_snn.lowering import Lowered
 from deploy_snn.network import (
     AvgPool2d,
     Connection,
@@ -25,14 +32,20 @@ from deploy_snn.network import (
     MaxPool2d,
     MaxPool3d,
     MeanField,
+    Network,
     OneToOne,
     Reshape,
     Sparse,
     StochasticDense,
     SumPool2d,
+    rebuild_program,
     snap_weights,
+    structure_of,
 )
 from deploy_snn.network.grid import is_exact
+from deploy_snn.neurons import IFNodes, Input
+from deploy_snn.registry import CONNECTIONS
+from deploy_snn.torch_internals import script
 
 torch.manual_seed(0)
 W46, B6, W3 = torch.rand(4, 6), torch.rand(6), torch.randn(3)
@@ -143,6 +156,108 @@ def test_pooling(made: Connection, source: tuple, target: tuple, kernel: tuple, 
                 best = max(field, key=lambda i: after["a_to_b.rates"][(row, channel, *i)].item())  # the first of equals
                 assert drive[(row, channel, *place)] == z[(row, channel, *best)]
         state = after
+
+
+EXAMPLES = {type(row[0]): row[:3] for row in reversed([*SUMS, *POOLS])}
+EXAMPLES |= {StochasticDense: (StochasticDense(W46, 0.5, B6), (4,), (6,)), Sparse: (Sparse(SPARSE), (2, 2), (6,))}
+EXAMPLES = copy.deepcopy(EXAMPLES)  # as they were before a test gave them a place
+STEPS, ROWS = 12, 3
+Tensors = dict[str, Tensor]
+
+
+def network_with(name: str) -> Network:
+    """The connection, from an input layer to integrators whose potentials come out; all weights are multiples of 1/8.
+
+    A class without an example is built with a matrix of weights, as Dense is, from 4 neurons to 6.
+    """
+    cls = CONNECTIONS[name]
+    connection, source, target = copy.deepcopy(EXAMPLES[cls]) if cls in EXAMPLES else (cls(W46), (4,), (6,))
+    network = Network(record=["b.v"])
+    network.add_layer(Input(shape=source), "a")
+    network.add_layer(IFNodes(shape=target, thresh=2.0, reset=0.0, refrac=0, lbound=-2.0), "b")
+    network.add_connection(connection, "a", "b")
+    for buffer in connection.buffers():
+        if buffer.is_floating_point():
+            buffer.copy_((buffer * 8).round() / 8)
+    return network
+
+
+def inputs_of(network: Network) -> Tensors:
+    """Spikes, and noise, for every input: ``[T, B, *shape]``."""
+    inputs, generator = {}, torch.Generator().manual_seed(1)
+    for spec in network.contract.inputs:
+        drawn = torch.rand((STEPS, *spec.shape(batch=ROWS)), generator=generator)
+        inputs[spec.name] = drawn if spec.role == Role.NOISE else (drawn < 0.5).float()
+    return inputs
+
+
+def steps_of(program: Callable, inputs: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
+    outputs = []
+    for step in range(STEPS):
+        now, state = program({key: sequence[step] for key, sequence in inputs.items()}, state)
+        outputs.append(now)
+    return {key: torch.stack([now[key] for now in outputs]) for key in outputs[0]}, state
+
+
+def assert_same(actual: Tensors, expected: Tensors) -> None:
+    assert actual.keys() == expected.keys()
+    for key, value in expected.items():
+        assert torch.equal(actual[key], value), key
+
+
+@pytest.mark.parametrize("name", CONNECTIONS)
+def test_laws(name: str) -> None:
+    """Split = whole, rows = batch, nothing is mutated, and what is rebuilt from structure and parameters is the same."""
+    network = network_with(name)
+    inputs, start = inputs_of(network), network.initial_state(ROWS)
+    arguments = inputs | start | network.state_dict()
+    before = {key: value.clone() for key, value in arguments.items()}
+    whole, last = steps_of(network, inputs, start)
+    assert_same(arguments, before)
+    assert whole["record.b.v"].any()
+
+    first, state = network.rollout({key: value[:5] for key, value in inputs.items()}, start)
+    second, state = network.rollout({key: value[5:] for key, value in inputs.items()}, state)
+    assert_same({key: torch.cat((first[key], second[key])) for key in first} | state, whole | last)
+    for row in range(ROWS):
+        alone, _ = steps_of(
+            network, {key: value[:, row : row + 1] for key, value in inputs.items()}, network.initial_state(1)
+        )
+        assert_same(alone, {key: value[:, row : row + 1] for key, value in whole.items()})
+
+    with torch.sparse.check_sparse_tensor_invariants(enable=True):
+        rebuilt = rebuild_program(structure_of(network), to_numpy(network.state_dict()))
+    assert rebuilt.contract == network.contract
+    assert_same(steps_of(rebuilt, inputs, start)[0], whole)
+
+
+@pytest.mark.parametrize("name", CONNECTIONS)
+def test_torchscript_and_onnx_runtime_give_the_same_bits(name: str) -> None:
+    network = network_with(name)
+    inputs, start = inputs_of(network), network.initial_state(ROWS)
+    expected, last = steps_of(network, inputs, start)
+    outputs, state = steps_of(script(network), inputs, start)
+    assert_same(outputs | state, expected | last)
+
+    model = Onnx().step_graph(Lowered(network)).SerializeToString()
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_outputs()]
+
+    def step(now: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
+        results = map(torch.from_numpy, session.run(None, to_numpy(now | state)))
+        given = dict(zip(names, results, strict=True))
+        return {key: given[key] for key in expected}, {key: given[f"next.{key}"] for key in state}
+
+    outputs, state = steps_of(step, inputs, start)
+    assert_same(outputs | state, expected | last)
+
+
+@pytest.mark.parametrize("name", [name for name in CONNECTIONS if CONNECTIONS[name].EXACT == "sums"])
+def test_the_declared_sums_bound_every_drive(name: str) -> None:
+    (connection,) = network_with(name).connections
+    assert connection.summed_weights()
+    z = (torch.rand(200, *connection.source_shape) < 0.5).float()
+    assert connection.transmit(z).double().abs().max() <= connection.largest_sums().max()
 
 
 def exact_sums_of(made: Connection) -> Tensor:

@@ -48,6 +48,7 @@ DIFFERENCE = COMMON | {
     "rest": one_of(None, -1.0, ("each", -2.0, 2.0)),
     "gain": one_of(None, 0.5, ("each", 0.5, 2.0)),
 }
+# A class that is not named here is drawn with the options that all classes have, and its own at their defaults.
 OPTIONS: dict[str, dict[str, st.SearchStrategy[object]]] = {
     "input": COMMON,
     "mcculloch-pitts": COMMON | {"thresh": one_of(1, ("each", -1.0, 2.0))},
@@ -116,7 +117,7 @@ def scenes(draw: st.DrawFn, name: str, **fixed: object) -> Scene:
         shape=draw(st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)),
         dt=draw(one_of(1.0, 0.5, 0.1)),
         seed=draw(st.integers(0, 10_000)),
-        options={key: draw(strategy) for key, strategy in OPTIONS[name].items()} | fixed,
+        options={key: draw(strategy) for key, strategy in OPTIONS.get(name, COMMON).items()} | fixed,
         batch=draw(st.integers(1, 4)),
     )
 

@@ -52,7 +52,7 @@ STARTS = {"if": {"v": "reset"}, "subtractive-reset-if": {"v": "reset"}, "boosted
 STARTS |= {"difference-lif": {"v": None}, "difference-current-lif": {"v": None}}
 
 
-@pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.parametrize("name", DEFAULTS)
 def test_keywords_and_defaults_are_those_of_the_page(name: str) -> None:
     cls, defaults = NEURONS[name], DEFAULTS[name]
     assert set(keywords(cls)) == BASE | set(defaults) | OTHER_KEYWORDS.get(name, set())
@@ -67,7 +67,7 @@ def test_keywords_and_defaults_are_those_of_the_page(name: str) -> None:
             assert (value == (0.0 if start is None else defaults[start])).all(), key
 
 
-@pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.parametrize("name", DEFAULTS)
 def test_parameters_given_as_ints_are_float32_buffers(name: str) -> None:
     ints = dict.fromkeys([*DEFAULTS[name], "tc_trace", "trace_scale", "dt"], 3)
     neuron = NEURONS[name](4, **ints)

@@ -9,14 +9,18 @@ from numpy.testing import assert_array_equal
 from deploy_snn.errors import InvalidInput, Unavailable
 from deploy_snn.bundle import Bundle
 from deploy_snn.neurons import NEURONS
-from deploy_snn.registry import RUNTIMES
+from deploy_snn.formats import PORTABLE
+from deploy_snn.registry import FORMATS, RUNTIMES
 from deploy_snn.runtimes import Runtime, find_runtime, unavailable_reason
 from deploy_snn.runtimes.eager import Eager
 from deploy_snn.tensors import Arrays
 from deploy_snn.bundle.trace import at
 from deploy_snn.eager import record
 
-HERE = [name for name in RUNTIMES if not unavailable_reason(name) and name != "aoti"]  # see test_aoti
+WRITTEN = {file for name in PORTABLE for file in FORMATS[name].files}
+HERE = [name for name in RUNTIMES if not unavailable_reason(name) and WRITTEN.issuperset(RUNTIMES[name].files)]
+"""The usable runtimes of the files that are written by default: of the others, aoti has test_aoti."""
+
 Exported = Callable[..., Bundle]
 
 
