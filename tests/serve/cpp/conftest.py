@@ -11,8 +11,8 @@ import onnxruntime
 import pytest
 import torch
 
-from deploy_snn.cli.export import export_model
 from deploy_snn.bundle import Bundle
+from deploy_snn.cli.export import export_model
 
 ROOT = Path(__file__).parent.parent.parent.parent
 CPP = ROOT / "serve" / "cpp"

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from deploy_snn.errors import InvalidInput
 from deploy_snn.bundle import Bundle
+from deploy_snn.errors import InvalidInput
 from deploy_snn.tensors import read_tensors, write_tensors
 
 pytestmark = pytest.mark.hosts
@@ -55,13 +55,25 @@ DAMAGED = [
     (lambda path: (path / "manifest.json").unlink(), "it has no manifest.json"),
     (lambda path: (path / "manifest.json").write_text('{"schema'), "manifest.json is damaged: no JSON, from byte 9 on"),
     (lambda path: (path / "manifest.json").write_text("[]"), "manifest.json is damaged"),
-    (lambda path: edit(path, lambda m: m.update(schema_version=99)), "has schema 99, and this host reads schemas up to 2: build"),
+    (
+        lambda path: edit(path, lambda m: m.update(schema_version=99)),
+        "has schema 99, and this host reads schemas up to 2: build",
+    ),
     (lambda path: edit(path, lambda m: m.update(schema_version=True)), "its schema version is not a number from 1 on"),
-    (lambda path: edit(path, lambda m: m["contract"].update(contract_version=99)), "it has contract version 99, and this host"),
+    (
+        lambda path: edit(path, lambda m: m["contract"].update(contract_version=99)),
+        "it has contract version 99, and this host",
+    ),
     (lambda path: edit(path, lambda m: m["contract"].update(dt=-1)), "dt: it is not greater than 0"),
-    (lambda path: edit(path, lambda m: m["contract"]["tensors"][0].update(role="tea")), "unknown role 'tea'; choose from drive"),
+    (
+        lambda path: edit(path, lambda m: m["contract"]["tensors"][0].update(role="tea")),
+        "unknown role 'tea'; choose from drive",
+    ),
     (lambda path: edit(path, lambda m: m["files"].update({"../up": {"bytes": 1, "sha256": ""}})), "outside the bundle"),
-    (lambda path: edit(path, lambda m: m["contract"].update(dt=2.0)), "is of another model than the manifest: dt is 1 ms instead of 2 ms"),
+    (
+        lambda path: edit(path, lambda m: m["contract"].update(dt=2.0)),
+        "is of another model than the manifest: dt is 1 ms instead of 2 ms",
+    ),
     (lambda path: edit(path, lambda m: m["files"].pop("golden.safetensors")), "holds no golden.safetensors; it holds"),
     (lambda path: remove_golden(path), "has no golden trace: export it again with one"),
     (lambda path: edit(path, lambda m: m.pop("golden")), "manifest.json is damaged"),

@@ -11,9 +11,9 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from deploy_snn.bundle import Bundle
+from deploy_snn.eager import record
 from deploy_snn.reference import reference_program
 from deploy_snn.tensors import Arrays, read_tensors, write_tensors
-from deploy_snn.eager import record
 
 pytestmark = pytest.mark.hosts
 

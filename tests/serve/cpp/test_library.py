@@ -14,8 +14,8 @@ import onnxruntime
 import pytest
 
 from deploy_snn.bundle import Bundle
-from deploy_snn.reference import reference_program
 from deploy_snn.eager import record
+from deploy_snn.reference import reference_program
 
 pytestmark = pytest.mark.hosts
 

@@ -80,7 +80,22 @@ VALUES: list[Any] = [
     "record", "noise", "potential", "sum", "exp", "float32", "bool", "record.a.v", "a: the recurrent sum", "two exponentials", [], {}, [[]],
     {"name": "batch", "size": None}, {"name": "neuron", "size": 1}, {"tensor": "v", "operation": "exp"},
 ]  # fmt: skip
-FIELDS = ["contract_version", "dt", "tensors", "rounding", "name", "role", "kind", "dtype", "axes", "owner", "unit", "size", "tensor", "z"]
+FIELDS = [
+    "contract_version",
+    "dt",
+    "tensors",
+    "rounding",
+    "name",
+    "role",
+    "kind",
+    "dtype",
+    "axes",
+    "owner",
+    "unit",
+    "size",
+    "tensor",
+    "z",
+]
 
 
 @st.composite
