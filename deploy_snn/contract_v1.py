@@ -35,7 +35,8 @@ def upgrade_contract(raw: Any, newest: int) -> Any:
         raise ValueError("contract_version: it is not a whole number")
     if version > newest:
         raise ValueError(
-            f"it has contract version {version}, and this deploy_snn reads versions 1 to {newest}: install a newer deploy_snn"
+            f"it has contract version {version}, and this deploy_snn reads versions 1 to {newest}: "
+            "install a newer deploy_snn"
         )
     if "contract_version" in raw:
         return raw
@@ -60,9 +61,9 @@ def _tensor(spec: Any, place: str) -> Any:
 
 
 def _rounding(text: Any, place: str) -> Any:
-    """``X_to_exc: a dense connection's sum``, ``out: the two exponentials of the spike probability``, or that unqualified."""
-    if not isinstance(text, str):
-        raise ValueError(f"{place}: contract version 1 has a string here")
+    """``X_to_exc: a dense connection's sum``, ``out: the two exponentials of the spike probability``, or no owner."""
+    if not isinstance(text, str):  # a ValueError, as for everything else that is wrong with a file
+        raise ValueError(f"{place}: contract version 1 has a string here")  # noqa: TRY004
     owner, _, sentence = text.rpartition(": ")
     if "exponential" in sentence:
         return {"tensor": f"{owner}.s" if owner else "s", "operation": "exp"}

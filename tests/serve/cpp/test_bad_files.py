@@ -75,7 +75,7 @@ DAMAGED = [
         "is of another model than the manifest: dt is 1 ms instead of 2 ms",
     ),
     (lambda path: edit(path, lambda m: m["files"].pop("golden.safetensors")), "holds no golden.safetensors; it holds"),
-    (lambda path: remove_golden(path), "has no golden trace: export it again with one"),
+    (remove_golden, "has no golden trace: export it again with one"),
     (lambda path: edit(path, lambda m: m.pop("golden")), "manifest.json is damaged"),
     (lambda path: edit(path, lambda m: m.update(golden=3)), "golden is neither an object nor null"),
     (lambda path: (path / "golden.safetensors").unlink(), "lacks golden.safetensors, which its manifest lists"),

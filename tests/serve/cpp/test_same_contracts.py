@@ -76,8 +76,11 @@ def test_differences(build) -> None:
 
 
 VALUES: list[Any] = [
-    None, True, 0, 1, 2, 3, -1, 8.0, 0.1, 1e30, 2**63 - 1, 2**63, 2**64, 10**30, "", "v", "x", "batch", "time", "state", "drive", "spikes",
-    "record", "noise", "potential", "sum", "exp", "float32", "bool", "record.a.v", "a: the recurrent sum", "two exponentials", [], {}, [[]],
+    None, True, 0, 1, 2, 3, -1, 8.0, 0.1, 1e30, 2**63 - 1, 2**63, 2**64, 10**30, "", "v", "x", "batch",
+    "time", "state", "drive",
+    "spikes", "record", "noise", "potential", "sum", "exp", "float32", "bool", "record.a.v",
+    "a: the recurrent sum", "two exponentials",
+    [], {}, [[]],
     {"name": "batch", "size": None}, {"name": "neuron", "size": 1}, {"tensor": "v", "operation": "exp"},
 ]  # fmt: skip
 FIELDS = [
