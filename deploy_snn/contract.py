@@ -231,6 +231,9 @@ class Contract(Record):
             for axis in spec.axes:
                 if axis.size is None and axis.name != BATCH.name:
                     raise ValueError(f"tensor '{spec.name}': axis '{axis.name}' has no size")
+        for spec in self.inputs:
+            if spec.dtype != "float32" or spec.batch_axis is None:
+                raise ValueError(f"tensor '{spec.name}': an input is float32 and has a batch axis")
         if not self.inputs or not self.outputs:
             raise ValueError("a contract needs at least one input and one output")
         return self

@@ -73,7 +73,8 @@ int bench(Program& program, const Bundle& bundle, const Arguments& arguments) {
     std::printf("%s\n", found.dump().c_str());
   else
     std::printf(
-        "%s, batch %lld, %lld steps: p50 %.1f us, p99 %.1f us, p99.9 %.1f us, largest %.1f us; in a sequence %.2f us per "
+        "%s, batch %lld, %lld steps: p50 %.1f us, p99 %.1f us, p99.9 %.1f us, largest %.1f us; in a sequence %.2f us "
+        "per "
         "step\n",
         bundle.name().c_str(), static_cast<long long>(arguments.batch), static_cast<long long>(arguments.steps),
         quantile(0.5), quantile(0.99), quantile(0.999), times.back(), best);

@@ -70,7 +70,8 @@ Arguments parse(const Host& host, int argc, char** argv) {
 int report(const Host& host, const std::exception& error, int status) {
   std::string line = error.what();
   line.resize(std::min(line.find('\n'), line.size()));
-  std::ranges::replace_if(line, [](unsigned char c) { return c < ' ' || c == 0x7f; }, '?');  // a name in a file may hold control characters
+  std::ranges::replace_if(
+      line, [](unsigned char c) { return c < ' ' || c == 0x7f; }, '?');  // a name in a file may hold control characters
   std::fprintf(stderr, "%s: %s\n", host.name.c_str(), line.c_str());
   return status;
 }

@@ -83,7 +83,8 @@ std::unique_ptr<Program> open_aoti(const Bundle& bundle, const Options& options)
     bundle.check_contract(contract, path);
     const auto cpu = extra_file(archive, kCpuFile);
     if (!runs_here(cpu))
-      throw Unavailable(path.string() + " was compiled for " + cpu + ", and this CPU does not support it: export it on this machine");
+      throw Unavailable(path.string() + " was compiled for " + cpu +
+                        ", and this CPU does not support it: export it on this machine");
     return std::make_unique<AotiProgram>(std::move(contract), path.string());
   } catch (const c10::Error& error) {
     throw InvalidInput(path.string() + " is not a compiled step of deploy_snn: " + first_line(error));

@@ -51,7 +51,8 @@ Bundle::Bundle(std::filesystem::path path) : path_(std::move(path)) {
   try {
     json = parse_json(read_file(manifest));
     const auto& schema = json.at("schema_version");
-    if (!schema.is_number_integer() || schema < 1) throw std::runtime_error("its schema version is not a number from 1 on");
+    if (!schema.is_number_integer() || schema < 1)
+      throw std::runtime_error("its schema version is not a number from 1 on");
     if (schema > kSchema)
       throw InvalidInput(manifest.string() + " has schema " + schema.dump() + ", and this host reads schemas up to " +
                          std::to_string(kSchema) + ": build a newer host");

@@ -104,7 +104,8 @@ std::vector<std::string> differences(const Contract& expected, const Contract& a
   for (const auto& spec : expected.tensors)
     if (find(actual, spec.name) == actual.tensors.end()) found.push_back("tensor '" + spec.name + "' is missing");
   for (const auto& spec : actual.tensors)
-    if (find(expected, spec.name) == expected.tensors.end()) found.push_back("tensor '" + spec.name + "' is unexpected");
+    if (find(expected, spec.name) == expected.tensors.end())
+      found.push_back("tensor '" + spec.name + "' is unexpected");
   for (const auto& spec : expected.tensors) {
     const auto other = find(actual, spec.name);
     if (other == actual.tensors.end()) continue;

@@ -25,11 +25,18 @@ struct Name {
 
 constexpr std::array kRoles = {Name{Role::drive, "drive"}, Name{Role::noise, "noise"}, Name{Role::state, "state"},
                                Name{Role::spikes, "spikes"}, Name{Role::record, "record"}};
-constexpr std::array kKinds = {
-    Name{Kind::potential, "potential"}, Name{Kind::current, "current"},         Name{Kind::recovery, "recovery"},
-    Name{Kind::counter, "counter"},     Name{Kind::trace, "trace"},             Name{Kind::threshold, "threshold"},
-    Name{Kind::sum, "sum"},             Name{Kind::weight, "weight"},           Name{Kind::eligibility, "eligibility"},
-    Name{Kind::previous, "previous"},   Name{Kind::window, "window"},           Name{Kind::other, "other"}};
+constexpr std::array kKinds = {Name{Kind::potential, "potential"},
+                               Name{Kind::current, "current"},
+                               Name{Kind::recovery, "recovery"},
+                               Name{Kind::counter, "counter"},
+                               Name{Kind::trace, "trace"},
+                               Name{Kind::threshold, "threshold"},
+                               Name{Kind::sum, "sum"},
+                               Name{Kind::weight, "weight"},
+                               Name{Kind::eligibility, "eligibility"},
+                               Name{Kind::previous, "previous"},
+                               Name{Kind::window, "window"},
+                               Name{Kind::other, "other"}};
 constexpr std::array kOperations = {Name{Operation::sum, "sum"}, Name{Operation::exp, "exp"},
                                     Name{Operation::unknown, "unknown"}};
 constexpr std::array kTypes = {Name{DType::float32, "float32"}, Name{DType::boolean, "bool"}};
@@ -50,7 +57,8 @@ std::string inside(const std::string& place, const std::string& field) {
 // A JSON object that must hold all of its required fields and nothing but its known ones.
 class Object {
  public:
-  Object(const Json& json, std::string place, const std::set<std::string>& known) : json_(json), place_(std::move(place)) {
+  Object(const Json& json, std::string place, const std::set<std::string>& known)
+      : json_(json), place_(std::move(place)) {
     if (!json.is_object()) fail(place_, "it is not an object");
     for (const auto& [field, _] : json.items())
       if (!known.contains(field)) fail(at(field), "this field is unknown");
@@ -91,7 +99,8 @@ class Object {
 
   template <class Names>
   auto one_of(const Names& names, const std::string& text, const std::string& field) const {
-    const auto found = std::ranges::find(names, std::string_view(text), [](const auto& name) { return std::string_view(name.text); });
+    const auto found =
+        std::ranges::find(names, std::string_view(text), [](const auto& name) { return std::string_view(name.text); });
     if (found != names.end()) return found->value;
     std::string known;
     for (const auto& name : names) known += (known.empty() ? "" : ", ") + std::string(name.text);
@@ -163,7 +172,11 @@ void complete(Contract& contract) {
   }
   for (const auto& spec : contract.tensors)
     for (const auto& axis : spec.axes)
-      if (!axis.size && axis.name != "batch") fail("", "tensor '" + spec.name + "': axis '" + axis.name + "' has no size");
+      if (!axis.size && axis.name != "batch")
+        fail("", "tensor '" + spec.name + "': axis '" + axis.name + "' has no size");
+  for (const auto& spec : contract.inputs)
+    if (spec.dtype != DType::float32 || !spec.batch_axis())
+      fail("", "tensor '" + spec.name + "': an input is float32 and has a batch axis");
   if (contract.inputs.empty() || contract.outputs.empty())
     fail("", "a contract needs at least one input and one output");
 }

@@ -13,8 +13,8 @@ namespace {
 using Json = nlohmann::json;
 
 const std::map<std::string, const char*> kKindByName = {
-    {"v", "potential"},     {"i", "current"},   {"u", "recovery"},  {"refrac_count", "counter"},
-    {"theta", "threshold"}, {"trace", "trace"}, {"rates", "trace"}, {"summed", "sum"},
+    {"v", "potential"},       {"i", "current"},          {"u", "recovery"},        {"refrac_count", "counter"},
+    {"theta", "threshold"},   {"trace", "trace"},        {"rates", "trace"},       {"summed", "sum"},
     {"previous", "previous"}, {"last_spikes", "window"}, {"past_drives", "window"}};
 constexpr std::string_view kRecorded = "record.";
 
@@ -56,7 +56,8 @@ Json rounding(const Json& text, const std::string& place) {
 
 Json upgraded(const Json& entries, const char* field, Json (*upgrade)(const Json&, const std::string&)) {
   auto all = Json::array();
-  for (std::size_t i = 0; i < entries.size(); ++i) all.push_back(upgrade(entries[i], field + ("." + std::to_string(i))));
+  for (std::size_t i = 0; i < entries.size(); ++i)
+    all.push_back(upgrade(entries[i], field + ("." + std::to_string(i))));
   return all;
 }
 
@@ -72,7 +73,8 @@ Json upgrade_contract(Json json, int newest) {
     return json;
   }
   json["contract_version"] = newest;
-  if (json.contains("tensors") && json["tensors"].is_array()) json["tensors"] = upgraded(json["tensors"], "tensors", tensor);
+  if (json.contains("tensors") && json["tensors"].is_array())
+    json["tensors"] = upgraded(json["tensors"], "tensors", tensor);
   if (json.contains("rounding") && json["rounding"].is_array())
     json["rounding"] = upgraded(json["rounding"], "rounding", rounding);
   return json;

@@ -11,8 +11,8 @@
 
 namespace deploy_snn {
 
-// Parse JSON. Throws std::runtime_error with the place of the first mistake. The message does not quote the bytes at that
-// place, which may be anything.
+// Parse JSON. Throws std::runtime_error with the place of the first mistake. The message does not quote the bytes at
+// that place, which may be anything.
 template <class Json = nlohmann::json>
 Json parse_json(std::string_view text) {
   // The parser skips a byte order mark, which JSON does not allow (RFC 8259, section 8.1).
@@ -28,9 +28,9 @@ Json parse_json(std::string_view text) {
 // invalid contract.
 Contract contract_from(const nlohmann::json& json);
 
-// The JSON of a contract of any version up to `newest`, as version `newest` (contract_v1.cpp). Throws std::runtime_error
-// for a newer version, a version that is not a whole number, and JSON of version 1 with fields of version 2. Whatever
-// else is malformed is left as it is, for `contract_from` to report.
+// The JSON of a contract of any version up to `newest`, as version `newest` (contract_v1.cpp). Throws
+// std::runtime_error for a newer version, a version that is not a whole number, and JSON of version 1 with fields of
+// version 2. Whatever else is malformed is left as it is, for `contract_from` to report.
 nlohmann::json upgrade_contract(nlohmann::json json, int newest);
 
 }  // namespace deploy_snn

@@ -9,7 +9,9 @@ namespace deploy_snn {
 void load_onnxruntime(const std::string& library) {
   static std::string loaded;
   if (!loaded.empty()) {
-    if (loaded != library) throw Unavailable("ONNX Runtime is already loaded from " + loaded + "; this process cannot load it from " + library);
+    if (loaded != library)
+      throw Unavailable("ONNX Runtime is already loaded from " + loaded + "; this process cannot load it from " +
+                        library);
     return;
   }
   void* handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);

@@ -1,5 +1,5 @@
-// ONNX Runtime: everything that a step reads and writes is bound once. The state has two sets of buffers; each step reads
-// one and writes the other. So a step of this host allocates nothing and copies nothing.
+// ONNX Runtime: everything that a step reads and writes is bound once. The state has two sets of buffers; each step
+// reads one and writes the other. So a step of this host allocates nothing and copies nothing.
 #include <array>
 #include <optional>
 

@@ -23,7 +23,8 @@ std::string to_string(const Shape& shape) {
 
 Tensor Tensor::zeros(DType dtype, Shape shape) {
   std::size_t bytes = 0;
-  if (__builtin_mul_overflow(count(shape), size_of(dtype), &bytes)) throw std::length_error("a shape has too many elements");
+  if (__builtin_mul_overflow(count(shape), size_of(dtype), &bytes))
+    throw std::length_error("a shape has too many elements");
   return {dtype, std::move(shape), std::vector<std::byte>(bytes)};
 }
 

@@ -14,7 +14,8 @@ namespace {
 
 constexpr auto kContractFile = "deploy_snn.contract.json";
 
-// The interpreter profiles its first two runs and optimizes in the next one. A warm-up keeps this delay out of real steps.
+// The interpreter profiles its first two runs and optimizes in the next one. A warm-up keeps this delay out of real
+// steps.
 constexpr int kWarmUp = 4;
 
 using Dict = c10::Dict<std::string, at::Tensor>;
@@ -56,7 +57,7 @@ class TorchProgram final : public Program {
   void take_step() override {
     c10::InferenceMode guard;
     unpack(module_.forward({on_device(given_), state_}),
-         [this](std::size_t i, const at::Tensor& value) { copy_into(value, outputs()[i]); });
+           [this](std::size_t i, const at::Tensor& value) { copy_into(value, outputs()[i]); });
   }
 
   Tensors roll(const Tensors& inputs, std::int64_t) override {

@@ -1,4 +1,5 @@
-// What this host makes of contract files: JSON, one line for each, for a test to compare with what Python makes of them.
+// What this host makes of contract files: JSON, one line for each, for a test to compare with what Python makes of
+// them.
 //   contracts parse FILE...                        {"contract": {...}}, without prose, or {"refused": "why"}
 //   contracts differences EXPECTED ACTUAL ...      ["what differs", ...] for each pair
 #include <cstdio>
@@ -17,7 +18,8 @@ namespace {
 
 Json json_of(const TensorSpec& spec) {
   auto axes = Json::array();
-  for (const auto& axis : spec.axes) axes.push_back({{"name", axis.name}, {"size", axis.size ? Json(*axis.size) : Json()}});
+  for (const auto& axis : spec.axes)
+    axes.push_back({{"name", axis.name}, {"size", axis.size ? Json(*axis.size) : Json()}});
   return {{"name", spec.name},
           {"role", to_string(spec.role)},
           {"kind", spec.kind ? Json(to_string(*spec.kind)) : Json()},
@@ -36,12 +38,9 @@ Json json_of(const Contract& contract) {
   auto rounding = Json::array();
   for (const auto& [tensor, operation] : contract.rounding)
     rounding.push_back({{"tensor", tensor}, {"operation", to_string(operation)}});
-  return {{"contract_version", kContractVersion},
-          {"dt", contract.dt},
-          {"tensors", json_of(contract.tensors)},
-          {"rounding", rounding},
-          {"inputs", json_of(contract.inputs)},
-          {"states", json_of(contract.states)},
+  return {{"contract_version", kContractVersion}, {"dt", contract.dt},
+          {"tensors", json_of(contract.tensors)}, {"rounding", rounding},
+          {"inputs", json_of(contract.inputs)},   {"states", json_of(contract.states)},
           {"outputs", json_of(contract.outputs)}};
 }
 
@@ -64,7 +63,8 @@ int main(int argc, char** argv) {
     for (int i = 2; i < argc; ++i) print(parsed(argv[i]));
   } else if (command == "differences" && argc % 2 == 0) {
     for (int i = 2; i < argc; i += 2)
-      print(differences(Contract::parse(read_file(argv[i]), argv[i]), Contract::parse(read_file(argv[i + 1]), argv[i + 1])));
+      print(differences(Contract::parse(read_file(argv[i]), argv[i]),
+                        Contract::parse(read_file(argv[i + 1]), argv[i + 1])));
   } else {
     return 2;
   }

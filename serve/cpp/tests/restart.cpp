@@ -1,5 +1,5 @@
-// Start one program object many times: with another batch, the same batch again, another state, after an odd and an even
-// number of steps.
+// Start one program object many times: with another batch, the same batch again, another state, after an odd and an
+// even number of steps.
 //   restart BUNDLE torch|aoti|ort ONNXRUNTIME      status 1, and the place, if a result differs from the golden trace
 #include <algorithm>
 #include <cstdio>

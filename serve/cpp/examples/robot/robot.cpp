@@ -1,4 +1,5 @@
-// A robot's control loop: read the sensors, step, act, once per dt. The state is saved at the end and loaded at the start.
+// A robot's control loop: read the sensors, step, act, once per dt. The state is saved at the end and loaded at the
+// start.
 //   robot BUNDLE STATE ONNXRUNTIME < sensors > actions       (frames: float32 drives in, one byte per neuron out)
 #include <chrono>
 #include <csignal>

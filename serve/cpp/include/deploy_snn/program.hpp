@@ -1,5 +1,5 @@
-// One stream of a bundle's program, with the same interface for every runtime: start from a state, fill the inputs, step,
-// read the outputs.
+// One stream of a bundle's program, with the same interface for every runtime: start from a state, fill the inputs,
+// step, read the outputs.
 #pragma once
 
 #include <memory>
