@@ -83,6 +83,9 @@ class _Writing:
             return repr(value[0])
         if not isinstance(value, Tensor):
             return repr(value)
+        if value.layout == torch.sparse_coo:
+            indices, values = self._saved(f"{name}.indices", value.indices()), self._saved(f"{name}.values", value.values())
+            return f"torch.sparse_coo_tensor({indices}, {values}, {tuple(value.shape)}, check_invariants=True)"
         if value.dim() == 0 and value.isfinite():
             return repr(float(str(value.numpy())))  # the shortest that is this float32
         return self._saved(name, value)
@@ -94,7 +97,10 @@ class _Writing:
     def _imports(self) -> str:
         wires = sorted({"Network", *(_class(made) for made in self.network.connections)})
         neurons = sorted({type(layer.neuron).__name__ for layer in self.network.layers.values()})
-        reading = ["from pathlib import Path", "", "from safetensors.torch import load_file", ""] if self.tensors else []
+        is_sparse = any(isinstance(connection, Sparse) for connection in self.network.connections)
+        torch_import = ["import torch"] if is_sparse else []
+        reading = ["from pathlib import Path", "", *torch_import, "from safetensors.torch import load_file", ""]
+        reading = reading if self.tensors else []
         ours = (("deploy_snn.network", wires), ("deploy_snn.neurons", neurons))
         return "\n".join([*reading, *(line for place, names in ours for line in _import(place, names))])
 
@@ -153,7 +159,7 @@ def _is_default(made: Connection, name: str, value: Any) -> bool:
 
 
 _RECOVERED: dict[type[Connection], Callable[[Any], Tensor]] = {
-    Sparse: lambda connection: connection.matrix().to_dense(),
+    Sparse: Sparse.matrix,
     LocalConnection1d: Local.filters,
     LocalConnection2d: Local.filters,
     LocalConnection3d: Local.filters,

@@ -110,7 +110,7 @@ def test_import_writes_the_same_network(zoo: Path, command: Command) -> None:
 
 
 def test_every_node_on_every_runtime(zoo: Path, command: Command) -> None:
-    formats = ("--format", "onnx,torchscript", "--steps", 20)
+    formats = ("--format", "onnx,torchscript", "--golden-steps", 20)
     status, shown, _ = command("export", "zoo.nir", "--set", "dt=1", "-o", "b", "--snap-weights", 6, *formats)
     assert status == 0
     assert "read with convention=euler, reset=value and dt=1 ms" in shown

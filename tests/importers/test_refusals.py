@@ -257,7 +257,7 @@ def test_files_are_exported_and_proven_as_they_are(tmp_path: Path, command: Comm
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["net.txt"], "no file that can be imported; there is .pt, .pth"),
+        (["taken.py"], "is text: a Python file with build() needs a name that ends in .py"),
         (["none.pt"], "none.pt does not exist"),
         (["net.pt", "--set", "batch=3"], "takes no option batch; it takes one_step, learning, external"),
         (["net.pt", "--set", "one_step=maybe"], "one_step='maybe': expected true or false"),

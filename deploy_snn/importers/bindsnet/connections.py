@@ -90,8 +90,14 @@ def _dense(made: Part, source: Nodes, target: Nodes) -> Connection:
     return connection_of(made.weights("w"), _bias_of(made, target), source.shape, target.shape)
 
 
-def _sparse(made: Part, _source: Nodes, target: Nodes) -> Connection:
-    return sparse_of(made.weights("w"), _bias_of(made, target))
+def _sparse(made: Part, source: Nodes, target: Nodes) -> Connection:
+    bias = _bias_of(made, target)
+    if bias is not None:
+        return sparse_of(made.weights("w"), bias)
+    w = made.sparse_weights("w")
+    if list(w.shape) != [source.n, target.n]:  # before its lists are built: a shape costs a file nothing
+        raise made.refuse(f"its w is {list(w.shape)}, expected [{source.n}, {target.n}]")
+    return sparse_of(w, None)
 
 
 def _local(made: Part, _source: Nodes, target: Nodes) -> Connection:

@@ -66,13 +66,11 @@ def _value(feature: Part, ends: tuple[int, int]) -> Tensor:
     value = feature.get("value")
     if not isinstance(value, Tensor):
         raise feature.refuse("it has no value")
-    value = value.detach().cpu()
     if value.layout == torch.strided and not feature.flag("sparse"):
-        return value
-    dense = value.to_dense() if value.layout != torch.strided else value
-    if dense.numel() != ends[0] * ends[1]:
-        raise feature.refuse(f"its sparse value is {list(dense.shape)}, which BindsNET can run for a batch of 1 alone")
-    return dense.reshape(ends)
+        return value.detach().cpu()
+    if value.numel() != ends[0] * ends[1]:
+        raise feature.refuse(f"its sparse value is {list(value.shape)}, which BindsNET can run for a batch of 1 alone")
+    return feature.dense("value").detach().cpu().reshape(ends)
 
 
 def _weight(folded: Folded, feature: Part, ends: tuple[int, int]) -> Folded:

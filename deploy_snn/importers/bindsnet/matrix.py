@@ -28,5 +28,5 @@ def connection_of(w: Tensor, b: Tensor | None, source: Sequence[int], target: Se
 
 
 def sparse_of(w: Tensor, b: Tensor | None) -> Connection:
-    """``z @ w + b`` where few weights are not 0."""
-    return Sparse(w) if b is None or not b.any() else Dense(w, b)
+    """``z @ w + b`` where few weights are not 0; ``w`` may be a sparse tensor, which only a bias makes dense."""
+    return Sparse(w) if b is None or not b.any() else Dense(w.to_dense(), b)

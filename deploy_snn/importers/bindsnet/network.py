@@ -15,14 +15,22 @@ from torch import Tensor
 
 from deploy_snn.errors import InvalidInput
 from deploy_snn.importers.bindsnet.connections import left_in, pools, read_connection
+from deploy_snn.importers.bindsnet.contents import describe, describe_unknown
 from deploy_snn.importers.bindsnet.layers import RELAY, read_layer
 from deploy_snn.importers.bindsnet.names import CLASSES, NETWORKS
 from deploy_snn.importers.bindsnet.part import Part
+from deploy_snn.importers.bindsnet.restricted_pickle import UnknownClass
 from deploy_snn.importers.bindsnet.saved import Name, Saved, name_of
 from deploy_snn.importers.bindsnet.torch_file import read_torch_file
 from deploy_snn.importers.imported import Imported
 from deploy_snn.network import Network
 from deploy_snn.neurons import Input, Nodes
+
+OLD_VERSION = (
+    "the network is of BindsNET 0.2, whose neurons follow other rules: build it again with BindsNET 0.3.4, "
+    "give it these weights with load_state_dict(old.state_dict(), strict=False), and save that network"
+)
+"""A layer's dt is a plain number there, and a tensor since 0.3."""
 
 PLAIN = Name("bindsnet.network.network", "Network")
 
@@ -41,10 +49,12 @@ def read_bindsnet(path: Path, options: dict[str, Any]) -> Imported:
             raise InvalidInput(f"{name}={options[name]!r}: expected true or false")
     if not isinstance(options.get("external", ""), (str, list)):
         raise InvalidInput(f"external={options['external']!r}: expected the name of a layer, or a list of them")
-    saved = read_torch_file(path, CLASSES)
+    try:
+        saved = read_torch_file(path, CLASSES)
+    except UnknownClass as error:
+        raise InvalidInput(describe_unknown(error, path)) from None
     if not isinstance(saved, Saved) or saved.of not in NETWORKS:
-        found = saved.of.name if isinstance(saved, Saved) else type(saved).__name__
-        raise InvalidInput(f"{path} holds a {found}, and no network: save it whole, with network.save(FILE)")
+        raise InvalidInput(f"{path} {describe(saved)}")
     try:
         return from_bindsnet(saved, **options)
     except InvalidInput as error:
@@ -78,6 +88,8 @@ class _Reading:
         self.one_step = one_step
         self.learning = learning
         self.parts = {name: Part(f"layer {name!r}", layer) for name, layer in _items(whole, "layers")}
+        if any(isinstance(part.get("dt", None), (int, float)) for part in self.parts.values() if part.kind.name != RELAY):
+            raise InvalidInput(OLD_VERSION)
         self.names = _identifiers(self.parts)
         self.external = [external] if isinstance(external, str) else list(external)
         unknown = [name for name in self.external if name not in self.parts]

@@ -5,7 +5,9 @@ A tensor is read when it is asked for, and only if what the file says of it fits
 
 import io
 import math
+import pickle
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor
 
 from deploy_snn.errors import InvalidInput
+from deploy_snn.importers.bindsnet.numpy_values import NUMPY
 from deploy_snn.importers.bindsnet.restricted_pickle import Maker, read_pickle
 from deploy_snn.importers.bindsnet.saved import Name, Saved, SavedTensor
 
@@ -37,6 +40,14 @@ STORAGES = {
 }
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
+LEGACY_HEAD = pickle.dumps(LEGACY_MAGIC, protocol=2)
+ENTRIES = ("data.pkl", "constants.pkl")
+"""What a zip archive of torch.save, or of torch.jit.save, holds."""
+
+
+COO = "torch.sparse_coo"
+NUMBER_OF_PARTS = {COO: 3, "torch.sparse_csr": 4}
+"""What a sparse tensor is saved as: indices, values and size; or row starts, columns, values and size."""
 
 
 class Storage:
@@ -53,6 +64,22 @@ class Storage:
         if len(data) < needed:
             raise InvalidInput(f"a tensor claims {needed} bytes, and the file holds {len(data)} of it")
         return torch.frombuffer(bytearray(data), dtype=self.dtype, count=self.count) if self.count else torch.empty(0)
+
+
+def is_torch_file(path: Path) -> bool:
+    """Whether torch.save wrote a file, or torch.jit.save; also one that has been cut short."""
+    with path.open("rb") as file:
+        head = file.read(256)
+    if head.startswith(LEGACY_HEAD):
+        return True
+    if not head.startswith(b"PK"):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, OSError):
+        return b"/data.pkl" in head  # the first entry, by which a damaged archive is told
+    return any(name.partition("/")[2] in ENTRIES for name in names)
 
 
 def read_torch_file(path: Path, classes: Mapping[Name, Maker]) -> Any:
@@ -76,9 +103,12 @@ def _read_zip(path: Path, data: bytes, classes: Mapping[Name, Maker]) -> Any:
     archive = zipfile.ZipFile(io.BytesIO(data))
     entries = {info.filename.partition("/")[2]: info for info in archive.infolist()}
     if "constants.pkl" in entries:
-        raise InvalidInput(f"{path} is a TorchScript program, and no saved network")
+        raise InvalidInput(
+            f"{path} is a TorchScript program, whose state cannot be told from its code: "
+            "give the Python file that builds the network"
+        )
     if "data.pkl" not in entries:
-        raise InvalidInput(f"{path} is a zip archive, but not one of torch.save's: it has no data.pkl")
+        raise InvalidInput(f"{path} is a zip archive, but not one of torch.save: it has no data.pkl")
     # torch.save packs nothing: an entry that is larger than its file would be a bomb.
     if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in entries.values()):
         raise InvalidInput(f"{path} is a zip archive with packed entries, which torch.save does not write")
@@ -105,7 +135,7 @@ def _read_legacy(path: Path, data: bytes, classes: Mapping[Name, Maker]) -> Any:
     except InvalidInput:
         opening = []
     if opening[:2] != [LEGACY_MAGIC, LEGACY_PROTOCOL]:
-        raise InvalidInput(f"{path} is no file of torch.save's")
+        raise InvalidInput(f"{path} is not a file of torch.save")
     described = reader.read(file, classes)
     keys = read_pickle(file, {}, reader.storage, str(path))
     if not isinstance(keys, list) or not all(key in reader.item_sizes for key in keys):
@@ -171,22 +201,28 @@ class _Reader:
         self._spend(count)
         return storage.numbers().as_strided(size, stride, offset).clone() if count else torch.empty(size)
 
-    def _sparse(self, _layout: Any, parts: Any) -> SavedTensor:
-        indices, values, size, *_ = parts
-        if not isinstance(indices, SavedTensor) or not isinstance(values, SavedTensor):
+    def _sparse(self, layout: Any, parts: Any) -> SavedTensor:
+        *tensors, size = parts[: NUMBER_OF_PARTS.get(layout, 0)]
+        if not tensors or not all(isinstance(tensor, SavedTensor) for tensor in tensors):
             raise TypeError
         sizes = tuple(size)
         if not all(type(n) is int and n >= 0 for n in sizes):
             raise TypeError
 
-        def dense() -> Tensor:
-            self._spend(math.prod(sizes))
+        def sparse() -> Tensor:
+            values = [tensor.value for tensor in tensors]
             try:
-                return torch.sparse_coo_tensor(indices.tensor, values.tensor, sizes, check_invariants=True).to_dense()
+                if layout == COO:
+                    return torch.sparse_coo_tensor(*values, sizes, check_invariants=True)
+                return torch.sparse_csr_tensor(*values, sizes, check_invariants=True)
             except (RuntimeError, TypeError):
                 raise InvalidInput("a sparse tensor is damaged") from None
 
-        return SavedTensor(dense)
+        def dense() -> Tensor:
+            self._spend(math.prod(sizes))
+            return sparse().to_dense()
+
+        return SavedTensor(sparse, dense)
 
     def _spend(self, count: int) -> None:
         self._room -= count
@@ -199,16 +235,17 @@ def _record(name: Name) -> Maker:
 
 
 _INERT: dict[Name, Maker] = {
-    Name("collections", "OrderedDict"): dict,
+    **NUMPY,
+    Name("collections", "OrderedDict"): OrderedDict,
     Name("builtins", "set"): list,
     Name("torch", "Size"): tuple,
+    Name("torch.serialization", "_get_layout"): lambda layout: layout,
     # How Python pickles a bound method, such as a learning rule's update. It stays a word.
     **{
         name: _record(name)
         for name in (
             Name("builtins", "getattr"),
             Name("torch._C", "_VariableFunctionsClass"),
-            Name("torch.serialization", "_get_layout"),
             Name("torch", "device"),
             *(Name("torch", str(dtype).removeprefix("torch.")) for dtype in STORAGES.values()),
             *(Name("torch", storage) for storage in STORAGES),

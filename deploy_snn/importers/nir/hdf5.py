@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deploy_snn.errors import InvalidInput, Unavailable
+from deploy_snn.importers.advice import COPY_WEIGHTS
 
 if TYPE_CHECKING:
     import h5py
     from nir import NIRGraph, NIRNode
+
+KERAS_GROUPS = ("model_weights", "optimizer_weights", "layers", "_layer_checkpoint_dependencies")
+"""Groups at the root of a file that Keras wrote."""
 
 DEEPEST = 32
 """How far groups may stand inside each other."""
@@ -47,6 +51,7 @@ def read_graph(path: Path) -> "NIRGraph":
         with h5py.File(path, "r") as file:
             root = file.get("node")
             tree = _tree(root, path, DEEPEST, budget) if isinstance(root, h5py.Group) else None
+            is_keras = "keras_version" in file.attrs or any(name in file for name in KERAS_GROUPS)
     except InvalidInput:
         raise
     except (
@@ -59,8 +64,10 @@ def read_graph(path: Path) -> "NIRGraph":
         ValueError,
     ) as error:  # h5py's, for damage
         raise InvalidInput(f"{path} is no NIR file, or a damaged one: {_first_line(error)}") from None
+    if tree is None and is_keras:
+        raise InvalidInput(f"{path} is a Keras file, and not a NIR file: {COPY_WEIGHTS}")
     if tree is None:
-        raise InvalidInput(f"{path} is an HDF5 file, but no NIR file: it has no group 'node'")
+        raise InvalidInput(f"{path} is an HDF5 file, but not a NIR file (it has no group 'node'): give a file of nir.write")
     node = _node(tree, path, "the graph")
     if not isinstance(node, nir.NIRGraph):
         raise InvalidInput(f"{path} holds a single {type(node).__name__}, and no NIRGraph of nodes and edges")

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from nir import NIRGraph, NIRNode
 
 
+LARGEST_MATRIX = 2**28
+"""How many weights a sparse connection may have, counting those of 0: NIR stores them all."""
+
+
 class Writing:
     """The graph as far as it has come. A connection that reads the step before gets a Delay of one step.
 
@@ -177,6 +181,12 @@ def _flatten(shape: tuple[int, ...]) -> "NIRNode":
 def _matrix(made: Dense | Gathered) -> Any:
     if isinstance(made, Dense):
         return made.w.numpy()
+    size = [math.prod(made.source_shape), made.n_target]
+    if math.prod(size) > LARGEST_MATRIX:
+        raise InvalidInput(
+            f"connection '{made.name}' ({type(made).__name__}): NIR has no sparse weights, and its {size} would take "
+            f"{math.prod(size) * 4 / 1e9:.1f} GB as a dense matrix: export a bundle instead"
+        )
     if isinstance(made, Sparse):
         return made.matrix().to_dense().numpy()
     targets = torch.arange(made.n_target).expand_as(made.sources.T)
