@@ -34,7 +34,9 @@ def describe_unknown(error: UnknownClass, path: Path) -> str:
     if any(module.startswith("bindsnet.") for module in modules):
         return f"{error}: if the class is your own, give the live network to from_bindsnet(network)"
     if any(module.startswith(TORCH_MODULES) for module in modules):
-        return f"{path} is a pickled torch module ({error.name}), which cannot be read without running code: {BUILD_INSTEAD}"
+        return (
+            f"{path} is a pickled torch module ({error.name}), which cannot be read without running code: {BUILD_INSTEAD}"
+        )
     if any(module == "torch._utils" for module in modules):
         return f"{error}: {BUILD_INSTEAD}"
     return str(error)

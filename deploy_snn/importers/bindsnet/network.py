@@ -118,6 +118,8 @@ class _Reading:
         if self.whole.get("reward_fn", None) is not None:
             self.left.append(f"reward {name_of(self.whole.get('reward_fn')).name}")
         self.left += [f"monitor {name!r}" for name, _ in _items(self.whole, "monitors")]
+        if network.layers and all(layer.is_passthrough for layer in network.layers.values()):
+            raise InvalidInput("the network has nothing but Input layers, and so no spikes of its own")
         return Imported(network.finish(), tuple(self.left), tuple(self.notes))
 
     def _wires(self) -> list[tuple[Part, str, str]]:

@@ -212,9 +212,8 @@ class _Reader:
         def sparse() -> Tensor:
             values = [tensor.value for tensor in tensors]
             try:
-                if layout == COO:
-                    return torch.sparse_coo_tensor(*values, sizes, check_invariants=True)
-                return torch.sparse_csr_tensor(*values, sizes, check_invariants=True)
+                indices = values[0] if layout == COO else _indices_of_csr(*values[:2])
+                return torch.sparse_coo_tensor(indices, values[-1], sizes, check_invariants=True)
             except (RuntimeError, TypeError):
                 raise InvalidInput("a sparse tensor is damaged") from None
 
@@ -228,6 +227,15 @@ class _Reader:
         self._room -= count
         if self._room < 0:
             raise InvalidInput(f"its tensors claim more elements than {self.size} bytes can hold")
+
+
+def _indices_of_csr(starts: Tensor, columns: Tensor) -> Tensor:
+    """The indices ``[2, nnz]`` of a CSR matrix: torch warns of its own CSR tensors, which are in beta."""
+    counts = starts.diff()
+    if starts.dim() != 1 or (counts < 0).any() or int(counts.sum()) != columns.numel():
+        raise TypeError
+    rows = torch.arange(len(counts)).repeat_interleave(counts)
+    return torch.stack([rows, columns.long()])
 
 
 def _record(name: Name) -> Maker:
