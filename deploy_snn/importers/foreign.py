@@ -27,7 +27,7 @@ def _unknown(importers: Sequence[str]) -> str:
     return f"is of no known format; importers: {', '.join(importers)}"
 
 
-def _description(path: Path, head: bytes) -> str:
+def _description(path: Path, head: bytes) -> str:  # noqa: PLR0911  (one for each kind of file)
     """The rest of a sentence that begins with the path; "" for a file of an unknown kind."""
     if not head:
         return "is empty: save the model again"
@@ -37,7 +37,7 @@ def _description(path: Path, head: bytes) -> str:
         return f"is a safetensors file, tensors without the network that they belong to: {COPY_WEIGHTS}"
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return f"is a plain pickle, which cannot be read without running code: {COPY_WEIGHTS}"
-    if head[0] == 0x08 and len(head) > 2 and head[1] in ONNX_IR_VERSIONS and head[2] in ONNX_SECOND_FIELDS:  # noqa: PLR2004
+    if head[0] == 0x08 and len(head) > 2 and head[1] in ONNX_IR_VERSIONS and head[2] in ONNX_SECOND_FIELDS:
         return f"is an ONNX file, which is a format to export to: {COPY_WEIGHTS}"
     if _is_text(head):
         return "is text: a Python file with build() needs a name that ends in .py"
@@ -55,13 +55,13 @@ def _zip_description(path: Path) -> str:
     if "model.weights.h5" in names:
         return f"is a Keras model: {COPY_WEIGHTS}"
     if any(name.rpartition("/")[2] == "archive_format" for name in names):
-        return "is a torch.export program, whose state cannot be told from its code: give the Python file that builds the network"
+        return "is a torch.export program, in which state and code are mixed: give the Python file that builds the network"
     return "is a zip archive, but not one of torch.save: give a file of torch.save or a NIR file"
 
 
 def _is_safetensors(head: bytes) -> bool:
     """An 8-byte length, and then the JSON header of that length."""
-    return head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= 100_000_000  # noqa: PLR2004
+    return head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= 100_000_000
 
 
 def _is_text(head: bytes) -> bool:

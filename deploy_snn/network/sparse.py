@@ -79,8 +79,11 @@ class Sparse(Gathered):
 
     @classmethod
     def from_structure(cls, options: dict[str, Any], buffers: dict[str, Tensor]) -> Self:
-        indices, values = torch.zeros(2, 0, dtype=torch.int64), torch.zeros(0)
-        connection = cls(torch.sparse_coo_tensor(indices, values, options["size"], check_invariants=False))
+        connection = cls(
+            torch.sparse_coo_tensor(
+                torch.zeros(2, 0, dtype=torch.int64), torch.zeros(0), options["size"], check_invariants=True
+            )
+        )
         connection.wire(buffers["sources"], buffers["fan_in"], options["groups"], buffers.get("places"))
         return connection
 
@@ -93,7 +96,7 @@ class Sparse(Gathered):
         targets = rows if self.places is None else self.places.argsort()[rows]
         kept = self.fan_in.flatten() != 0
         indices = torch.stack([self.sources.flatten()[kept], targets[kept]])
-        return torch.sparse_coo_tensor(indices, self.fan_in.flatten()[kept], self.size, check_invariants=False).coalesce()
+        return torch.sparse_coo_tensor(indices, self.fan_in.flatten()[kept], self.size, check_invariants=True).coalesce()
 
     def _rows(self) -> list[tuple[int, int, int]]:
         """For each group its first row, the number of its rows, and their length."""

@@ -107,6 +107,10 @@ def test_calls_are_not_made(good: bytes, tmp_path: Path) -> None:
 
 
 NETWORK = b"cbindsnet.network.network\nNetwork\n)\x81"
+FLOAT64 = b"cnumpy\ndtype\nX\x02\x00\x00\x00f8\x85R"
+NO_BYTES = b"c_codecs\nencode\nX\x00\x00\x00\x00X\x06\x00\x00\x00latin1\x86R"
+ARRAY = b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n)R%b" + FLOAT64 + b"\x89" + NO_BYTES + b"tb."
+"""An array whose shape is left open, and which has no data."""
 HOSTILE = {
     "build on a dictionary": b"\x80\x02}}b.",
     "build on a class": b"\x80\x02cbindsnet.network.network\nNetwork\n}b.",
@@ -122,6 +126,10 @@ HOSTILE = {
     "an empty stack": b"\x80\x02.",
     "no end": b"\x80\x02}",
     "bytearrays": pickle.dumps(bytearray(9), protocol=5),
+    "a bytearray of gigabytes": b"\x80\x02cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85R.",
+    "a tensor of gigabytes": b"\x80\x02ctorch\nFloatTensor\nJ\xff\xff\xff\x7f\x85R.",
+    "a numpy array of gigabytes": ARRAY % b"(K\x01J\xff\xff\xff\x7f\x85",
+    "a numpy array of objects": ARRAY.replace(b"f8", b"O8") % b"(K\x01)",
     "a registered extension": b"\x80\x02\x82\x01.",
     "an old class": b"\x80\x02(ios\nsystem\n.",
     "an id of a file's": b"\x80\x02]Q.",
@@ -164,6 +172,22 @@ def test_claims_of_gigabytes(good: bytes, tmp_path: Path) -> None:
         good, lambda name, held: bytes(GIGABYTE // 8) if name.endswith("/data/0") else held, zipfile.ZIP_DEFLATED
     )
     assert "packed entries" in refused(bomb, path)
+
+
+def test_sparse_tensors_that_claim_too_much(peer: object, tmp_path: Path) -> None:  # noqa: ARG001, F811
+    """A shape costs a file nothing: it has to be that of the layers, and the indices must lie in it."""
+    network, nodes, topology = build.part("network").Network(), build.part("network.nodes"), build.part("network.topology")
+    X, Y = nodes.Input(n=5), nodes.LIFNodes(n=6)
+    network.add_layer(X, "X")
+    network.add_layer(Y, "Y")
+    network.add_connection(topology.SparseConnection(X, Y, w=torch.ones(5, 6).to_sparse()), "X", "Y")
+    torch.save(network, tmp_path / "net.pt")
+    whole, size = (tmp_path / "net.pt").read_bytes(), b"K\x05K\x06\x86"
+    read_bindsnet(tmp_path / "net.pt", {})
+    wide = repacked(whole, lambda _, held: held.replace(size, b"J\x00\x00\x00\x40J\x00\x00\x00\x40\x86"))
+    assert "expected [5, 6]" in refused(wide, tmp_path / "net.pt")
+    narrow = repacked(whole, lambda _, held: held.replace(size, b"K\x05K\x02\x86"))
+    assert "a sparse tensor is damaged" in refused(narrow, tmp_path / "net.pt")
 
 
 def test_files_of_other_things(good: bytes, tmp_path: Path, exported: Callable) -> None:

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from deploy_snn.bundle import Bundle
+from deploy_snn.importers import load_model
 from deploy_snn.importers.nir import read_nir
 from deploy_snn.network import Network
-from deploy_snn.importers import load_model
 from deploy_snn.reference import reference_program
 
 from .nir_runs import steps

@@ -1,6 +1,5 @@
-"""Files are told apart by their content, whatever they are called; what cannot be read is refused with what to do instead."""
+"""Files are recognised by their content, and not by their names; a refusal says what to do instead."""
 
-import io
 import pickle
 import struct
 import zipfile
@@ -166,7 +165,7 @@ def test_numpy_numbers_are_taken(peer: object, tmp_path: Path) -> None:  # noqa:
     for number, count in (
         (np.float64, np.int64),
         (np.float32, np.int32),
-        (lambda value: np.array(value), np.uint8),
+        (np.array, np.uint8),
         (lambda value: np.array(value, ">f4"), np.int16),
     ):
         network = made(number, count)
@@ -208,7 +207,7 @@ def test_sparse_weights_stay_sparse(peer: object, tmp_path: Path, command: Calla
     assert torch.equal(found.indices(), w.indices())
     assert torch.equal(found.values(), w.values())
     assert (tmp_path / "mine.safetensors").stat().st_size < 30 * n * fan_in
-    with pytest.raises(InvalidInput, match="would take 1.6 GB as a dense matrix"):
+    with pytest.raises(InvalidInput, match=r"would take 1\.6 GB as a dense matrix"):
         write_nir(program, tmp_path / "net.nir")
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from deploy_snn.errors import InvalidInput
 from deploy_snn.bundle import Bundle
-from deploy_snn.importers import from_bindsnet
+from deploy_snn.errors import InvalidInput
+from deploy_snn.importers import from_bindsnet, load_model
 from deploy_snn.importers.bindsnet import read_bindsnet
-from deploy_snn.importers import load_model
 from deploy_snn.reference import reference_program
 
 from ..network.bindsnet_network import peer  # noqa: F401, TID252  (a fixture)

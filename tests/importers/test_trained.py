@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from deploy_snn.cli.export import export_model
 from deploy_snn.bundle.readout import Readout, vote
+from deploy_snn.cli.export import export_model
 from deploy_snn.runtimes import find_runtime, usable_runtimes
 
 from ..network.bindsnet_network import peer  # noqa: F401, TID252  (a fixture)

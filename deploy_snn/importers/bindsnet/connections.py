@@ -26,6 +26,9 @@ from deploy_snn.neurons import CSRMNodes, Nodes
 
 Reader = Callable[[Part, Nodes, Nodes], Connection]
 
+LARGEST_DENSE = 2**28
+"""How many weights a sparse connection with a bias may have, counting those of 0."""
+
 WINDOWED = ("Connection", "SparseConnection")
 """Those that BindsNET can connect to neurons which see a window of past drives."""
 
@@ -92,9 +95,11 @@ def _dense(made: Part, source: Nodes, target: Nodes) -> Connection:
 
 def _sparse(made: Part, source: Nodes, target: Nodes) -> Connection:
     bias = _bias_of(made, target)
+    w = made.sparse_weights("w")
+    if bias is not None and w.numel() > LARGEST_DENSE:
+        raise made.refuse("it has a bias, which takes a dense matrix here, and its w is too large for one: set its b to 0")
     if bias is not None:
         return sparse_of(made.weights("w"), bias)
-    w = made.sparse_weights("w")
     if list(w.shape) != [source.n, target.n]:  # before its lists are built: a shape costs a file nothing
         raise made.refuse(f"its w is {list(w.shape)}, expected [{source.n}, {target.n}]")
     return sparse_of(w, None)

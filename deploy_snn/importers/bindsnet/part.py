@@ -43,7 +43,10 @@ class Part:
         return found.detach().to_dense()
 
     def numbers(self, name: str) -> Tensor:
-        """A number or a tensor as float32, dense. Raises InvalidInput for anything else, and where float32 cannot hold it."""
+        """A number or a tensor as float32, dense.
+
+        Raises InvalidInput for anything else, and for numbers that float32 cannot represent.
+        """
         value = self.get(name)
         if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
             raise self.refuse(f"its {name} is no number")
@@ -71,9 +74,10 @@ class Part:
         value = self.get(name)
         if not isinstance(value, Tensor) or value.dtype != torch.float32 or value.layout == torch.strided:
             return self.weights(name)
-        if value._values().isnan().any() if value.layout == torch.sparse_coo else value.values().isnan().any():
+        found: Tensor = torch.Tensor.to_sparse_coo(value.detach().cpu()).coalesce()  # type: ignore[no-untyped-call]
+        if found.values().isnan().any():
             raise self.refuse(f"its {name} holds NaN")
-        return value.detach().cpu()
+        return found
 
     def number(self, name: str) -> float:
         """One number."""

@@ -1,13 +1,13 @@
 """A reader of pickles that runs nothing: opcodes build plain data and inert records, or the pickle is refused.
 
-Python's own unpickler calls what a pickle names. This one knows the few opcodes that ``torch.save`` writes, looks every name
-up in a list that its caller gives, and has no other way to create or change an object.
+Python's own unpickler calls what a pickle names. This one knows the few opcodes that ``torch.save`` writes, looks every
+name up in a list that its caller gives, and has no other way to create or change an object.
 
-``torch.load(weights_only=True)`` with stand-in classes (torch 2.13) runs no code either, but cannot replace it: a nested tuple
-as a dictionary's key crashes the process (SIGSEGV in ``hash``), ``bytearray(n)`` and ``torch.FloatTensor(n)`` in a pickle of 50
-bytes allocate n elements, packed zip entries are inflated before their size is checked, and tensors of stride 0 are believed.
-It also refuses a whole network in the format before zip files, and reports damage as five kinds of exceptions, many of them of
-six lines.
+``torch.load(weights_only=True)`` with stand-in classes (torch 2.13) runs no code either, but it cannot replace this reader:
+a deeply nested tuple as a dictionary's key crashes the process (SIGSEGV), ``bytearray(n)`` and ``torch.FloatTensor(n)`` in
+a pickle of 50 bytes allocate n elements, packed zip entries are inflated before their size is checked, and a tensor of
+stride 0 may claim any size. It also cannot read a network in the format that torch used before zip files, loads big-endian
+and self-containing files, and reports damage as six types of exceptions, often in six lines.
 """
 
 import pickletools
@@ -23,7 +23,10 @@ KEYS = (str, int, float)
 
 
 class UnknownClass(InvalidInput):
-    """A pickle names a class or a function that its reader does not know: the first such ``name``, and all in the pickle."""
+    """A pickle names a class or a function that its reader does not know.
+
+    ``name`` is the first such one, and ``names`` are all that the pickle names.
+    """
 
     def __init__(self, message: str, name: Name, names: frozenset[Name] = frozenset()) -> None:
         super().__init__(message)
@@ -111,8 +114,9 @@ class _Machine:
         self.names |= {found}
         if found not in self.makers:
             shown = str(found)[:100]
-            message = f"its pickle asks for {shown!r}, which is not a class of BindsNET or torch that can be read; nothing was run"
-            raise UnknownClass(message, found)
+            raise UnknownClass(
+                f"its pickle asks for {shown!r}, which cannot be read without running code; nothing was run", found
+            )
         self.push(found)
 
     def reduce(self) -> None:

@@ -49,9 +49,9 @@ class Saved(Record):
     def dense(self, name: str) -> Tensor:
         """A tensor attribute that may be stored sparsely, as a dense tensor."""
         value = self._find(name)
-        if not isinstance(value, SavedTensor):
-            raise AttributeError(name)
-        return value.dense
+        if isinstance(value, SavedTensor):
+            return value.dense
+        raise AttributeError(name)
 
     def _find(self, name: str) -> Any:
         attributes = vars(self).get("attributes", {})

@@ -104,7 +104,7 @@ def _read_zip(path: Path, data: bytes, classes: Mapping[Name, Maker]) -> Any:
     entries = {info.filename.partition("/")[2]: info for info in archive.infolist()}
     if "constants.pkl" in entries:
         raise InvalidInput(
-            f"{path} is a TorchScript program, whose state cannot be told from its code: "
+            f"{path} is a TorchScript program, in which state and code are mixed: "
             "give the Python file that builds the network"
         )
     if "data.pkl" not in entries:
