@@ -10,8 +10,8 @@ import torch
 from deploy_snn.bundle import Source
 from deploy_snn.definition import build_program
 from deploy_snn.errors import InvalidInput
-from deploy_snn.importers.foreign import foreign_file
 from deploy_snn.importers.importer import Importer
+from deploy_snn.importers.unsupported import unsupported_file
 from deploy_snn.model_name import DEFINITION, names_a_file
 from deploy_snn.neurons import NeuronProgram, Nodes, find_neuron, keywords
 from deploy_snn.program import Program
@@ -68,7 +68,7 @@ def find_importer(path: Path) -> Importer:
                 return importer
         except OSError as error:
             raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from None
-    raise foreign_file(path, list(IMPORTERS))
+    raise unsupported_file(path, list(IMPORTERS))
 
 
 def construct_neuron(cls: type[Nodes], options: dict[str, Any]) -> Nodes:

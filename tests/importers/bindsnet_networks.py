@@ -261,6 +261,6 @@ def converging(weights: list[float]) -> object:
         network.add_layer(nodes.Input(n=1), f"X{i}")
     network.add_layer(out, "out")
     for i, weight in enumerate(weights):
-        made = topology.Connection(network.layers[f"X{i}"], out, w=torch.tensor([[weight]]))
-        network.add_connection(made, f"X{i}", "out")
+        built = topology.Connection(network.layers[f"X{i}"], out, w=torch.tensor([[weight]]))
+        network.add_connection(built, f"X{i}", "out")
     return network

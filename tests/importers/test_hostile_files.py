@@ -1,4 +1,4 @@
-"""Files that would run something, claim too much, or are of something else: one sentence, and nothing has been run."""
+"""Hostile and damaged files are refused in one sentence, and nothing in them is run."""
 
 import io
 import pickle
@@ -36,7 +36,7 @@ def good(peer: object, tmp_path_factory: pytest.TempPathFactory) -> bytes:  # no
 
 @contextmanager
 def little_memory() -> Iterator[None]:
-    """Whoever believes a claim of gigabytes fails: only the reader, since hypothesis, too, is lost without memory."""
+    """Limit the memory around a reader, so that it fails if it allocates the gigabytes that a file claims."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + GIGABYTE, before[1]))
@@ -48,11 +48,11 @@ def little_memory() -> Iterator[None]:
 
 def repacked(data: bytes, change: Callable[[str, bytes], bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
     """A zip archive again, each entry as ``change(name, bytes)`` gives it."""
-    made = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(made, "w", compression) as copy:
+    built = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(built, "w", compression) as copy:
         for name in archive.namelist():
             copy.writestr(name, change(name, archive.read(name)))
-    return made.getvalue()
+    return built.getvalue()
 
 
 def with_pickle(data: bytes, pickled: bytes) -> bytes:
@@ -63,10 +63,10 @@ def refused(data: bytes, path: Path) -> str:
     path.write_bytes(data)
     with pytest.raises(InvalidInput) as error, little_memory():
         read_bindsnet(path, {})
-    told = str(error.value)
-    assert told.startswith(str(path))
-    assert "\n" not in told
-    return told
+    message = str(error.value)
+    assert message.startswith(str(path))
+    assert "\n" not in message
+    return message
 
 
 class Shell:
@@ -115,7 +115,7 @@ HOSTILE = {
     "build on a dictionary": b"\x80\x02}}b.",
     "build on a class": b"\x80\x02cbindsnet.network.network\nNetwork\n}b.",
     "a state that is no dictionary": b"\x80\x02" + NETWORK + b"K\x01b.",
-    "a call of what was made": b"\x80\x02" + NETWORK + b")R.",
+    "a call of what was built": b"\x80\x02" + NETWORK + b")R.",
     "a call with no tuple": b"\x80\x02cbindsnet.network.network\nNetwork\nK\x01R.",
     "a key that hashes for ever": b"\x80\x02})" + b"\x85" * 500_000 + b"K\x01s.",
     "a memo of gigabytes": b"\x80\x02]r\xff\xff\xff\x7fb.",

@@ -1,4 +1,4 @@
-"""A matrix of weights as the connection that says it with the fewest numbers and gives the same bits."""
+"""The most compact connection for a weight matrix, among those that compute the same bits."""
 
 from collections.abc import Sequence
 

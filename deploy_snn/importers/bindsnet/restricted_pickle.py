@@ -35,7 +35,7 @@ class UnknownClass(InvalidInput):
 
 
 def read_pickle(file: BinaryIO, makers: Mapping[Name, Maker], persistent: Callable[[Any], Any], where: str) -> Any:
-    """What the pickle that starts at the file's position describes; the file then stands behind it.
+    """Read the pickle that starts at the file's position, and leave the position behind its end.
 
     ``makers`` are the names that may stand in it, each with what makes its record from the arguments; ``persistent`` gives
     what stands for an id that the pickle leaves to its file. Raises InvalidInput, naming ``where``, for anything else.
@@ -129,10 +129,10 @@ class _Machine:
         arguments, name = self.pop(), self.pop()
         if not isinstance(name, Name) or arguments != ():
             raise TypeError
-        made = self.makers[name]()
-        if not isinstance(made, Saved):
+        record = self.makers[name]()
+        if not isinstance(record, Saved):
             raise TypeError
-        self.push(made)
+        self.push(record)
 
     def build(self) -> None:
         state, built = self.pop(), self.stack[-1]

@@ -1,6 +1,6 @@
 """Files that ``torch.save`` wrote, zip archives and the older kind, read without unpickling them.
 
-A tensor is read when it is asked for, and only if what the file says of it fits what the file holds.
+A tensor is read at its first use, and only if its description fits the bytes in the file.
 """
 
 import io
@@ -51,7 +51,7 @@ NUMBER_OF_PARTS = {COO: 3, "torch.sparse_csr": 4}
 
 
 class Storage:
-    """A run of numbers of one type, which ``read`` gives as bytes."""
+    """Numbers of one type, stored one after the other; ``read`` returns them as bytes."""
 
     def __init__(self, dtype: torch.dtype, count: int, read: Callable[[], bytes]) -> None:
         self.dtype = dtype
@@ -115,7 +115,7 @@ def _read_zip(path: Path, data: bytes, classes: Mapping[Name, Maker]) -> Any:
     if "byteorder" in entries and archive.read(entries["byteorder"]) != b"little":
         raise InvalidInput(f"{path} was saved on a big-endian machine; save it on a little-endian one")
     if entries["data.pkl"].file_size > LARGEST_PICKLE:
-        raise InvalidInput(f"{path}: its pickle is larger than {LARGEST_PICKLE >> 20} MB, and no network's")
+        raise InvalidInput(f"{path}: its pickle is larger than {LARGEST_PICKLE >> 20} MB, which no network needs")
 
     def read(key: str) -> bytes:
         if f"data/{key}" not in entries:
@@ -197,7 +197,7 @@ class _Reader:
         count = math.prod(size)
         last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
         if min((offset, *size, *stride)) < 0 or (count and last >= storage.count):
-            raise InvalidInput(f"a tensor of {list(size)} lies outside of the numbers it is made of")
+            raise InvalidInput(f"a tensor of {list(size)} lies outside of its storage")
         self._spend(count)
         return storage.numbers().as_strided(size, stride, offset).clone() if count else torch.empty(size)
 

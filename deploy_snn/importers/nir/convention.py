@@ -1,4 +1,4 @@
-"""How a framework steps what a NIR file says in differential equations.
+"""How a framework discretises the differential equations of a NIR file.
 
 NIR gives time constants and resistances; every writer has a step of its own in mind. A convention names that step, and the
 numbers of our difference equations follow from it: in float64, and then rounded once.
@@ -116,10 +116,10 @@ CONVENTIONS: dict[str, Convention] = {
 def find_convention(name: Any, reset: Any = None) -> Convention:
     """The convention of that name, with another reset if one is given.
 
-    Raises InvalidInput for a name or a reset that there is not.
+    Raises InvalidInput for an unknown name or reset.
     """
     if name not in CONVENTIONS:
-        raise InvalidInput(f"there is no convention '{name}'; there is {', '.join(CONVENTIONS)}")
+        raise InvalidInput(f"unknown convention '{name}'; choose from {', '.join(CONVENTIONS)}")
     if reset is None:
         return CONVENTIONS[name]
     if reset not in RESETS:

@@ -1,4 +1,4 @@
-"""Neurons of ours as NIR's nodes, where these say the same: under a convention, to the last bit of every step."""
+"""Export of neurons as NIR nodes that compute the same bits under a convention."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -49,7 +49,7 @@ def _written(neuron: Nodes, reading: Reading) -> "NIRNode":
         if getattr(neuron, name):
             raise InvalidInput(f"{name}=True has no counterpart in NIR")
     if type(neuron) not in _NODES:
-        raise InvalidInput("NIR has no such neuron")
+        raise InvalidInput("this neuron has no counterpart in NIR")
     return _NODES[type(neuron)](neuron, reading)
 
 

@@ -1,4 +1,4 @@
-"""NIR's file, HDF5, read as a graph of NIR's own nodes: nothing in it is followed out of the file, or believed unseen."""
+"""Reading NIR's HDF5 files as a graph of NIR nodes, without following links out of the file or trusting claimed sizes."""
 
 import reprlib
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ KERAS_GROUPS = ("model_weights", "optimizer_weights", "layers", "_layer_checkpoi
 """Groups at the root of a file that Keras wrote."""
 
 DEEPEST = 32
-"""How far groups may stand inside each other."""
+"""How deep groups may be nested."""
 
 SMALLEST_CLAIM = 2**20
 MOST_COMPRESSED = 1100
@@ -63,14 +63,14 @@ def read_graph(path: Path) -> "NIRGraph":
         TypeError,
         ValueError,
     ) as error:  # h5py's, for damage
-        raise InvalidInput(f"{path} is no NIR file, or a damaged one: {_first_line(error)}") from None
+        raise InvalidInput(f"{path} is not a NIR file, or it is damaged: {_first_line(error)}") from None
     if tree is None and is_keras:
         raise InvalidInput(f"{path} is a Keras file, and not a NIR file: {COPY_WEIGHTS}")
     if tree is None:
         raise InvalidInput(f"{path} is an HDF5 file, but not a NIR file (it has no group 'node'): give a file of nir.write")
     node = _node(tree, path, "the graph")
     if not isinstance(node, nir.NIRGraph):
-        raise InvalidInput(f"{path} holds a single {type(node).__name__}, and no NIRGraph of nodes and edges")
+        raise InvalidInput(f"{path} holds a single {type(node).__name__}, and not a NIRGraph of nodes and edges")
     return node
 
 
@@ -108,7 +108,9 @@ def _node(tree: Tree, path: Path, where: str) -> "NIRNode":
     known = {name for name in nir.ir.__all__ if name[0].isupper() and name != "NIRNode"}
     if not isinstance(kind, str) or kind not in known:
         found = reprlib.repr(kind) if isinstance(kind, str | None) else type(kind).__name__
-        raise InvalidInput(f"{path}: {where} is of type {found}, which is none of NIR's: {', '.join(sorted(known))}")
+        raise InvalidInput(
+            f"{path}: {where} is of type {found}, which NIR does not define; choose from {', '.join(sorted(known))}"
+        )
     try:
         if kind == "NIRGraph":
             nodes = {name: _node(inner, path, f"node '{name}'") for name, inner in _groups(tree, path, where).items()}
@@ -120,7 +122,7 @@ def _node(tree: Tree, path: Path, where: str) -> "NIRNode":
         if isinstance(error, InvalidInput):
             raise
         problem = f"it lacks {error}" if isinstance(error, KeyError) else _first_line(error)
-        raise InvalidInput(f"{path}: {where} is no {kind}: {problem}") from None
+        raise InvalidInput(f"{path}: {where} is not a valid {kind}: {problem}") from None
 
 
 def _groups(tree: Tree, path: Path, where: str) -> Mapping[str, Tree]:

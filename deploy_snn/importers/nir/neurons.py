@@ -1,4 +1,4 @@
-"""NIR's nodes with dynamics as neurons of ours, under a convention."""
+"""Import of NIR's nodes with dynamics as neurons, by a convention."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A part of a foreign network, alive or saved: its attributes, held to what they should be."""
+"""A part of a BindsNET network, live or saved, with checks of the type of each attribute."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +12,8 @@ from deploy_snn.importers.bindsnet.saved import Name, Saved, name_of
 
 
 @dataclass(frozen=True)
-class Part:
-    """A layer, a connection or a feature, and what it is called in messages: ``layer Y``."""
+class ForeignPart:
+    """A layer, a connection or a feature, with its label for messages, such as ``layer 'Y'``."""
 
     label: str
     thing: Any
@@ -23,7 +23,7 @@ class Part:
         return name_of(self.thing)
 
     def refuse(self, why: str) -> InvalidInput:
-        """What to raise: the part's name, its class, and why it cannot be carried over."""
+        """Return the error to raise: the part's label, its class, and why it cannot be imported."""
         return InvalidInput(f"{self.label} ({self.kind.name}): {why}")
 
     def get(self, name: str, default: Any = ...) -> Any:
@@ -49,7 +49,7 @@ class Part:
         """
         value = self.get(name)
         if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
-            raise self.refuse(f"its {name} is no number")
+            raise self.refuse(f"its {name} is not a number")
         if isinstance(value, Tensor) and value.layout != torch.strided:
             value = self.dense(name)
         given = torch.as_tensor(value).detach().cpu()

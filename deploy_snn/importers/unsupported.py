@@ -13,7 +13,7 @@ ONNX_SECOND_FIELDS = (0x12, 0x1A, 0x22, 0x2A, 0x32, 0x3A, 0x42)
 """The bytes that can follow ir_version in a ModelProto: producer_name, producer_version, domain, ..., opset_import."""
 
 
-def foreign_file(path: Path, importers: Sequence[str]) -> InvalidInput:
+def unsupported_file(path: Path, importers: Sequence[str]) -> InvalidInput:
     """What to raise for a file that none of the ``importers`` recognises: what it is, and what to do instead."""
     try:
         with path.open("rb") as file:
