@@ -1,4 +1,4 @@
-"""What to do with a file that holds weights or a torch module, but no network that can be read as data."""
+"""Advice for files with weights or a torch module, but without a network that can be read as data."""
 
 BUILD_INSTEAD = (
     "write a Python file whose build() loads the weights and returns Network.sequential(...), "

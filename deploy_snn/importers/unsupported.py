@@ -14,7 +14,7 @@ ONNX_SECOND_FIELDS = (0x12, 0x1A, 0x22, 0x2A, 0x32, 0x3A, 0x42)
 
 
 def unsupported_file(path: Path, importers: Sequence[str]) -> InvalidInput:
-    """What to raise for a file that none of the ``importers`` recognises: what it is, and what to do instead."""
+    """Return the error for a file that no importer recognises: what the file is, and what to do instead."""
     try:
         with path.open("rb") as file:
             head = file.read(HEAD)

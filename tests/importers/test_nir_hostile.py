@@ -77,7 +77,7 @@ ANYTHING = [
 
 
 def test_anything_in_the_place_of_anything(tmp_path: Path) -> None:
-    """Whatever stands where something else is due, the file is read as numbers or refused in a sentence."""
+    """Any value in place of any other: the file is read as numbers, or refused in one sentence."""
     one = (1, 1)
     nodes = {
         "in": nir.Input([1, 4, 4]),

@@ -180,7 +180,7 @@ def test_all_that_is_left_behind_is_named(tmp_path: Path) -> None:
 
 
 def test_what_a_run_left_in_a_network_is_named() -> None:
-    """Spikes, potentials and rates of where it stood; after a reset there is nothing to tell."""
+    """Its spikes, potentials and rates; none of them after a reset."""
     network = build.every_connection()
     assert not [sentence for sentence in from_bindsnet(network).left_behind if "when it was saved" in sentence]
     build.run(network, {f"X{axes}": torch.ones(3, 1, *network.layers[f"X{axes}"].shape) for axes in (1, 2, 3)}, {})

@@ -1,4 +1,4 @@
-"""What a file of torch.save holds where it holds no network of BindsNET, and what to do instead."""
+"""Files of torch.save without a BindsNET network: what they contain, and what to do instead."""
 
 from pathlib import Path
 from typing import Any

@@ -100,7 +100,7 @@ def _probability(folded: Folded, feature: ForeignPart, ends: tuple[int, int]) ->
     if ((value == 0) | (value == 1)).all():
         return folded.times(value)
     if folded.offset is not None:
-        raise feature.refuse("it also draws for a bias that stands before it, which here is always there")
+        raise feature.refuse("it also draws for a bias in front of it, which deploy_snn always adds")
     if folded.chance is not None:
         raise feature.refuse("it is the second one that draws")
     return replace(folded, chance=value.to(torch.float32))

@@ -12,8 +12,8 @@ from deploy_snn.network.grid import is_exact
 def connection_of(w: Tensor, b: Tensor | None, source: Sequence[int], target: Sequence[int]) -> Connection:
     """``z @ w + b`` for layers of these shapes: one to one, lateral, or dense.
 
-    A product with a diagonal rounds nothing. Lateral inhibition is a product where the matrix is a sum, so it stands for
-    the matrix only where that sum is exact.
+    A product with a diagonal matrix is exact. Lateral inhibition multiplies where the matrix adds, so it replaces the
+    matrix only if that sum is exact.
     """
     bias = b if b is not None and b.any() else None
     if bias is None and list(source) == list(target) and list(w.shape) == [len(w)] * 2:

@@ -70,7 +70,7 @@ def from_bindsnet(
         network: a ``bindsnet.network.Network``.
         one_step: as the argument of its ``run``: spikes go all the way in one step.
         learning: whether theta adapts; each layer's own flag unless given.
-        external: names of layers that are given drives besides ``Input`` ones and those without connections.
+        external: names of layers that are given drives besides ``Input`` ones and those without incoming connections.
 
     Raises:
         InvalidInput: for parts that have no counterpart in deploy_snn, and for those whose spikes would differ.
@@ -189,7 +189,7 @@ def _identifiers(names: Iterable[str]) -> dict[str, str]:
 
 
 def _moved(part: ForeignPart, name: str, resting: Tensor) -> bool:
-    """Whether a state, of any batch, was not at rest when the network was saved."""
+    """Return whether a state was not at rest when the network was saved."""
     value = part.get(name, None)
     if not isinstance(value, Tensor) or value.shape[1:] != resting.shape:
         return False

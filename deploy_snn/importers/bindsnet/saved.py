@@ -23,7 +23,7 @@ class Name:
 
 
 class Record(ABC):
-    """What stands for an object whose state a pickle gives after the object."""
+    """A record of an object whose state follows it in the pickle."""
 
     @abstractmethod
     def set_state(self, state: Any) -> None:
@@ -95,5 +95,5 @@ class SavedTensor(Lazy):
 
 
 def name_of(thing: object) -> Name:
-    """The class of an object, be it alive or saved."""
+    """Return the class of an object, live or saved."""
     return thing.of if isinstance(thing, Saved) else Name(type(thing).__module__, type(thing).__name__)

@@ -21,7 +21,7 @@ from deploy_snn.importers.bindsnet.restricted_pickle import Maker, read_pickle
 from deploy_snn.importers.bindsnet.saved import Name, Saved, SavedTensor
 
 LARGEST_PICKLE = 1 << 26
-"""Bytes. Numbers lie in tensors, outside of the pickle: that of a network is a few kB."""
+"""Bytes. Tensors are stored outside of the pickle, so that a network's pickle takes a few kB."""
 
 EXPANDED = 1 << 20
 """How many elements a tensor may have over those that its file holds, as one that repeats a number has."""
@@ -78,12 +78,12 @@ def is_torch_file(path: Path) -> bool:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, NotImplementedError, OSError):
-        return b"/data.pkl" in head  # the first entry, by which a damaged archive is told
+        return b"/data.pkl" in head  # the first entry identifies a damaged archive
     return any(name.partition("/")[2] in ENTRIES for name in names)
 
 
 def read_torch_file(path: Path, classes: Mapping[Name, Maker]) -> Any:
-    """The object that a file describes, as inert records of the ``classes`` that may stand in it.
+    """Read the object in a file, as inert records of the given ``classes``.
 
     Raises InvalidInput for a file that is missing, damaged, or of something else, and for a pickle that asks for more.
     """
@@ -151,7 +151,7 @@ def _read_legacy(path: Path, data: bytes, classes: Mapping[Name, Maker]) -> Any:
 
 
 class _Reader:
-    """What stands for the tensors of one file."""
+    """Creates the records of one file's tensors."""
 
     def __init__(self, path: Path, size: int, read: Callable[[str], bytes]) -> None:
         self.path = path

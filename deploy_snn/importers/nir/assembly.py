@@ -16,7 +16,7 @@ from deploy_snn.network import Connection, Network, OneToOne, Reshape
 from deploy_snn.neurons import Input, Nodes
 
 LARGEST = 2**31
-"""No layer has more neurons: a file's claim to more would only fill the memory."""
+"""The most neurons of a layer; a file that claims more is refused before memory is allocated."""
 
 
 class Assembly:

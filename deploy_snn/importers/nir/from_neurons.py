@@ -54,7 +54,7 @@ def _written(neuron: Nodes, reading: Reading) -> "NIRNode":
 
 
 def _node(kind: str, neuron: Nodes, **values: Floats | float) -> "NIRNode":
-    """A node, each of its parameters over the whole shape in float64, which tells a float32 decay to the last bit."""
+    """A node with each parameter expanded to the layer's shape, in float64, which preserves a float32 decay exactly."""
     import nir  # noqa: PLC0415
 
     cls = getattr(nir, kind)

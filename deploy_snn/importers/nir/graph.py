@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Edges = tuple[tuple[str, str], ...]
 INNER = "\0"
-"""Between the name of an inner graph and that of a node in it: no name of a file's holds it."""
+"""Separates the name of an inner graph from that of a node in it; no name in a file contains it."""
 
 
 def shown(name: str) -> str:

@@ -30,7 +30,7 @@ Tree = dict[str, Any]
 
 
 def require_nir() -> None:
-    """Raise Unavailable, with the line that mends it, where the extra is not installed."""
+    """Raise Unavailable, with the install command, if the extra is not installed."""
     try:
         import h5py  # noqa: F401, PLC0415
         import nir  # noqa: F401, PLC0415
@@ -39,7 +39,7 @@ def require_nir() -> None:
 
 
 def read_graph(path: Path) -> "NIRGraph":
-    """The graph in a NIR file. Raises InvalidInput, in one sentence, for anything else, and for a node that is none."""
+    """The graph in a NIR file. Raises InvalidInput for any other file, and for invalid nodes."""
     require_nir()
     import h5py  # noqa: PLC0415
     import nir  # noqa: PLC0415
@@ -133,7 +133,7 @@ def _groups(tree: Tree, path: Path, where: str) -> Mapping[str, Tree]:
 
 
 def _name(value: object, path: Path) -> str:
-    """A name that can be shown to people: it holds no line breaks, and nothing that steers a terminal."""
+    """A name that is safe to print: without line breaks and terminal control characters."""
     name = value.decode() if isinstance(value, bytes) else str(value)
     if not name.isprintable():
         raise InvalidInput(f"{path}: something is called {reprlib.repr(name)}: expected printable text")

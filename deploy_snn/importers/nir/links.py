@@ -123,7 +123,7 @@ def _floats(value: Any) -> Tensor:
         with np.errstate(over="ignore"):  # an infinity is refused like one that was in the file
             return torch.from_numpy(np.ascontiguousarray(value, np.float32))
     except (TypeError, ValueError):
-        raise InvalidInput("it holds something else than numbers") from None
+        raise InvalidInput("it contains values other than numbers") from None
 
 
 LINKS: dict[str, Callable[[Any, Shape], Link]] = {

@@ -139,7 +139,7 @@ class Writing:
 
 
 def links_of(connection: Connection) -> "list[NIRNode]":
-    """The linear nodes that a connection is: none for one that changes nothing. Raises InvalidInput if NIR has no such."""
+    """The linear nodes of a connection, [] for the identity. Raises InvalidInput if it has no counterpart in NIR."""
     import nir  # noqa: PLC0415
 
     where = f"connection '{connection.name}' ({type(connection).__name__})"
