@@ -234,7 +234,7 @@ def test_truncated_files(place: int, good: bytes, tmp_path: Path) -> None:
 @settings(settings.get_profile("files"), max_examples=400)
 @given(changes=st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=4))
 def test_damaged_pickles(changes: list[tuple[int, int]], good: bytes, tmp_path: Path) -> None:
-    """Whatever a few bytes are changed to: it is a network, or it is refused in one sentence; there is no third way."""
+    """A pickle with a few changed bytes is read as a network, or refused in one sentence."""
     with zipfile.ZipFile(io.BytesIO(good)) as archive:
         held = next(archive.read(name) for name in archive.namelist() if name.endswith("data.pkl"))
     changed = bytearray(held)

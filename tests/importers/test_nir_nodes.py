@@ -171,7 +171,7 @@ def test_graphs_in_graphs_paths_that_meet_and_paths_that_part(tmp_path: Path) ->
     assert torch.equal(outputs["gate.s"], affine > 3)
 
 
-def test_loops_are_heard_a_step_later_and_delays_count_from_now(tmp_path: Path) -> None:
+def test_loops_act_one_step_later_and_delays_count_from_now(tmp_path: Path) -> None:
     """By hand: s(t) = x(t) + 2 s(t-1) without a delay in the loop, and s(t) = x(t) + 2 s(t-3) with one of three steps."""
     for delay, lag in ((None, 1), (3 * DT, 3)):
         nodes = {"x": nir.Input([1]), "s": nir.Threshold(each(0.5)), "w": nir.Scale(each(2.0)), "out": nir.Output([1])}
@@ -243,8 +243,8 @@ def test_names_that_a_layer_cannot_have(tmp_path: Path) -> None:
         ({"dt": 0}, "dt=0: expected a number of ms greater than 0"),
         ({"dt": "fast"}, "dt='fast': expected a number of ms"),
         ({"dt": 10}, "node 'lif' (LIF): a time constant of 0.001 is shorter than a step"),
-        ({"dt": 0.3, "delay": True}, "a NIR file takes no option delay; it takes dt, convention, reset, input"),
-        ({"convention": "brian"}, "unknown convention 'brian'; there is euler, exponential, snntorch, norse"),
+        ({"dt": 0.3, "delay": True}, "unknown option delay; a NIR file takes dt, convention, reset, input"),
+        ({"convention": "brian"}, "unknown convention 'brian'; choose from euler, exponential, snntorch, norse"),
         ({"dt": 1, "reset": "never"}, "reset=never: expected value, subtract"),
         ({"dt": 1, "input": "currents"}, "input=currents: expected values or spikes"),
         ({"dt": 1, "reset": "subtract"}, "node 'lif' (LIF): it has a v_reset, and reset=subtract subtracts the threshold"),

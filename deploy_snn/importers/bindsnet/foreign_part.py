@@ -27,7 +27,7 @@ class ForeignPart:
         return InvalidInput(f"{self.label} ({self.kind.name}): {why}")
 
     def get(self, name: str, default: Any = ...) -> Any:
-        """An attribute. Raises InvalidInput if it is missing and there is no default."""
+        """An attribute. Raises InvalidInput if it is missing, unless a default is given."""
         try:
             return plain(getattr(self.thing, name))
         except AttributeError:
