@@ -1,12 +1,26 @@
-"""What the word for a model stands for: a neuron class, or a file."""
+"""Whether a model is named by its class or by its file."""
 
 from pathlib import Path
 
 DEFINITION = ".py"
-SUFFIXES = (DEFINITION, ".pt", ".pth", ".nir", ".npz", ".pkl", ".pickle", ".h5", ".ckpt", ".safetensors")
-"""Endings by which a word is taken for a file even if it does not exist."""
+SUFFIXES = (
+    DEFINITION,
+    ".pt",
+    ".pth",
+    ".nir",
+    ".npz",
+    ".pkl",
+    ".pickle",
+    ".h5",
+    ".hdf5",
+    ".keras",
+    ".ckpt",
+    ".onnx",
+    ".safetensors",
+)
+"""Suffixes by which a name means a file even if the file does not exist; what the file is, its content says."""
 
 
 def names_a_file(model: str) -> bool:
-    """Whether a word stands for a file, and not for a neuron class."""
+    """Return whether a name means a file, and not a neuron class."""
     return Path(model).suffix in SUFFIXES or Path(model).is_file()

@@ -1,4 +1,4 @@
-"""``deploy-snn import``: write a network of another framework's as a definition that people can read and change."""
+"""``deploy-snn import``: write a network of another framework as a Python file that people can read and change."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 
 def import_file(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="What BindsNET's Network.save wrote (.pt), or a NIR graph (.nir).")
-    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of BindsNET's Network.save, or a NIR graph.")],
     *,
     output: Annotated[
         Path | None,
@@ -27,7 +25,7 @@ def import_file(
     dt: Dt = None,
     sets: Set = None,
 ) -> None:
-    """Read a network of another framework's, and write it as a model in our own language: build(), and its numbers."""
+    """Import a network of another framework, and write it as a Python file with build() and a file of its tensors."""
     from deploy_snn.eager import to_numpy
     from deploy_snn.importers import define, load_model
     from deploy_snn.importers.load import find_importer
@@ -50,8 +48,8 @@ def import_file(
     out = console()
     layers = ((layer.name, type(layer.neuron).__name__, list(layer.shape)) for layer in network.layers.values())
     out.print(table(f"{definition}", ["layer", "class", "shape"], layers))
-    wires = ((wire.source, wire.target, type(wire).__name__) for wire in network.connections)
-    out.print(table("", ["from", "to", "connection"], wires))
+    connections = ((connection.source, connection.target, type(connection).__name__) for connection in network.connections)
+    out.print(table("", ["from", "to", "connection"], connections))
     print_notes(source, out)
 
 

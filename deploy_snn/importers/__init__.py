@@ -1,4 +1,4 @@
-"""Models from outside: a definition in Python, or a file of another framework, as a program of ours."""
+"""Importing models: a Python definition, or a file of another framework, as a deploy_snn program."""
 
 from deploy_snn.importers.bindsnet import from_bindsnet
 from deploy_snn.importers.imported import Imported

@@ -1,4 +1,4 @@
-"""What an importer gives: the network, and in plain words what it could not bring along."""
+"""What an importer returns: the network, and what was not imported."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,11 @@ from deploy_snn.network import Network
 
 @dataclass(frozen=True)
 class Imported:
-    """A network of another framework's as one of ours.
+    """An imported network.
 
-    ``left_behind`` names, a sentence each, what was in the source and is not in the network: learning rules, monitors,
-    rewards. Nothing in it changes a spike: what would is refused. ``notes`` say where a user of the other framework could
-    expect something else: a layer that had to be renamed, a convention.
+    ``left_behind`` lists, a sentence each, the parts of the source that were not imported, such as learning rules and
+    monitors. None of them changes a spike; an importer refuses parts that do. ``notes`` list what a user of the other
+    framework may not expect, such as a renamed layer or a convention.
     """
 
     network: Network

@@ -1,4 +1,4 @@
-"""What every importer is: it recognises files by their content, and reads them."""
+"""The base class of importers, which recognise files by their content and read them."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -12,7 +12,7 @@ class Importer(ABC):
 
     @abstractmethod
     def recognises(self, path: Path) -> bool:
-        """Whether the content of an existing file is of this importer's kind, be it damaged."""
+        """Return whether the content of an existing file is of this importer's format, even if it is damaged."""
 
     @abstractmethod
     def read(self, path: Path, options: dict[str, Any]) -> Imported:

@@ -11,6 +11,7 @@ from deploy_snn.bundle import Source
 from deploy_snn.definition import build_program
 from deploy_snn.errors import InvalidInput
 from deploy_snn.importers.importer import Importer
+from deploy_snn.importers.unsupported import unsupported_file
 from deploy_snn.model_name import DEFINITION, names_a_file
 from deploy_snn.neurons import NeuronProgram, Nodes, find_neuron, keywords
 from deploy_snn.program import Program
@@ -54,14 +55,20 @@ def load_model(model: str | Path, options: dict[str, Any] | None = None) -> Load
 
 
 def find_importer(path: Path) -> Importer:
-    """The importer that recognises a file. Raises InvalidInput if the file does not exist, or none does."""
+    """The importer that recognises a file by its content.
+
+    Raises InvalidInput if the file does not exist; if no importer recognises it, saying what it is and what to do instead.
+    """
     if not path.is_file():
-        raise InvalidInput(f"{path} does not exist")
+        raise InvalidInput(f"{path} is a folder; expected a file" if path.is_dir() else f"{path} does not exist")
     for name in IMPORTERS:
         importer: Importer = IMPORTERS[name]()
-        if importer.recognises(path):
-            return importer
-    raise InvalidInput(f"{path} is no file that can be imported; importers: {', '.join(IMPORTERS)}")
+        try:
+            if importer.recognises(path):
+                return importer
+        except OSError as error:
+            raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from None
+    raise unsupported_file(path, list(IMPORTERS))
 
 
 def construct_neuron(cls: type[Nodes], options: dict[str, Any]) -> Nodes:

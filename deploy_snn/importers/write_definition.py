@@ -1,4 +1,4 @@
-"""A network as the text that defines it: ``build()`` with a line for each layer and connection, and numbers beside it."""
+"""Writing a network as a Python file: ``build()`` with a line for each layer and connection, and a file of its tensors."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -32,15 +32,15 @@ class Definition:
 
 
 def define(network: Network, about: str) -> Definition:
-    """The definition of a network, whose ``build()`` gives one with the same layers, connections and numbers.
+    """Write a network as a definition, whose ``build()`` returns the same layers, connections and numbers.
 
-    ``about`` opens the file, as its docstring.
+    ``about`` is the docstring of the file.
     """
     return _Writing(network).definition(about)
 
 
 class _Writing:
-    """The tensors that the lines so far refer to."""
+    """Writes one definition, and collects the tensors that its lines refer to."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
@@ -52,9 +52,13 @@ class _Writing:
         lines = call("network = ", "Network", {name: repr(value) for name, value in options.items() if value}, "")
         for layer in network.layers.values():
             lines += self._layer(layer)
-        for made in network.connections:
-            arguments = {name: self._number(f"{made.name}.{name}", value) for name, value in _arguments(made).items()}
-            lines += call("network.add_connection(", _class(made), arguments, f', "{made.source}", "{made.target}")')
+        for connection in network.connections:
+            arguments = {
+                name: self._number(f"{connection.name}.{name}", value) for name, value in _arguments(connection).items()
+            }
+            lines += call(
+                "network.add_connection(", _class(connection), arguments, f', "{connection.source}", "{connection.target}")'
+            )
         saved = ['saved = load_file(Path(__file__).with_suffix(".safetensors"))'] if self.tensors else []
         body = "\n".join(f"    {line}" for line in [*saved, *lines, "return network"])
         shapes = ", ".join(f"``{layer.name}`` {list(layer.shape)}" for layer in network.layers.values())
@@ -65,17 +69,23 @@ class _Writing:
     def _layer(self, layer: Layer) -> list[str]:
         neuron = layer.neuron
         chosen = _chosen(neuron)
-        again = type(neuron)(**chosen)
+        fresh = type(neuron)(**chosen)
         shown = {name: self._number(f"{layer.name}.{name}", value) for name, value in chosen.items()}
         cls = type(neuron).__name__
         outside = ", external=True" if layer.external and not layer.is_input else ""
         # What a constructor computes or draws, where the network has other numbers: learnt thresholds, for one.
-        computed = {name: value for name, value in neuron.named_buffers() if not _same(value, again.get_buffer(name))}
+        computed = {name: value for name, value in neuron.named_buffers() if not _same(value, fresh.get_buffer(name))}
         if not computed:
             return call("network.add_layer(", cls, shown, f', "{layer.name}"{outside})')
-        word = layer.name if layer.name not in ("network", "saved", "load_file", "Path") else f"{layer.name}_"
-        puts = [f"{word}.{name} = {self._saved(f'{layer.name}.{name}', value)}" for name, value in computed.items()]
-        return [*call(f"{word} = ", cls, shown, ""), *puts, f'network.add_layer({word}, "{layer.name}"{outside})']
+        variable = layer.name if layer.name not in ("network", "saved", "load_file", "Path", "torch") else f"{layer.name}_"
+        assignments = [
+            f"{variable}.{name} = {self._saved(f'{layer.name}.{name}', value)}" for name, value in computed.items()
+        ]
+        return [
+            *call(f"{variable} = ", cls, shown, ""),
+            *assignments,
+            f'network.add_layer({variable}, "{layer.name}"{outside})',
+        ]
 
     def _number(self, name: str, value: Any) -> str:
         """A value as it is written: a number in the line, more than one in the file beside it."""
@@ -83,6 +93,9 @@ class _Writing:
             return repr(value[0])
         if not isinstance(value, Tensor):
             return repr(value)
+        if value.layout == torch.sparse_coo:
+            indices, values = self._saved(f"{name}.indices", value.indices()), self._saved(f"{name}.values", value.values())
+            return f"torch.sparse_coo_tensor({indices}, {values}, {tuple(value.shape)}, check_invariants=True)"
         if value.dim() == 0 and value.isfinite():
             return repr(float(str(value.numpy())))  # the shortest that is this float32
         return self._saved(name, value)
@@ -92,11 +105,14 @@ class _Writing:
         return f'saved["{name}"]'
 
     def _imports(self) -> str:
-        wires = sorted({"Network", *(_class(made) for made in self.network.connections)})
+        connections = sorted({"Network", *(_class(connection) for connection in self.network.connections)})
         neurons = sorted({type(layer.neuron).__name__ for layer in self.network.layers.values()})
-        reading = ["from pathlib import Path", "", "from safetensors.torch import load_file", ""] if self.tensors else []
-        ours = (("deploy_snn.network", wires), ("deploy_snn.neurons", neurons))
-        return "\n".join([*reading, *(line for place, names in ours for line in _import(place, names))])
+        is_sparse = any(isinstance(connection, Sparse) for connection in self.network.connections)
+        torch_import = ["import torch"] if is_sparse else []
+        reading = ["from pathlib import Path", "", *torch_import, "from safetensors.torch import load_file", ""]
+        reading = reading if self.tensors else []
+        imports = (("deploy_snn.network", connections), ("deploy_snn.neurons", neurons))
+        return "\n".join([*reading, *(line for place, names in imports for line in _import(place, names))])
 
 
 def call(head: str, name: str, arguments: Mapping[str, str], tail: str) -> list[str]:
@@ -113,8 +129,8 @@ def _import(place: str, names: Sequence[str]) -> list[str]:
     return [line] if len(line) <= WIDTH else [f"from {place} import (", *(f"    {name}," for name in names), ")"]
 
 
-def _class(made: Connection) -> str:
-    return type(made).__name__
+def _class(connection: Connection) -> str:
+    return type(connection).__name__
 
 
 def _chosen(neuron: Nodes) -> dict[str, Any]:
@@ -134,17 +150,17 @@ def _same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
-def _arguments(made: Connection) -> dict[str, Any]:
+def _arguments(connection: Connection) -> dict[str, Any]:
     """The arguments that make a connection again, without those that have their default."""
-    parameters = inspect.signature(type(made)).parameters
-    recover = _RECOVERED.get(type(made))
-    values = {name: getattr(made, name) for name in parameters if not (recover and name == "w")}
-    weights = {"w": recover(made)} if recover else {}
-    return weights | {name: value for name, value in values.items() if not _is_default(made, name, value)}
+    parameters = inspect.signature(type(connection)).parameters
+    recover = _RECOVERED.get(type(connection))
+    values = {name: getattr(connection, name) for name in parameters if not (recover and name == "w")}
+    weights = {"w": recover(connection)} if recover else {}
+    return weights | {name: value for name, value in values.items() if not _is_default(connection, name, value)}
 
 
-def _is_default(made: Connection, name: str, value: Any) -> bool:
-    default = inspect.signature(type(made)).parameters[name].default
+def _is_default(connection: Connection, name: str, value: Any) -> bool:
+    default = inspect.signature(type(connection)).parameters[name].default
     if isinstance(value, list) and isinstance(default, int):
         default = [default] * len(value)
     if isinstance(value, Tensor) and isinstance(default, float):
@@ -153,7 +169,7 @@ def _is_default(made: Connection, name: str, value: Any) -> bool:
 
 
 _RECOVERED: dict[type[Connection], Callable[[Any], Tensor]] = {
-    Sparse: lambda connection: connection.matrix().to_dense(),
+    Sparse: Sparse.matrix,
     LocalConnection1d: Local.filters,
     LocalConnection2d: Local.filters,
     LocalConnection3d: Local.filters,

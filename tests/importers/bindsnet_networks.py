@@ -17,7 +17,7 @@ Noise = dict[str, Tensor]
 
 
 def part(name: str) -> ModuleType:
-    """A module of BindsNET's, while the fixture ``peer`` holds its package open."""
+    """Import a module of BindsNET, while the fixture ``peer`` is active."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return importlib.import_module(f"bindsnet.{name}")
@@ -73,7 +73,7 @@ def run(network: object, inputs: dict[str, Tensor], noise: Noise, *, one_step: b
         network.batch_size = batch
         for layer in network.layers.values():
             layer.set_batch_size(batch)
-    network.reset_state_variables()  # whereby poolings learn of the batch
+    network.reset_state_variables()  # tells the pooling connections the batch size
     steps = len(next(iter(inputs.values())))
     with drawing(network, noise):
         network.run({name: values.clone() for name, values in inputs.items()}, time=steps * network.dt, one_step=one_step)
@@ -261,6 +261,6 @@ def converging(weights: list[float]) -> object:
         network.add_layer(nodes.Input(n=1), f"X{i}")
     network.add_layer(out, "out")
     for i, weight in enumerate(weights):
-        made = topology.Connection(network.layers[f"X{i}"], out, w=torch.tensor([[weight]]))
-        network.add_connection(made, f"X{i}", "out")
+        built = topology.Connection(network.layers[f"X{i}"], out, w=torch.tensor([[weight]]))
+        network.add_connection(built, f"X{i}", "out")
     return network

@@ -1,4 +1,4 @@
-"""Networks of BindsNET's, live and as files, against its own ``Network.run``: spikes and potentials, step by step."""
+"""BindsNET networks, live and as files, against its own ``Network.run``: spikes and potentials, step by step."""
 
 import math
 import warnings

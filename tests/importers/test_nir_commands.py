@@ -1,4 +1,4 @@
-"""NIR files on the command line: imported, exported, proven, or refused with the line that mends it."""
+"""NIR files on the command line: imported, exported, compared, or refused with advice."""
 
 import pickle
 import re
@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from deploy_snn.bundle import Bundle
+from deploy_snn.importers import load_model
 from deploy_snn.importers.nir import read_nir
 from deploy_snn.network import Network
-from deploy_snn.importers import load_model
 from deploy_snn.reference import reference_program
 
 from .nir_runs import steps
@@ -91,9 +91,9 @@ def test_import_writes_the_same_network(zoo: Path, command: Command) -> None:
     status, shown, _ = command("import", "zoo.nir", "--dt", 1, "-o", "mine")
     assert status == 0
     imported = read_nir(zoo / "zoo.nir", {"dt": 1.0})
-    told = " ".join(shown.split())
-    assert "inner.cell -> inner.cell closes a loop, and is heard a step later" in told
-    assert all(" ".join(sentence.split()) in told for sentence in (*imported.left_behind, *imported.notes))
+    message = " ".join(shown.split())
+    assert "inner.cell -> inner.cell closes a loop, and acts one step later" in message
+    assert all(" ".join(sentence.split()) in message for sentence in (*imported.left_behind, *imported.notes))
     loaded = load_model("mine.py", {})
     mine, source = loaded.program, loaded.source
     assert source.kind == "file"
@@ -110,7 +110,7 @@ def test_import_writes_the_same_network(zoo: Path, command: Command) -> None:
 
 
 def test_every_node_on_every_runtime(zoo: Path, command: Command) -> None:
-    formats = ("--format", "onnx,torchscript", "--steps", 20)
+    formats = ("--format", "onnx,torchscript", "--golden-steps", 20)
     status, shown, _ = command("export", "zoo.nir", "--set", "dt=1", "-o", "b", "--snap-weights", 6, *formats)
     assert status == 0
     assert "read with convention=euler, reset=value and dt=1 ms" in shown
@@ -137,28 +137,28 @@ def cell(path: str, **options: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
-        ([], "does not tell the length of a step, nor does convention=euler: give --dt MS, or name the writer"),
+        ([], "does not state the length of a step, nor does convention=euler: set dt (in ms), or name the writer"),
         (["--dt", "0"], "dt=0.0: expected a number of ms greater than 0"),
         (["--set", "dt=soon"], "dt='soon': expected a number of ms"),
         (["--set", "dt=true"], "dt=True: expected a number of ms"),
         (["--dt", "5"], "node 'lif' (LIF): a time constant of 0.004 is shorter than a step"),
-        (["--dt", "1", "--set", "tau=3"], "a NIR file takes no option tau; it takes dt, convention, reset, input"),
-        (["--set", "convention=snn-torch"], "there is no convention 'snn-torch'; there is euler, exponential, snntorch"),
+        (["--dt", "1", "--set", "tau=3"], "unknown option tau; a NIR file takes dt, convention, reset, input"),
+        (["--set", "convention=snn-torch"], "unknown convention 'snn-torch'; choose from euler, exponential, snntorch"),
         (["--set", "convention=[1,2]"], "convention=[1, 2]: expected a word"),
         (["--dt", "1", "--set", "reset=never"], "reset=never: expected value, subtract"),
         (["--dt", "1", "--set", "input=currents"], "input=currents: expected values or spikes"),
     ],
 )
 @pytest.mark.parametrize("name", ["import", "export", "parity"])
-def test_mistakes(name: str, arguments: list[str], told: str, tmp_path: Path, command: Command) -> None:
+def test_mistakes(name: str, arguments: list[str], message: str, tmp_path: Path, command: Command) -> None:
     cell(str(tmp_path / "net.nir"))
     status, _, error = command(name, tmp_path / "net.nir", *arguments)
     assert status == 2
     assert error.startswith("deploy-snn: ")
     assert error.count("\n") == 1
-    assert told in error
+    assert message in error
     assert [path.name for path in tmp_path.iterdir()] == ["net.nir"]
 
 
@@ -178,23 +178,25 @@ def test_without_the_extra(name: str, tmp_path: Path, command: Command, monkeypa
     assert error == "deploy-snn: NIR files need nir: pip install 'deploy-snn[nir]'\n"
 
 
-TOLD = [
-    ({"convention": "brian"}, "there is no convention 'brian'"),
-    ({"encoding": "rate"}, "what it tells under deploy_snn is not what this version writes there"),
-    ({"convention": np.ones((3, 3))}, "what it tells under deploy_snn is not what this version"),
+METADATA = [
+    ({"convention": "brian"}, "unknown convention 'brian'"),
+    ({"encoding": "rate"}, "its metadata under deploy_snn are not what this version writes"),
+    ({"convention": np.ones((3, 3))}, "its metadata under deploy_snn are not what this version"),
     ({"dt": "soon"}, "dt='soon': expected a number of ms"),
     ({"dt": np.nan}, "expected a number of ms greater than 0"),
-    (np.ones((3, 3)), "what it tells under deploy_snn is not what this version"),
+    (np.ones((3, 3)), "its metadata under deploy_snn are not what this version"),
 ]
 
 
-@pytest.mark.parametrize(("written", "told"), TOLD)
-def test_what_a_file_tells_of_itself_is_not_believed(written: object, told: str, tmp_path: Path, command: Command) -> None:
+@pytest.mark.parametrize(("written", "message"), METADATA)
+def test_what_a_file_tells_of_itself_is_not_believed(
+    written: object, message: str, tmp_path: Path, command: Command
+) -> None:
     cell(str(tmp_path / "net.nir"), metadata={"deploy_snn": written})
     status, _, error = command("export", tmp_path / "net.nir")
     assert status == 2
     assert error.count("\n") == 1
-    assert told in error
+    assert message in error
 
 
 class Trap:

@@ -1,4 +1,4 @@
-"""What is no NIR file, or one that lies: refused in one sentence that names the trouble, with nothing read elsewhere."""
+"""Files that are not NIR files, or that are damaged or hostile, are refused in one sentence."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -27,9 +27,9 @@ def good(path: Path) -> Path:
 
 
 def refused(path: Path) -> str:
-    with pytest.raises(InvalidInput) as told:
+    with pytest.raises(InvalidInput) as message:
         read_nir(path, {"dt": 1})
-    sentence = str(told.value)
+    sentence = str(message.value)
     assert "\n" not in sentence
     assert str(path) in sentence
     return sentence
@@ -42,7 +42,7 @@ def test_the_good_one_is_read(tmp_path: Path) -> None:
 def test_no_file_and_other_files(tmp_path: Path) -> None:
     assert "does not exist" in refused(tmp_path / "none.nir")
     (tmp_path / "text.nir").write_text("a text")
-    assert "is no NIR file, or a damaged one" in refused(tmp_path / "text.nir")
+    assert "is not a NIR file, or it is damaged" in refused(tmp_path / "text.nir")
     with h5py.File(tmp_path / "weights.h5", "w") as file:
         file["layer/kernel"] = ONES
     assert "no group 'node'" in refused(tmp_path / "weights.h5")
@@ -77,7 +77,7 @@ ANYTHING = [
 
 
 def test_anything_in_the_place_of_anything(tmp_path: Path) -> None:
-    """Whatever stands where something else is due, the file is read as numbers or refused in a sentence."""
+    """Any value in place of any other: the file is read as numbers, or refused in one sentence."""
     one = (1, 1)
     nodes = {
         "in": nir.Input([1, 4, 4]),
@@ -159,13 +159,16 @@ def doubling(file: h5py.File) -> None:
 
 
 FILES = [
-    (replaced("node/nodes/lif/type", "Hodgkin"), "node 'lif' is of type 'Hodgkin', which is none of NIR's: Affine"),
+    (
+        replaced("node/nodes/lif/type", "Hodgkin"),
+        "node 'lif' is of type 'Hodgkin', which NIR does not define; choose from Affine",
+    ),
     (replaced("node/nodes/lif/type", "NIRNode"), "is of type 'NIRNode'"),
     (replaced("node/nodes/lif/type", 7), "is of type"),
     (with_file(lambda file: file.__delitem__("node/nodes/lif/type")), "node 'lif' is of type None"),
-    (with_file(lambda file: file.__delitem__("node/nodes/lif/tau")), "node 'lif' is no LIF: "),
-    (replaced("node/nodes/lif/tau", "fast"), "node 'lif' is no LIF: "),
-    (replaced("node/nodes/lif/tau", np.ones(4)), "node 'lif' is no LIF: All parameters must have the same shape"),
+    (with_file(lambda file: file.__delitem__("node/nodes/lif/tau")), "node 'lif' is not a valid LIF: "),
+    (replaced("node/nodes/lif/tau", "fast"), "node 'lif' is not a valid LIF: "),
+    (replaced("node/nodes/lif/tau", np.ones(4)), "node 'lif' is not a valid LIF: All parameters must have the same shape"),
     (replaced("node/nodes/lif/tau", 0 * ONES), "node 'lif' (LIF): a time constant is not greater than 0"),
     (replaced("node/nodes/lif/r", ONES * np.nan), "node 'lif' (LIF): r holds NaN"),
     (replaced("node/nodes/lif/r", ONES * np.inf), "node 'lif' (LIF): its resistance and time constant give no finite gain"),
@@ -181,10 +184,13 @@ FILES = [
     ),
     (replaced("node/nodes/in/shape", np.array([-3])), "node 'in' (Input): it has no shape that a layer can have"),
     (replaced("node/nodes/in/shape", np.array([2.5])), "node 'in' (Input): it has no shape that a layer can have"),
-    (with_file(lambda file: file.__delitem__("node/edges")), "the graph is no NIRGraph: it lacks 'edges'"),
+    (with_file(lambda file: file.__delitem__("node/edges")), "the graph is not a valid NIRGraph: it lacks 'edges'"),
     (with_file(lambda file: file.__delitem__("node/nodes")), "the graph has no nodes"),
     (replaced("node/nodes", ONES), "the graph has no nodes"),
-    (replaced("node/edges", np.array([["in", "w", "lif"]], dtype=object)), "the graph is no NIRGraph: too many values"),
+    (
+        replaced("node/edges", np.array([["in", "w", "lif"]], dtype=object)),
+        "the graph is not a valid NIRGraph: too many values",
+    ),
     (with_file(external), "/node/nodes/w/weight keeps its values elsewhere, where nothing is read"),
     (with_file(virtual), "/node/nodes/w/weight keeps its values elsewhere"),
     (with_file(claiming), "/node/nodes/w/weight claims more values than a file of this size can hold"),
@@ -206,7 +212,11 @@ def conv(size: int, padding: int | str = 0) -> nir.Conv2d:
 
 IN, OUT, SCALE = nir.Input([3]), nir.Output([3]), nir.Scale(ONES)
 GRAPHS = [
-    ({"in": IN, "out": OUT}, [("in", "ghost"), ("in", "out")], "the edge in -> ghost hangs: there is no node 'ghost'"),
+    (
+        {"in": IN, "out": OUT},
+        [("in", "ghost"), ("in", "out")],
+        "the edge in -> ghost leads to or from an unknown node 'ghost'",
+    ),
     ({"lif": nir.LIF(**LIF), "out": OUT}, [("lif", "out")], "the graph has no Input node"),
     ({"in": IN, "lif": nir.LIF(**LIF), "out": OUT}, [("in", "out")], "nothing leads to node 'lif'"),
     ({"in": IN, "w": SCALE, "lif": nir.LIF(**LIF)}, [("w", "lif")], "nothing leads to node 'w'"),

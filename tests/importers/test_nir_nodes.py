@@ -171,7 +171,7 @@ def test_graphs_in_graphs_paths_that_meet_and_paths_that_part(tmp_path: Path) ->
     assert torch.equal(outputs["gate.s"], affine > 3)
 
 
-def test_loops_are_heard_a_step_later_and_delays_count_from_now(tmp_path: Path) -> None:
+def test_loops_act_one_step_later_and_delays_count_from_now(tmp_path: Path) -> None:
     """By hand: s(t) = x(t) + 2 s(t-1) without a delay in the loop, and s(t) = x(t) + 2 s(t-3) with one of three steps."""
     for delay, lag in ((None, 1), (3 * DT, 3)):
         nodes = {"x": nir.Input([1]), "s": nir.Threshold(each(0.5)), "w": nir.Scale(each(2.0)), "out": nir.Output([1])}
@@ -186,7 +186,7 @@ def test_loops_are_heard_a_step_later_and_delays_count_from_now(tmp_path: Path) 
         x[1] = 1
         fired = steps(imported.network, x)["s.s"].flatten().tolist()
         assert fired == [t >= 1 and (t - 1) % lag == 0 for t in range(12)]
-        assert ("s -> s closes a loop, and is heard a step later" in imported.notes) is (delay is None)
+        assert ("s -> s closes a loop, and acts one step later" in imported.notes) is (delay is None)
 
 
 def test_two_delays_in_a_row_add_up(tmp_path: Path) -> None:
@@ -239,12 +239,12 @@ def test_names_that_a_layer_cannot_have(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({}, "does not tell the length of a step, nor does convention=euler: give --dt MS, or name the writer"),
+        ({}, "does not state the length of a step, nor does convention=euler: set dt (in ms), or name the writer"),
         ({"dt": 0}, "dt=0: expected a number of ms greater than 0"),
         ({"dt": "fast"}, "dt='fast': expected a number of ms"),
         ({"dt": 10}, "node 'lif' (LIF): a time constant of 0.001 is shorter than a step"),
-        ({"dt": 0.3, "delay": True}, "a NIR file takes no option delay; it takes dt, convention, reset, input"),
-        ({"convention": "brian"}, "there is no convention 'brian'; there is euler, exponential, snntorch, norse"),
+        ({"dt": 0.3, "delay": True}, "unknown option delay; a NIR file takes dt, convention, reset, input"),
+        ({"convention": "brian"}, "unknown convention 'brian'; choose from euler, exponential, snntorch, norse"),
         ({"dt": 1, "reset": "never"}, "reset=never: expected value, subtract"),
         ({"dt": 1, "input": "currents"}, "input=currents: expected values or spikes"),
         ({"dt": 1, "reset": "subtract"}, "node 'lif' (LIF): it has a v_reset, and reset=subtract subtracts the threshold"),
@@ -253,6 +253,6 @@ def test_names_that_a_layer_cannot_have(tmp_path: Path) -> None:
 def test_options(options: dict[str, object], sentence: str, tmp_path: Path) -> None:
     graph = nir.NIRGraph.from_list(nir.Input([3]), nir.LIF(tau=TAU, **LI, **FIRES), nir.Output([3]))
     nir.write(tmp_path / "graph.nir", graph)
-    with pytest.raises(InvalidInput) as told:
+    with pytest.raises(InvalidInput) as message:
         read_nir(tmp_path / "graph.nir", options)
-    assert sentence in str(told.value)
+    assert sentence in str(message.value)

@@ -233,10 +233,10 @@ def refused(*parts: Any, **options: object) -> str:
     target = next(name for name in network.layers if name != "X")
     wire = next((part for part in parts if not isinstance(part, neurons.Nodes)), Dense(torch.rand(16, 4)))
     network.add_connection(wire, "X", target)
-    with pytest.raises(InvalidInput) as told:
+    with pytest.raises(InvalidInput) as message:
         round_trip(network, **options)
-    assert "\n" not in str(told.value)
-    return str(told.value)
+    assert "\n" not in str(message.value)
+    return str(message.value)
 
 
 @pytest.mark.parametrize(
@@ -248,9 +248,9 @@ def refused(*parts: Any, **options: object) -> str:
         ([neurons.LIFNodes(4, refrac=0, sum_input=True)], "sum_input=True has no counterpart"),
         ([neurons.AdaptiveLIFNodes(4, refrac=0)], "a threshold that adapts has no counterpart"),
         ([neurons.DiehlAndCookNodes(4, refrac=0, learning=False)], "winner-take-all has no counterpart"),
-        ([neurons.IzhikevichNodes(4)], "layer 'layer0' (IzhikevichNodes): NIR has no such neuron"),
-        ([neurons.SRM0Nodes(4)], "NIR has no such neuron"),
-        ([neurons.CSRMNodes(4)], "NIR has no such neuron"),
+        ([neurons.IzhikevichNodes(4)], "layer 'layer0' (IzhikevichNodes): this neuron has no counterpart in NIR"),
+        ([neurons.SRM0Nodes(4)], "this neuron has no counterpart in NIR"),
+        ([neurons.CSRMNodes(4)], "this neuron has no counterpart in NIR"),
         ([neurons.DifferenceLIFNodes(4, decay=0.5)], "its reset is 'subtract', and NIR's goes to v_reset at once"),
         ([neurons.DifferenceLIFNodes(4, decay=1.5, reset=0.0)], "its decay is not between 0 and 1"),
         ([neurons.DifferenceLIFNodes(4, decay=1e-12, reset=0.0)], "its decay is so small"),

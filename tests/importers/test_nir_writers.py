@@ -91,7 +91,7 @@ def test_recurrent_and_synaptic(all_to_all: bool, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Recurrent(all_to_all=all_to_all)
     imported = from_snntorch(model, torch.zeros(1, 20), tmp_path)
-    assert "first.lif -> first.lif closes a loop, and is heard a step later" in imported.notes
+    assert "first.lif -> first.lif closes a loop, and acts one step later" in imported.notes
     x = drive(20)
     agree(imported, "second_lif.s", x, simulated(model, x))
 

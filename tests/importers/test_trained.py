@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from deploy_snn.cli.export import export_model
 from deploy_snn.bundle.readout import Readout, vote
+from deploy_snn.cli.export import export_model
 from deploy_snn.runtimes import find_runtime, usable_runtimes
 
 from ..network.bindsnet_network import peer  # noqa: F401, TID252  (a fixture)
@@ -54,10 +54,10 @@ def test_spikes_and_labels(name: str, tmp_path: Path) -> None:
     network = build.snap(torch.load(file, weights_only=False))
     expected = build.run(network, {"X": torch.from_numpy(spikes)}, noise)
     fired = expected[f"{layer}.s"].reshape(STEPS, DIGITS, -1)
-    told = load_file(labels)
+    message = load_file(labels)
     evaluation = build.part("evaluation")
     predicted = evaluation.proportion_weighting(
-        fired.transpose(0, 1).float(), told[f"{layer}.assignments"], told[f"{layer}.proportions"], 10
+        fired.transpose(0, 1).float(), message[f"{layer}.assignments"], message[f"{layer}.proportions"], 10
     ).numpy()
     assert (predicted == wanted).mean() > least
     runtimes = ["eager", *usable_runtimes(bundle)]
@@ -103,13 +103,13 @@ def test_run_tells_the_labels(tmp_path: Path, command: Command) -> None:
     save_file({"X.x": spikes[:, :3]}, tmp_path / "in.safetensors")
     status, shown, _ = command("run", tmp_path / "b", "--input", tmp_path / "in.safetensors", "--output", tmp_path / "out")
     assert status == 0
-    told = shown.splitlines()[0]
-    assert told.startswith("labels by the votes of Y, row by row: ")
-    assert len(told.split(": ")[1].split()) == 3
+    message = shown.splitlines()[0]
+    assert message.startswith("labels by the votes of Y, row by row: ")
+    assert len(message.split(": ")[1].split()) == 3
 
 
 @pytest.mark.parametrize(
-    ("tensors", "told"),
+    ("tensors", "message"),
     [
         ({}, "holds nothing; expected LAYER.assignments"),
         ({"Y.assignment": np.zeros(60, np.int64)}, "expected LAYER.assignments"),
@@ -125,13 +125,13 @@ def test_run_tells_the_labels(tmp_path: Path, command: Command) -> None:
         ({"Y.assignments": np.full(60, 3), "Y.proportions": np.full((60, 4), np.nan, np.float32)}, "holds nan at [0, 0]"),
     ],
 )
-def test_labels_that_do_not_fit(tensors: dict, told: str, tmp_path: Path, command: Command) -> None:
+def test_labels_that_do_not_fit(tensors: dict, message: str, tmp_path: Path, command: Command) -> None:
     from safetensors.numpy import save_file
 
     save_file(tensors, tmp_path / "labels.safetensors")
     labels = ("--labels", tmp_path / "labels.safetensors")
     status, _, error = command("export", TRAINED / "two_layers.pt", *labels, "-o", tmp_path / "b")
     assert status == 2
-    assert told in error
+    assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "b").exists()

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy_snn.importers.bindsnet.network import from_bindsnet, read_bindsnet
+from deploy_snn.importers.bindsnet.torch_file import is_torch_file
 from deploy_snn.importers.imported import Imported
 from deploy_snn.importers.importer import Importer
 
@@ -14,7 +15,7 @@ class BindsNet(Importer):
     """Files of ``Network.save``, and whatever else ``torch.save`` wrote."""
 
     def recognises(self, path: Path) -> bool:
-        return path.suffix in (".pt", ".pth")
+        return is_torch_file(path)
 
     def read(self, path: Path, options: dict[str, Any]) -> Imported:
         return read_bindsnet(path, options)

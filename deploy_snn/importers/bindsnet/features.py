@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from deploy_snn.importers.bindsnet.part import Part
+from deploy_snn.importers.bindsnet.foreign_part import ForeignPart
 
 
 @dataclass(frozen=True)
 class Folded:
-    """What the features so far make of a spike: ``z @ (factor + offset)``, of which the offset needs no spike.
+    """The features read so far as ``z @ factor + offset.sum(0)``.
 
     ``chance`` is the probability with which a synapse's factor is there in a step; None where it always is.
     """
@@ -31,51 +31,49 @@ class Folded:
         return replace(self, offset=value if self.offset is None else self.offset + value)
 
 
-def features_of(made: Part) -> list[Part]:
+def features_of(connection: ForeignPart) -> list[ForeignPart]:
     """The features of a connection in the order in which spikes go through them; none where it has no pipeline."""
-    things = made.get("pipeline", [])
-    if not isinstance(things, list):
-        raise made.refuse("its pipeline is no list")
-    return [Part(f"{made.label}, feature {number}", thing) for number, thing in enumerate(things, 1)]
+    pipeline = connection.get("pipeline", [])
+    if not isinstance(pipeline, list):
+        raise connection.refuse("its pipeline is not a list")
+    return [ForeignPart(f"{connection.label}, feature {number}", thing) for number, thing in enumerate(pipeline, 1)]
 
 
-def read_pipeline(made: Part, n_source: int, n_target: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
+def read_pipeline(connection: ForeignPart, n_source: int, n_target: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Weights ``[N, M]``, and a bias ``[M]`` and probabilities, or None.
 
     Raises InvalidInput for features whose value moves during a run.
     """
     folded = Folded()
-    for feature in features_of(made):
+    for feature in features_of(connection):
         fold = FEATURES.get(feature.kind.name)
         if fold is None or not feature.kind.module.startswith("bindsnet."):
-            reason = MOVING.get(feature.kind.name, "no feature that can be carried over")
-            raise feature.refuse(f"{reason}; there is {', '.join(FEATURES)}")
+            reason = MOVING.get(feature.kind.name, "this feature cannot be imported")
+            raise feature.refuse(f"{reason}; choose from {', '.join(FEATURES)}")
         folded = fold(folded, feature, (n_source, n_target))
     w = torch.ones(n_source, n_target) if folded.factor is None else folded.factor
     w = w if w.is_floating_point() else w.float()
     if w.dtype != torch.float32:
-        raise made.refuse(f"its weights are {w.dtype}, and sums of them round otherwise than those of float32")
+        raise connection.refuse(f"its weights are {w.dtype}, and sums of them round otherwise than those of float32")
     if list(w.shape) != [n_source, n_target]:
-        raise made.refuse(f"its features make {list(w.shape)}, and BindsNET needs [{n_source}, {n_target}] as well")
+        raise connection.refuse(f"its features make {list(w.shape)}, and BindsNET needs [{n_source}, {n_target}] as well")
     b = None if folded.offset is None else folded.offset.sum(dim=0).to(torch.float32).expand(n_target).clone()
     return w.clone(), b, folded.chance
 
 
-def _value(feature: Part, ends: tuple[int, int]) -> Tensor:
+def _value(feature: ForeignPart, ends: tuple[int, int]) -> Tensor:
     """A feature's value in its own type, so that products round as they do in BindsNET."""
     value = feature.get("value")
     if not isinstance(value, Tensor):
         raise feature.refuse("it has no value")
-    value = value.detach().cpu()
     if value.layout == torch.strided and not feature.flag("sparse"):
-        return value
-    dense = value.to_dense() if value.layout != torch.strided else value
-    if dense.numel() != ends[0] * ends[1]:
-        raise feature.refuse(f"its sparse value is {list(dense.shape)}, which BindsNET can run for a batch of 1 alone")
-    return dense.reshape(ends)
+        return value.detach().cpu()
+    if value.numel() != ends[0] * ends[1]:
+        raise feature.refuse(f"its sparse value is {list(value.shape)}, which BindsNET can run for a batch of 1 alone")
+    return feature.dense("value").detach().cpu().reshape(ends)
 
 
-def _weight(folded: Folded, feature: Part, ends: tuple[int, int]) -> Folded:
+def _weight(folded: Folded, feature: ForeignPart, ends: tuple[int, int]) -> Folded:
     if feature.get("norm_frequency", "sample") == "time step" and feature.get("norm", None) is not None:
         raise feature.refuse("it is normalised in every step, so that it never stays the same")
     if feature.flag("enforce_polarity"):
@@ -83,38 +81,38 @@ def _weight(folded: Folded, feature: Part, ends: tuple[int, int]) -> Folded:
     return folded.times(_value(feature, ends))
 
 
-def _factor(folded: Folded, feature: Part, ends: tuple[int, int]) -> Folded:
+def _factor(folded: Folded, feature: ForeignPart, ends: tuple[int, int]) -> Folded:
     return folded.times(_value(feature, ends))
 
 
-def _bias(folded: Folded, feature: Part, ends: tuple[int, int]) -> Folded:
+def _bias(folded: Folded, feature: ForeignPart, ends: tuple[int, int]) -> Folded:
     return folded.plus(_value(feature, ends))
 
 
-def _degradation(folded: Folded, feature: Part, ends: tuple[int, int]) -> Folded:
+def _degradation(folded: Folded, feature: ForeignPart, ends: tuple[int, int]) -> Folded:
     if feature.get("degrade_function", None) is not None:
         raise feature.refuse("its degrade_function is code, which is not carried over")
     return folded.plus(-_value(feature, ends))
 
 
-def _probability(folded: Folded, feature: Part, ends: tuple[int, int]) -> Folded:
+def _probability(folded: Folded, feature: ForeignPart, ends: tuple[int, int]) -> Folded:
     value = _value(feature, ends)
     if ((value == 0) | (value == 1)).all():
         return folded.times(value)
     if folded.offset is not None:
-        raise feature.refuse("it also draws for a bias that stands before it, which here is always there")
+        raise feature.refuse("it also draws for a bias in front of it, which deploy_snn always adds")
     if folded.chance is not None:
         raise feature.refuse("it is the second one that draws")
     return replace(folded, chance=value.to(torch.float32))
 
 
-def draws(made: Part) -> bool:
+def is_stochastic(connection: ForeignPart) -> bool:
     """Whether a connection has a feature that draws in every step."""
-    values = [feature.get("value", None) for feature in features_of(made) if feature.kind.name == "Probability"]
+    values = [feature.get("value", None) for feature in features_of(connection) if feature.kind.name == "Probability"]
     return any(isinstance(value, Tensor) and bool(((value != 0) & (value != 1)).any()) for value in values)
 
 
-FEATURES: dict[str, Callable[[Folded, Part, tuple[int, int]], Folded]] = {
+FEATURES: dict[str, Callable[[Folded, ForeignPart, tuple[int, int]], Folded]] = {
     "Weight": _weight,
     "Mask": _factor,
     "Intensity": _factor,

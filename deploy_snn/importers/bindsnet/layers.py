@@ -1,4 +1,4 @@
-"""BindsNET's layers as neurons of ours: for each class which of its attributes are keywords, and which buffers."""
+"""Import of BindsNET's layers: for each class, which attributes become keywords and which become buffers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from deploy_snn.errors import InvalidInput
-from deploy_snn.importers.bindsnet.part import Part
+from deploy_snn.importers.bindsnet.foreign_part import ForeignPart
 from deploy_snn.neurons import (
     AdaptiveLIFNodes,
     BoostedLIFNodes,
@@ -29,7 +29,7 @@ RELAY = "PassThroughNodes"
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one class of theirs becomes one of ours.
+    """How a BindsNET class becomes a deploy_snn neuron.
 
     ``keywords`` go by the same name to the constructor; ``buffers`` are put in place of what the constructor computes or
     draws; ``fixed`` keywords are what the class always does in BindsNET; ``check`` says what would not come out the same.
@@ -40,15 +40,15 @@ class Recipe:
     buffers: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    check: Callable[[Part], str] = lambda _: ""
+    check: Callable[[ForeignPart], str] = lambda _: ""
 
 
-def _izhikevich(layer: Part) -> str:
+def _izhikevich(layer: ForeignPart) -> str:
     """At rest over the threshold, ours would report spikes in the first step, of a potential that BindsNET never tests."""
     return "it rests over its threshold" if (layer.numbers("rest") >= layer.numbers("thresh")).any() else ""
 
 
-def _csrm(layer: Part) -> str:
+def _csrm(layer: ForeignPart) -> str:
     return "" if layer.number("dt") == 1 else "BindsNET cannot run it at a dt other than 1"
 
 
@@ -88,14 +88,14 @@ LAYERS: dict[str, Recipe] = {
 }
 
 
-def read_layer(layer: Part, dt: float, *, learning: bool | None) -> Nodes:
-    """The neurons of a layer. Raises InvalidInput for a class that is unknown, and for what would change its spikes.
+def read_layer(layer: ForeignPart, dt: float, *, learning: bool | None) -> Nodes:
+    """Import the neurons of a layer. Raises InvalidInput for a class that is unknown, and options that change the spikes.
 
     ``learning`` overrules the layer's own flag, unless it is None.
     """
     recipe = LAYERS.get(layer.kind.name)
     if recipe is None or not layer.kind.module.startswith("bindsnet."):
-        raise layer.refuse(f"no class of BindsNET's that can be carried over; there is {', '.join(LAYERS)}")
+        raise layer.refuse(f"this class cannot be imported; choose from {', '.join(LAYERS)}")
     if layer.kind.name != RELAY and layer.number("dt") != float(torch.tensor(dt)):
         raise layer.refuse(f"its dt is {layer.number('dt')}, and the network's {dt}")
     problem = recipe.check(layer)
@@ -118,8 +118,8 @@ def read_layer(layer: Part, dt: float, *, learning: bool | None) -> Nodes:
     return neuron
 
 
-def _put(neuron: Nodes, layer: Part, name: str) -> None:
-    """Give a neuron the very numbers that the layer computes with."""
+def _put(neuron: Nodes, layer: ForeignPart, name: str) -> None:
+    """Copy the numbers that a layer computes with into a buffer of the neuron."""
     value, own = layer.numbers(name), neuron.get_buffer(name)
     if value.numel() == own.numel():
         value = value.reshape(own.shape)

@@ -1,4 +1,4 @@
-"""A matrix of weights as the connection that says it with the fewest numbers and gives the same bits."""
+"""The most compact connection for a weight matrix, among those that compute the same bits."""
 
 from collections.abc import Sequence
 
@@ -12,8 +12,8 @@ from deploy_snn.network.grid import is_exact
 def connection_of(w: Tensor, b: Tensor | None, source: Sequence[int], target: Sequence[int]) -> Connection:
     """``z @ w + b`` for layers of these shapes: one to one, lateral, or dense.
 
-    A product with a diagonal rounds nothing. Lateral inhibition is a product where the matrix is a sum, so it stands for
-    the matrix only where that sum is exact.
+    A product with a diagonal matrix is exact. Lateral inhibition multiplies where the matrix adds, so it replaces the
+    matrix only if that sum is exact.
     """
     bias = b if b is not None and b.any() else None
     if bias is None and list(source) == list(target) and list(w.shape) == [len(w)] * 2:
@@ -28,5 +28,5 @@ def connection_of(w: Tensor, b: Tensor | None, source: Sequence[int], target: Se
 
 
 def sparse_of(w: Tensor, b: Tensor | None) -> Connection:
-    """``z @ w + b`` where few weights are not 0."""
-    return Sparse(w) if b is None or not b.any() else Dense(w, b)
+    """``z @ w + b`` where few weights are not 0; ``w`` may be a sparse tensor, which only a bias makes dense."""
+    return Sparse(w) if b is None or not b.any() else Dense(w.to_dense(), b)

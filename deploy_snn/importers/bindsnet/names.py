@@ -22,6 +22,7 @@ _PARTS = {
         Input McCullochPitts IFNodes LIFNodes BoostedLIFNodes CurrentLIFNodes AdaptiveLIFNodes DiehlAndCookNodes
         IzhikevichNodes CSRMNodes SRM0Nodes""",
     "bindsnet.conversion.nodes": "SubtractiveResetIFNodes PassThroughNodes",
+    "bindsnet.conversion.conversion": "SubtractiveResetIFNodes PassThroughNodes PermuteConnection ConstantPad2dConnection",
     "bindsnet.network.topology": """
         Connection SparseConnection MulticompartmentConnection Conv1dConnection Conv2dConnection Conv3dConnection
         MaxPool1dConnection MaxPool2dConnection MaxPoo3dConnection MaxPool3dConnection LocalConnection LocalConnection1D

@@ -1,4 +1,4 @@
-"""Networks of BindsNET's: a live ``Network``, or a file of ``Network.save``, which is read without BindsNET.
+"""Import of BindsNET networks: a live ``Network``, or a file of ``Network.save``, which is read without BindsNET.
 
 A live object and a file go through the same reading, attribute by attribute, so they cannot give different networks.
 """
@@ -14,15 +14,23 @@ import torch
 from torch import Tensor
 
 from deploy_snn.errors import InvalidInput
-from deploy_snn.importers.bindsnet.connections import left_in, pools, read_connection
+from deploy_snn.importers.bindsnet.connections import is_pooling, left_behind_in, read_connection
+from deploy_snn.importers.bindsnet.contents import describe, describe_unknown
+from deploy_snn.importers.bindsnet.foreign_part import ForeignPart
 from deploy_snn.importers.bindsnet.layers import RELAY, read_layer
 from deploy_snn.importers.bindsnet.names import CLASSES, NETWORKS
-from deploy_snn.importers.bindsnet.part import Part
+from deploy_snn.importers.bindsnet.restricted_pickle import UnknownClass
 from deploy_snn.importers.bindsnet.saved import Name, Saved, name_of
 from deploy_snn.importers.bindsnet.torch_file import read_torch_file
 from deploy_snn.importers.imported import Imported
 from deploy_snn.network import Network
 from deploy_snn.neurons import Input, Nodes
+
+OLD_VERSION = (
+    "the network is of BindsNET 0.2, whose neurons follow other rules: build it again with BindsNET 0.3.4, "
+    "copy the w, b and theta of this one into it, and save that network"
+)
+"""A layer's dt is a plain number there, and a tensor since 0.3."""
 
 PLAIN = Name("bindsnet.network.network", "Network")
 
@@ -35,16 +43,18 @@ def read_bindsnet(path: Path, options: dict[str, Any]) -> Imported:
     known = list(inspect.signature(from_bindsnet).parameters)[1:]
     unknown = sorted(options.keys() - set(known))
     if unknown:
-        raise InvalidInput(f"a network of BindsNET's takes no option {', '.join(unknown)}; it takes {', '.join(known)}")
+        raise InvalidInput(f"unknown option {', '.join(unknown)}; a BindsNET network takes {', '.join(known)}")
     for name in ("one_step", "learning"):
         if not isinstance(options.get(name, False), bool):
             raise InvalidInput(f"{name}={options[name]!r}: expected true or false")
     if not isinstance(options.get("external", ""), (str, list)):
         raise InvalidInput(f"external={options['external']!r}: expected the name of a layer, or a list of them")
-    saved = read_torch_file(path, CLASSES)
+    try:
+        saved = read_torch_file(path, CLASSES)
+    except UnknownClass as error:
+        raise InvalidInput(describe_unknown(error, path)) from None
     if not isinstance(saved, Saved) or saved.of not in NETWORKS:
-        found = saved.of.name if isinstance(saved, Saved) else type(saved).__name__
-        raise InvalidInput(f"{path} holds a {found}, and no network: save it whole, with network.save(FILE)")
+        raise InvalidInput(f"{path} {describe(saved)}")
     try:
         return from_bindsnet(saved, **options)
     except InvalidInput as error:
@@ -54,91 +64,101 @@ def read_bindsnet(path: Path, options: dict[str, Any]) -> Imported:
 def from_bindsnet(
     network: Any, *, one_step: bool = False, learning: bool | None = None, external: Sequence[str] = ()
 ) -> Imported:
-    """A network of BindsNET's as one of ours, which starts where ``reset_state_variables()`` would put it.
+    """Import a live BindsNET network; its state starts as after ``reset_state_variables()``.
 
     Args:
         network: a ``bindsnet.network.Network``.
         one_step: as the argument of its ``run``: spikes go all the way in one step.
         learning: whether theta adapts; each layer's own flag unless given.
-        external: names of layers that are given drives besides ``Input`` ones and those without connections.
+        external: names of layers that are given drives besides ``Input`` ones and those without incoming connections.
 
     Raises:
-        InvalidInput: for parts that have no counterpart here, and for those whose spikes would not be the same.
+        InvalidInput: for parts that have no counterpart in deploy_snn, and for those whose spikes would differ.
     """
     if not _is_network(network):
-        raise InvalidInput(f"expected a network of BindsNET's, and not {type(network).__name__}")
-    return _Reading(Part("the network", network), one_step=one_step, learning=learning, external=external).result()
+        raise InvalidInput(f"expected a BindsNET network, not {type(network).__name__}")
+    return _Reading(ForeignPart("the network", network), one_step=one_step, learning=learning, external=external).result()
 
 
 class _Reading:
-    """One import as it goes: the parts as they were, and what they became."""
+    """One import in progress."""
 
-    def __init__(self, whole: Part, *, one_step: bool, learning: bool | None, external: Sequence[str]) -> None:
+    def __init__(self, whole: ForeignPart, *, one_step: bool, learning: bool | None, external: Sequence[str]) -> None:
         self.whole = whole
         self.one_step = one_step
         self.learning = learning
-        self.parts = {name: Part(f"layer {name!r}", layer) for name, layer in _items(whole, "layers")}
+        self.parts = {name: ForeignPart(f"layer {name!r}", layer) for name, layer in _items(whole, "layers")}
+        if any(isinstance(part.get("dt", None), (int, float)) for part in self.parts.values() if part.kind.name != RELAY):
+            raise InvalidInput(OLD_VERSION)
         self.names = _identifiers(self.parts)
         self.external = [external] if isinstance(external, str) else list(external)
         unknown = [name for name in self.external if name not in self.parts]
         if unknown:
-            raise InvalidInput(f"external: there is no layer {unknown[0]!r}; there is {', '.join(self.parts)}")
-        self.left: list[str] = []
+            raise InvalidInput(f"external: unknown layer {unknown[0]!r}; choose from {', '.join(self.parts)}")
+        self.left_behind: list[str] = []
         self.notes = [f"layer {old!r} is called {new!r} here" for old, new in self.names.items() if old != new]
 
     def result(self) -> Imported:
         network = Network(one_step=self.one_step)
-        wires = self._wires()
-        fed = {target for _, _, target in wires}
+        connections = self._connections()
+        fed = {target for _, _, target in connections}
         for name, part in self.parts.items():
             neuron = read_layer(part, self.whole.number("dt"), learning=self.learning)
             external = name in self.external or name not in fed
             if self.one_step and name in self.external and name in fed:
                 raise part.refuse("with one_step BindsNET discards the external input of a layer that has connections")
             if part.kind.name == RELAY:
-                self._check_passage(part, [made for made, _, target in wires if target == name])
+                self._check_relay(part, [connection for connection, _, target in connections if target == name])
             network.add_layer(neuron, self.names[name], external=external)
-            self._tell_of(part, neuron)
-        for made, source, target in wires:
+            self._add_notes(part, neuron)
+        for connection, source, target in connections:
             ends = [network.layers[self.names[end]].neuron for end in (source, target)]
-            network.add_connection(read_connection(made, *ends), self.names[source], self.names[target])
-            self.left += left_in(made)
+            network.add_connection(read_connection(connection, *ends), self.names[source], self.names[target])
+            self.left_behind += left_behind_in(connection)
         if self.whole.get("reward_fn", None) is not None:
-            self.left.append(f"reward {name_of(self.whole.get('reward_fn')).name}")
-        self.left += [f"monitor {name!r}" for name, _ in _items(self.whole, "monitors")]
-        return Imported(network.finish(), tuple(self.left), tuple(self.notes))
+            self.left_behind.append(f"reward {name_of(self.whole.get('reward_fn')).name}")
+        self.left_behind += [f"monitor {name!r}" for name, _ in _items(self.whole, "monitors")]
+        if network.layers and all(layer.is_passthrough for layer in network.layers.values()):
+            raise InvalidInput("the network has nothing but Input layers, and so no spikes of its own")
+        return Imported(network.finish(), tuple(self.left_behind), tuple(self.notes))
 
-    def _wires(self) -> list[tuple[Part, str, str]]:
-        """Connections with the layers that they truly join: keys name the target, and need not name the source."""
+    def _connections(self) -> list[tuple[ForeignPart, str, str]]:
+        """The connections with the layers that they join: a key names the target, but not always the source."""
         names = {id(part.thing): name for name, part in self.parts.items()}
-        wires = []
-        for key, connection in _items(self.whole, "connections"):
+        connections = []
+        for key, thing in _items(self.whole, "connections"):
             ends = key if isinstance(key, tuple) and len(key) == 2 else (key, key)
-            made = Part(f"connection {ends[0]!r} to {ends[1]!r}", connection)
-            source, target = (names.get(id(made.get(end))) for end in ("source", "target"))
+            connection = ForeignPart(f"connection {ends[0]!r} to {ends[1]!r}", thing)
+            source, target = (names.get(id(connection.get(end))) for end in ("source", "target"))
             if ends[1] not in self.parts:
-                self.left.append(f"{made.label}: there is no layer {ends[1]!r}, and BindsNET passes it over")
+                self.left_behind.append(
+                    f"{connection.label}: unknown layer {ends[1]!r}, so that BindsNET ignores the connection"
+                )
             elif source is None or target != ends[1]:
-                raise made.refuse("it joins layers that are not the network's, or not the one that it is named after")
+                raise connection.refuse("it joins layers that are not the network's, or not the one that it is named after")
             else:
-                wires.append((made, source, target))
-        return wires
+                connections.append((connection, source, target))
+        return connections
 
-    def _check_passage(self, part: Part, incoming: list[Part]) -> None:
-        if len(incoming) != 1 or not pools(incoming[0]):
-            raise part.refuse("it hands on sums of weights as if they were spikes, unless one pooling alone feeds it")
+    def _check_relay(self, part: ForeignPart, incoming: list[ForeignPart]) -> None:
+        if len(incoming) != 1 or not is_pooling(incoming[0]):
+            raise part.refuse(
+                "it passes on sums of weights as if they were spikes: its only input must be one pooling connection"
+            )
 
-    def _tell_of(self, part: Part, neuron: Nodes) -> None:
+    def _add_notes(self, part: ForeignPart, neuron: Nodes) -> None:
         if part.flag("traces"):
-            self.left.append(f"{part.label}: its spike trace, which nothing but learning rules reads")
+            self.left_behind.append(f"{part.label}: its spike trace, which nothing but learning rules reads")
         resting = {"s": torch.zeros(neuron.shape)} | neuron.resting_state()
         moved = [name for name, value in resting.items() if name != "theta" and _moved(part, name, value)]
         if moved:
-            self.left.append(f"{part.label}: its {' and '.join(moved)} when it was saved; a run starts from rest")
+            self.left_behind.append(f"{part.label}: its {' and '.join(moved)} when it was saved; a run starts from rest")
         if isinstance(neuron, Input):
-            self.notes.append(f"{part.label} spikes where its input is not 0; BindsNET's hands any number on as it is")
+            self.notes.append(
+                f"{part.label} spikes where its input is not 0; in BindsNET it passes any number on unchanged"
+            )
         if "theta" in resting:
-            self.notes.append(f"{part.label} goes on adapting its theta; learning=false holds it as it was saved")
+            self.notes.append(f"{part.label} continues to adapt its theta; learning=false keeps it as it was saved")
 
 
 def _is_network(thing: Any) -> bool:
@@ -147,15 +167,15 @@ def _is_network(thing: Any) -> bool:
     return any(Name(cls.__module__, cls.__name__) == PLAIN for cls in type(thing).__mro__)
 
 
-def _items(whole: Part, name: str) -> list[tuple[Any, Any]]:
+def _items(whole: ForeignPart, name: str) -> list[tuple[Any, Any]]:
     held = whole.get(name)
     if not isinstance(held, dict):
-        raise whole.refuse(f"its {name} are no dictionary")
+        raise whole.refuse(f"its {name} are not a dictionary")
     return list(held.items())
 
 
 def _identifiers(names: Iterable[str]) -> dict[str, str]:
-    """For each name of a layer one that is an identifier, and no other layer's."""
+    """Map each layer's name to a unique Python identifier."""
     found: dict[str, str] = {}
     for name in names:
         if not isinstance(name, str):
@@ -168,8 +188,8 @@ def _identifiers(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _moved(part: Part, name: str, resting: Tensor) -> bool:
-    """Whether a state, of any batch, was not at rest when the network was saved."""
+def _moved(part: ForeignPart, name: str, resting: Tensor) -> bool:
+    """Return whether a state was not at rest when the network was saved."""
     value = part.get(name, None)
     if not isinstance(value, Tensor) or value.shape[1:] != resting.shape:
         return False

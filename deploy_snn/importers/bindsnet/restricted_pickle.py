@@ -1,37 +1,76 @@
 """A reader of pickles that runs nothing: opcodes build plain data and inert records, or the pickle is refused.
 
-Python's own unpickler calls what a pickle tells it to call. This one knows the few opcodes that ``torch.save`` writes,
-looks every name up in a list that its caller gives, and has no other way to make or change an object.
+Python's own unpickler calls what a pickle names. This one knows the few opcodes that ``torch.save`` writes, looks every
+name up in a list that its caller gives, and has no other way to create or change an object.
+
+``torch.load(weights_only=True)`` with stand-in classes (torch 2.13) runs no code either, but it cannot replace this reader:
+a deeply nested tuple as a dictionary's key crashes the process (SIGSEGV), ``bytearray(n)`` and ``torch.FloatTensor(n)`` in
+a pickle of 50 bytes allocate n elements, packed zip entries are inflated before their size is checked, and a tensor of
+stride 0 may claim any size. It also cannot read a network in the format that torch used before zip files, loads big-endian
+and self-containing files, and reports damage as six types of exceptions, often in six lines.
 """
 
 import pickletools
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, BinaryIO
 
 from deploy_snn.errors import InvalidInput
-from deploy_snn.importers.bindsnet.saved import Name, Saved
+from deploy_snn.importers.bindsnet.saved import Name, Record, Saved
 
 Maker = Callable[..., Any]
 KEYS = (str, int, float)
 
 
+class UnknownClass(InvalidInput):
+    """A pickle names a class or a function that its reader does not know.
+
+    ``name`` is the first such one, and ``names`` are all that the pickle names.
+    """
+
+    def __init__(self, message: str, name: Name, names: frozenset[Name] = frozenset()) -> None:
+        super().__init__(message)
+        self.name = name
+        self.names = names
+
+
 def read_pickle(file: BinaryIO, makers: Mapping[Name, Maker], persistent: Callable[[Any], Any], where: str) -> Any:
-    """What the pickle that starts at the file's position describes; the file then stands behind it.
+    """Read the pickle that starts at the file's position, and leave the position behind its end.
 
     ``makers`` are the names that may stand in it, each with what makes its record from the arguments; ``persistent`` gives
     what stands for an id that the pickle leaves to its file. Raises InvalidInput, naming ``where``, for anything else.
     """
     machine = _Machine(makers, persistent)
+    opcodes = pickletools.genops(file)
     try:
-        for opcode, argument, _ in pickletools.genops(file):
+        for opcode, argument, _ in opcodes:
             if opcode.name == "STOP":
                 return machine.pop()
             machine.run(opcode.name, argument)
+    except UnknownClass as error:
+        raise UnknownClass(f"{where}: {error}", error.name, machine.names | _names_in(opcodes)) from None
     except InvalidInput as error:
         raise InvalidInput(f"{where}: {error}") from None
     except (ValueError, TypeError, IndexError, KeyError):
         pass  # cut short, or opcodes that do not fit together
     raise InvalidInput(f"{where}: its pickle is damaged")
+
+
+def _names_in(opcodes: Iterable[tuple[pickletools.OpcodeInfo, Any, int | None]]) -> frozenset[Name]:
+    """The classes and functions that the rest of a pickle names, as far as it can be read."""
+    found = set()
+    try:
+        for opcode, argument, _ in opcodes:
+            if opcode.name == "GLOBAL":
+                found.add(_name(argument))
+    except ValueError:
+        pass
+    return frozenset(found)
+
+
+def _name(argument: str) -> Name:
+    module, _, name = argument.partition(" ")
+    return Name({"__builtin__": "builtins"}.get(module, module), name)
 
 
 class _Machine:
@@ -43,6 +82,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
+        self.names: frozenset[Name] = frozenset()
 
     def run(self, opcode: str, argument: Any) -> None:
         if opcode not in _OPCODES:
@@ -70,11 +110,13 @@ class _Machine:
         self.memo[index] = self.stack[-1]
 
     def global_(self, argument: str) -> None:
-        module, _, name = argument.partition(" ")
-        found = Name({"__builtin__": "builtins"}.get(module, module), name)
+        found = _name(argument)
+        self.names |= {found}
         if found not in self.makers:
             shown = str(found)[:100]
-            raise InvalidInput(f"its pickle asks for {shown!r}, which has no place in such a file; nothing of it was run")
+            raise UnknownClass(
+                f"its pickle asks for {shown!r}, which cannot be read without running code; nothing was run", found
+            )
         self.push(found)
 
     def reduce(self) -> None:
@@ -87,16 +129,18 @@ class _Machine:
         arguments, name = self.pop(), self.pop()
         if not isinstance(name, Name) or arguments != ():
             raise TypeError
-        made = self.makers[name]()
-        if not isinstance(made, Saved):
+        record = self.makers[name]()
+        if not isinstance(record, Saved):
             raise TypeError
-        self.push(made)
+        self.push(record)
 
     def build(self) -> None:
         state, built = self.pop(), self.stack[-1]
-        if not isinstance(built, Saved) or not isinstance(state, dict):
+        if isinstance(built, OrderedDict):
+            return  # a state_dict's _metadata
+        if not isinstance(built, Record):
             raise TypeError
-        built.attributes.update(state)
+        built.set_state(state)
 
     def append(self, values: list[Any]) -> None:
         held = self.stack[-1]

@@ -1,11 +1,13 @@
 """Files that ``torch.save`` wrote, zip archives and the older kind, read without unpickling them.
 
-A tensor is read when it is asked for, and only if what the file says of it fits what the file holds.
+A tensor is read at its first use, and only if its description fits the bytes in the file.
 """
 
 import io
 import math
+import pickle
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,12 @@ import torch
 from torch import Tensor
 
 from deploy_snn.errors import InvalidInput
+from deploy_snn.importers.bindsnet.numpy_values import NUMPY
 from deploy_snn.importers.bindsnet.restricted_pickle import Maker, read_pickle
 from deploy_snn.importers.bindsnet.saved import Name, Saved, SavedTensor
 
 LARGEST_PICKLE = 1 << 26
-"""Bytes. Numbers lie in tensors, outside of the pickle: that of a network is a few kB."""
+"""Bytes. Tensors are stored outside of the pickle, so that a network's pickle takes a few kB."""
 
 EXPANDED = 1 << 20
 """How many elements a tensor may have over those that its file holds, as one that repeats a number has."""
@@ -37,10 +40,18 @@ STORAGES = {
 }
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
+LEGACY_HEAD = pickle.dumps(LEGACY_MAGIC, protocol=2)
+ENTRIES = ("data.pkl", "constants.pkl")
+"""What a zip archive of torch.save, or of torch.jit.save, holds."""
+
+
+COO = "torch.sparse_coo"
+NUMBER_OF_PARTS = {COO: 3, "torch.sparse_csr": 4}
+"""What a sparse tensor is saved as: indices, values and size; or row starts, columns, values and size."""
 
 
 class Storage:
-    """A run of numbers of one type, which ``read`` gives as bytes."""
+    """Numbers of one type, stored one after the other; ``read`` returns them as bytes."""
 
     def __init__(self, dtype: torch.dtype, count: int, read: Callable[[], bytes]) -> None:
         self.dtype = dtype
@@ -55,8 +66,24 @@ class Storage:
         return torch.frombuffer(bytearray(data), dtype=self.dtype, count=self.count) if self.count else torch.empty(0)
 
 
+def is_torch_file(path: Path) -> bool:
+    """Whether torch.save wrote a file, or torch.jit.save; also one that has been cut short."""
+    with path.open("rb") as file:
+        head = file.read(256)
+    if head.startswith(LEGACY_HEAD):
+        return True
+    if not head.startswith(b"PK"):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, OSError):
+        return b"/data.pkl" in head  # the first entry identifies a damaged archive
+    return any(name.partition("/")[2] in ENTRIES for name in names)
+
+
 def read_torch_file(path: Path, classes: Mapping[Name, Maker]) -> Any:
-    """The object that a file describes, as inert records of the ``classes`` that may stand in it.
+    """Read the object in a file, as inert records of the given ``classes``.
 
     Raises InvalidInput for a file that is missing, damaged, or of something else, and for a pickle that asks for more.
     """
@@ -76,16 +103,19 @@ def _read_zip(path: Path, data: bytes, classes: Mapping[Name, Maker]) -> Any:
     archive = zipfile.ZipFile(io.BytesIO(data))
     entries = {info.filename.partition("/")[2]: info for info in archive.infolist()}
     if "constants.pkl" in entries:
-        raise InvalidInput(f"{path} is a TorchScript program, and no saved network")
+        raise InvalidInput(
+            f"{path} is a TorchScript program, in which state and code are mixed: "
+            "give the Python file that builds the network"
+        )
     if "data.pkl" not in entries:
-        raise InvalidInput(f"{path} is a zip archive, but not one of torch.save's: it has no data.pkl")
+        raise InvalidInput(f"{path} is a zip archive, but not one of torch.save: it has no data.pkl")
     # torch.save packs nothing: an entry that is larger than its file would be a bomb.
     if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in entries.values()):
         raise InvalidInput(f"{path} is a zip archive with packed entries, which torch.save does not write")
     if "byteorder" in entries and archive.read(entries["byteorder"]) != b"little":
         raise InvalidInput(f"{path} was saved on a big-endian machine; save it on a little-endian one")
     if entries["data.pkl"].file_size > LARGEST_PICKLE:
-        raise InvalidInput(f"{path}: its pickle is larger than {LARGEST_PICKLE >> 20} MB, and no network's")
+        raise InvalidInput(f"{path}: its pickle is larger than {LARGEST_PICKLE >> 20} MB, which no network needs")
 
     def read(key: str) -> bytes:
         if f"data/{key}" not in entries:
@@ -105,7 +135,7 @@ def _read_legacy(path: Path, data: bytes, classes: Mapping[Name, Maker]) -> Any:
     except InvalidInput:
         opening = []
     if opening[:2] != [LEGACY_MAGIC, LEGACY_PROTOCOL]:
-        raise InvalidInput(f"{path} is no file of torch.save's")
+        raise InvalidInput(f"{path} is not a file of torch.save")
     described = reader.read(file, classes)
     keys = read_pickle(file, {}, reader.storage, str(path))
     if not isinstance(keys, list) or not all(key in reader.item_sizes for key in keys):
@@ -121,7 +151,7 @@ def _read_legacy(path: Path, data: bytes, classes: Mapping[Name, Maker]) -> Any:
 
 
 class _Reader:
-    """What stands for the tensors of one file."""
+    """Creates the records of one file's tensors."""
 
     def __init__(self, path: Path, size: int, read: Callable[[str], bytes]) -> None:
         self.path = path
@@ -167,26 +197,31 @@ class _Reader:
         count = math.prod(size)
         last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
         if min((offset, *size, *stride)) < 0 or (count and last >= storage.count):
-            raise InvalidInput(f"a tensor of {list(size)} lies outside of the numbers it is made of")
+            raise InvalidInput(f"a tensor of {list(size)} lies outside of its storage")
         self._spend(count)
         return storage.numbers().as_strided(size, stride, offset).clone() if count else torch.empty(size)
 
-    def _sparse(self, _layout: Any, parts: Any) -> SavedTensor:
-        indices, values, size, *_ = parts
-        if not isinstance(indices, SavedTensor) or not isinstance(values, SavedTensor):
+    def _sparse(self, layout: Any, parts: Any) -> SavedTensor:
+        *tensors, size = parts[: NUMBER_OF_PARTS.get(layout, 0)]
+        if not tensors or not all(isinstance(tensor, SavedTensor) for tensor in tensors):
             raise TypeError
         sizes = tuple(size)
         if not all(type(n) is int and n >= 0 for n in sizes):
             raise TypeError
 
-        def dense() -> Tensor:
-            self._spend(math.prod(sizes))
+        def sparse() -> Tensor:
+            values = [tensor.value for tensor in tensors]
             try:
-                return torch.sparse_coo_tensor(indices.tensor, values.tensor, sizes, check_invariants=True).to_dense()
+                indices = values[0] if layout == COO else _indices_of_csr(*values[:2])
+                return torch.sparse_coo_tensor(indices, values[-1], sizes, check_invariants=True)
             except (RuntimeError, TypeError):
                 raise InvalidInput("a sparse tensor is damaged") from None
 
-        return SavedTensor(dense)
+        def dense() -> Tensor:
+            self._spend(math.prod(sizes))
+            return sparse().to_dense()
+
+        return SavedTensor(sparse, dense)
 
     def _spend(self, count: int) -> None:
         self._room -= count
@@ -194,21 +229,31 @@ class _Reader:
             raise InvalidInput(f"its tensors claim more elements than {self.size} bytes can hold")
 
 
+def _indices_of_csr(starts: Tensor, columns: Tensor) -> Tensor:
+    """The indices ``[2, nnz]`` of a CSR matrix: torch warns of its own CSR tensors, which are in beta."""
+    counts = starts.diff()
+    if starts.dim() != 1 or (counts < 0).any() or int(counts.sum()) != columns.numel():
+        raise TypeError
+    rows = torch.arange(len(counts)).repeat_interleave(counts)
+    return torch.stack([rows, columns.long()])
+
+
 def _record(name: Name) -> Maker:
     return lambda *_: Saved(name)
 
 
 _INERT: dict[Name, Maker] = {
-    Name("collections", "OrderedDict"): dict,
+    **NUMPY,
+    Name("collections", "OrderedDict"): OrderedDict,
     Name("builtins", "set"): list,
     Name("torch", "Size"): tuple,
+    Name("torch.serialization", "_get_layout"): lambda layout: layout,
     # How Python pickles a bound method, such as a learning rule's update. It stays a word.
     **{
         name: _record(name)
         for name in (
             Name("builtins", "getattr"),
             Name("torch._C", "_VariableFunctionsClass"),
-            Name("torch.serialization", "_get_layout"),
             Name("torch", "device"),
             *(Name("torch", str(dtype).removeprefix("torch.")) for dtype in STORAGES.values()),
             *(Name("torch", storage) for storage in STORAGES),

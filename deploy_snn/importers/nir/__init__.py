@@ -17,7 +17,7 @@ class Nir(Importer):
 
     def recognises(self, path: Path) -> bool:
         with path.open("rb") as file:
-            return file.read(len(HDF5)) == HDF5 or path.suffix == ".nir"
+            return file.read(len(HDF5)) == HDF5
 
     def read(self, path: Path, options: dict[str, Any]) -> Imported:
         return read_nir(path, options)

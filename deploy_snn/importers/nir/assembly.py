@@ -1,4 +1,4 @@
-"""A flat NIR graph put together as a network of ours."""
+"""Assembly of a network from a flat NIR graph."""
 
 import math
 import re
@@ -9,20 +9,20 @@ from keyword import iskeyword
 from torch import nn
 
 from deploy_snn.errors import InvalidInput
-from deploy_snn.importers.nir.graph import Flat, Path, arrow, ends, passed_by, shown
+from deploy_snn.importers.nir.graph import Flat, Route, arrow, ends, links_on, shown
 from deploy_snn.importers.nir.links import AXES, link_of
 from deploy_snn.importers.nir.neurons import Reading, Shape, neuron_of, numbers, parameter_shape, relay
 from deploy_snn.network import Connection, Network, OneToOne, Reshape
 from deploy_snn.neurons import Input, Nodes
 
 LARGEST = 2**31
-"""No layer has more neurons: a file's claim to more would only fill the memory."""
+"""The most neurons of a layer; a file that claims more is refused before memory is allocated."""
 
 
 class Assembly:
     """Edges act within a step; those that close a loop read the step before.
 
-    A path of linear nodes becomes connections, with a relay between one and the next. A delay steps before all others, and
+    A route of linear nodes becomes connections, with a relay between one and the next. A delay steps before all others, and
     so reads what was sent a step before: that is the first step of its delay.
 
     Args:
@@ -36,17 +36,17 @@ class Assembly:
         self.spikes = spikes
         self.notes: list[str] = []
         self.left_behind: list[str] = []
-        self.heard = {name: flat.paths(name) for name in (*flat.dynamic, *flat.outputs)}
+        self.incoming = {name: flat.routes(name) for name in (*flat.dynamic, *flat.outputs)}
         self.shapes: dict[str, Shape] = {}
         self.names: dict[str, str] = {}
         self.layers: dict[str, Nodes] = {}
-        self.wires: list[tuple[Connection, str, str]] = []
+        self.connections: list[tuple[Connection, str, str]] = []
         self.record: list[str] = []
 
     def network(self) -> Network:
         """Put the network together. Raises InvalidInput, naming the node, for what does not fit."""
         flat = self.flat
-        used = set().union(*(passed_by(path) for paths in self.heard.values() for path in paths))
+        used = set().union(*(links_on(route) for routes in self.incoming.values() for route in routes))
         self.left_behind += [
             f"node '{shown(name)}' leads to no neuron and no output"
             for name in flat.nodes
@@ -54,13 +54,13 @@ class Assembly:
         ]
         self._find_shapes()
         early = [name for name in flat.dynamic if self._least_delay(name) >= 1]
-        order = flat.order(early, self.heard)
+        order = flat.order(early, self.incoming)
         for name in order:
             self.names[name] = self._free(name)
         for name in order:
             self._layer(name, early=name in early)
         for name in early:
-            self._hear_late(name, early)
+            self._connect_delay(name, early)
         for name in flat.outputs:
             self._output(name)
         self._note_loops(order, early)
@@ -68,34 +68,34 @@ class Assembly:
         inputs = {self.names[name] for name in flat.inputs}
         for name, neuron in self.layers.items():
             network.add_layer(neuron, name, external=name in inputs)
-        for connection, source, target in self.wires:
+        for connection, source, target in self.connections:
             network.add_connection(connection, source, target)
         return network.finish()
 
     def _layer(self, name: str, *, early: bool) -> None:
-        """Add a node as a layer, after the relays on its paths, so that these speak in the same step."""
+        """Add a node as a layer, after the relays on its routes, so that these act in the same step."""
         shape, target = self.shapes[name], self.names[name]
         if name in self.flat.inputs:
             self.layers[target] = Input(shape=shape, dt=self.reading.dt) if self.spikes else relay(shape, self.reading)
             return
         if not early:
-            for path in self.heard[name]:
-                self._wire(path, target, shape)
+            for route in self.incoming[name]:
+                self._wire(route, target, shape)
         with _naming(name, self.flat):
             self.layers[target] = neuron_of(self.flat.nodes[name], shape, self.reading, early=int(early))
 
-    def _hear_late(self, name: str, early: Sequence[str]) -> None:
-        """Connect a delay. What linear nodes make, or other delays, is finished within its step, and only then late."""
-        for path in self.heard[name]:
-            at_once = path.links or path.source in early
-            direct = Path(self._relay(path, (name, *path.links)[-1], self.shapes[name])) if at_once else path
+    def _connect_delay(self, name: str, early: Sequence[str]) -> None:
+        """Connect a delay. Values from linear nodes or other delays first pass a relay of their own step."""
+        for route in self.incoming[name]:
+            at_once = route.links or route.source in early
+            direct = Route(self._relay(route, (name, *route.links)[-1], self.shapes[name])) if at_once else route
             self._wire(direct, self.names[name], self.shapes[name])
 
     def _output(self, name: str) -> None:
         """An output is the layer that leads to it, or a relay of its own behind linear nodes."""
-        paths = self.heard[name]
-        first = paths[0]
-        if len(paths) == 1 and not first.links and isinstance(first.source, str) and first.source not in self.flat.inputs:
+        routes = self.incoming[name]
+        first = routes[0]
+        if len(routes) == 1 and not first.links and isinstance(first.source, str) and first.source not in self.flat.inputs:
             sent = f"{self.names[first.source]}.s"
             self.notes.append(f"output '{shown(name)}' is {sent}")
             self.record.append(sent)
@@ -103,57 +103,59 @@ class Assembly:
         shape = self._reach(first)
         assert shape is not None  # all shapes are known by now
         target = self._free(name)
-        for path in paths:
-            self._wire(path, target, shape)
+        for route in routes:
+            self._wire(route, target, shape)
         self.layers[target] = relay(shape, self.reading)
         self.record.append(f"{target}.s")
 
-    def _wire(self, path: Path, target: str, target_shape: Shape) -> None:
-        """Lay one path to a layer: connections, with a relay between one and the next."""
-        source, shape = self._source(path)
-        laid: Connection | None = None
-        for index, name in enumerate(path.links):
-            if laid is not None:
-                source, laid = self._between(laid, source, name, shape), None
+    def _wire(self, route: Route, target: str, target_shape: Shape) -> None:
+        """Add one route to a layer: connections, with a relay between each two."""
+        source, shape = self._source(route)
+        last: Connection | None = None
+        for index, name in enumerate(route.links):
+            if last is not None:
+                source, last = self._between(last, source, name, shape), None
             with _naming(name, self.flat):
-                made, reached = link_of(self.flat.nodes[name], shape)
+                connection, reached = link_of(self.flat.nodes[name], shape)
             flattened = any(
-                AXES.get(type(self.flat.nodes[next_]).__name__) == 1 for next_ in path.links[index + 1 : index + 2]
+                AXES.get(type(self.flat.nodes[next_]).__name__) == 1 for next_ in route.links[index + 1 : index + 2]
             )
-            if not isinstance(made, Reshape) or (reached != shape and not flattened):  # a dense one flattens by itself
-                laid = made
+            # A dense connection flattens its source by itself.
+            if not isinstance(connection, Reshape) or (reached != shape and not flattened):
+                last = connection
             shape = reached
         if shape != target_shape:
             raise InvalidInput(
-                f"{arrow(*ends(path), *path.links)} gives {list(shape)}, and '{target}' takes {list(target_shape)}"
+                f"{arrow(*ends(route), *route.links)} gives {list(shape)}, and '{target}' takes {list(target_shape)}"
             )
-        if any((a, b) == (source, target) for _, a, b in self.wires):  # two ways between the same two: one gets a relay
-            source, laid = self._between(laid or OneToOne(1.0), source, f"{source}_again", shape), None
-        self.wires.append((laid or OneToOne(1.0), source, target))
+        # Two layers can have one connection only: a second one gets a relay.
+        if any((a, b) == (source, target) for _, a, b in self.connections):
+            source, last = self._between(last or OneToOne(1.0), source, f"{source}_again", shape), None
+        self.connections.append((last or OneToOne(1.0), source, target))
 
-    def _source(self, path: Path) -> tuple[str, Shape]:
-        """The layer at the beginning of a path, and its shape."""
-        if isinstance(path.source, str):
-            return self.names.get(path.source, path.source), self.shapes[path.source]
-        shape = self._reach(path.source.paths[0])
+    def _source(self, route: Route) -> tuple[str, Shape]:
+        """The layer at the beginning of a route, and its shape."""
+        if isinstance(route.source, str):
+            return self.names.get(route.source, route.source), self.shapes[route.source]
+        shape = self._reach(route.source.routes[0])
         assert shape is not None
-        target = self._free(f"{path.source.node}_in")
-        for inner in path.source.paths:
+        target = self._free(f"{route.source.node}_in")
+        for inner in route.source.routes:
             self._wire(inner, target, shape)
         self.layers[target] = relay(shape, self.reading)
         return target, shape
 
-    def _between(self, laid: Connection, source: str, name: str, shape: Shape) -> str:
+    def _between(self, last: Connection, source: str, name: str, shape: Shape) -> str:
         """End a connection in a relay of its own."""
         target = self._free(name)
-        self.wires.append((laid, source, target))
+        self.connections.append((last, source, target))
         self.layers[target] = relay(shape, self.reading)
         return target
 
-    def _relay(self, path: Path, name: str, shape: Shape) -> str:
-        """End a path in a relay of its own."""
+    def _relay(self, route: Route, name: str, shape: Shape) -> str:
+        """End a route in a relay of its own."""
         target = self._free(name)
-        self._wire(path, target, shape)
+        self._wire(route, target, shape)
         self.layers[target] = relay(shape, self.reading)
         self.shapes[target] = shape
         return target
@@ -166,24 +168,24 @@ class Assembly:
         unknown = [name for name in self.flat.dynamic if name not in self.shapes]
         while unknown:
             for name in unknown:
-                reached = next((shape for path in self.heard[name] if (shape := self._reach(path)) is not None), None)
+                reached = next((shape for route in self.incoming[name] if (shape := self._reach(route)) is not None), None)
                 if reached is not None:
                     self.shapes[name] = reached
             left = [name for name in unknown if name not in self.shapes]
             if len(left) == len(unknown):
-                told = next((name for name in left if parameter_shape(self.flat.nodes[name])), left[0])
-                self.shapes[told] = parameter_shape(self.flat.nodes[told])
-                if not self.shapes[told]:
-                    raise InvalidInput(f"no input reaches node '{shown(told)}', and its parameters do not tell its shape")
+                chosen = next((name for name in left if parameter_shape(self.flat.nodes[name])), left[0])
+                self.shapes[chosen] = parameter_shape(self.flat.nodes[chosen])
+                if not self.shapes[chosen]:
+                    raise InvalidInput(f"no input reaches node '{shown(chosen)}', and its parameters do not give its shape")
             unknown = [name for name in left if name not in self.shapes]
 
-    def _reach(self, path: Path) -> Shape | None:
-        """The shape at the end of a path, or None where that of its beginning is not known yet."""
-        if isinstance(path.source, str):
-            shape = self.shapes.get(path.source)
+    def _reach(self, route: Route) -> Shape | None:
+        """The shape at the end of a route, or None where that of its beginning is not known yet."""
+        if isinstance(route.source, str):
+            shape = self.shapes.get(route.source)
         else:
-            shape = next((found for inner in path.source.paths if (found := self._reach(inner)) is not None), None)
-        for name in path.links:
+            shape = next((found for inner in route.source.routes if (found := self._reach(inner)) is not None), None)
+        for name in route.links:
             if shape is not None:
                 with _naming(name, self.flat):
                     shape = link_of(self.flat.nodes[name], shape)[1]
@@ -195,7 +197,7 @@ class Assembly:
         shape = tuple(int(size) for size in sizes)
         if not shape or list(shape) != sizes or min(shape) < 1 or math.prod(shape) > LARGEST:
             raise InvalidInput(f"it has no shape that a layer can have: {sizes}")
-        axes = {AXES.get(type(self.flat.nodes[heard]).__name__) for heard in self.flat.heard_first(name)}
+        axes = {AXES.get(type(self.flat.nodes[consumer]).__name__) for consumer in self.flat.first_consumers(name)}
         if shape[0] == 1 and len(axes) == 1 and axes == {len(shape) - 1}:
             self.notes.append(f"input '{shown(name)}' is {list(shape)}: its first axis is taken for the writer's batch")
             return shape[1:]
@@ -220,14 +222,14 @@ class Assembly:
     def _note_loops(self, order: Sequence[str], early: Sequence[str]) -> None:
         place = {name: i for i, name in enumerate(order)}
         for name in order:
-            for source in (source for path in self.heard[name] for source in ends(path)):
+            for source in (source for route in self.incoming[name] for source in ends(route)):
                 if name not in early and place[source] >= place[name]:
-                    self.notes.append(f"{arrow(source, name)} closes a loop, and is heard a step later")
+                    self.notes.append(f"{arrow(source, name)} closes a loop, and acts one step later")
 
 
 @contextmanager
 def _naming(name: str, flat: Flat) -> Iterator[None]:
-    """Put a node's name before what is wrong with it, be it that its fields hold something else than they should."""
+    """Prefix errors with a node's name, including errors from fields of a wrong type."""
     node = f"node '{shown(name)}' ({type(flat.nodes[name]).__name__})"
     try:
         yield

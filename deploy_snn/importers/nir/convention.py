@@ -1,4 +1,4 @@
-"""How a framework steps what a NIR file says in differential equations.
+"""How a framework discretises the differential equations of a NIR file.
 
 NIR gives time constants and resistances; every writer has a step of its own in mind. A convention names that step, and the
 numbers of our difference equations follow from it: in float64, and then rounded once.
@@ -22,12 +22,12 @@ GAINS: dict[str, Callable[[Floats, Floats], Floats]] = {
     "jump then decay": lambda weight, loss: weight * (1 - loss),
     "one": lambda weight, _: np.ones_like(weight),
 }
-"""What an input of 1 adds: from its factor in the file, r or w_in, and the part that a step loses to the decay."""
+"""How much an input of 1 adds, by its factor in the file (r or w_in) and the part that a step loses to the decay."""
 
 
 @dataclass(frozen=True)
 class Convention:
-    """A writer's step. ``dt`` is in ms, and None where the writer has none of its own.
+    """How a writer discretises a step. ``dt`` is in ms, None for writers without a dt of their own.
 
     Args:
         method: how a time constant becomes a decay: ``1 - dt/tau``, or ``exp(-dt/tau)``.
@@ -49,7 +49,7 @@ class Convention:
     about: str = ""
 
     def loss(self, tau: Floats, dt: float) -> Floats:
-        """The part that a step loses to the decay, ``1 - decay``; dt in seconds. Raises InvalidInput for what is no tau."""
+        """The part that a step loses to the decay, ``1 - decay``; dt in seconds. Raises InvalidInput for tau <= 0."""
         unit = {"seconds": dt, "steps": 1.0, "seconds x dt": dt * dt}[self.tau]
         if not (tau > 0).all():
             raise InvalidInput("a time constant is not greater than 0")
@@ -116,10 +116,10 @@ CONVENTIONS: dict[str, Convention] = {
 def find_convention(name: Any, reset: Any = None) -> Convention:
     """The convention of that name, with another reset if one is given.
 
-    Raises InvalidInput for a name or a reset that there is not.
+    Raises InvalidInput for an unknown name or reset.
     """
     if name not in CONVENTIONS:
-        raise InvalidInput(f"there is no convention '{name}'; there is {', '.join(CONVENTIONS)}")
+        raise InvalidInput(f"unknown convention '{name}'; choose from {', '.join(CONVENTIONS)}")
     if reset is None:
         return CONVENTIONS[name]
     if reset not in RESETS:

@@ -17,8 +17,8 @@ from deploy_snn.neurons import Input
 if TYPE_CHECKING:
     from nir import NIRGraph
 
-OURS = "deploy_snn"
-"""Under this name a graph's metadata holds how it was written here, and so is to be read."""
+METADATA_KEY = "deploy_snn"
+"""The key of a graph's metadata under which ``write_nir`` records the options for reading it back."""
 
 READ_OPTIONS = ("dt", "convention", "reset", "input")
 INPUTS = ("values", "spikes")
@@ -29,24 +29,24 @@ def read_nir(path: Path, options: dict[str, Any]) -> Imported:
 
     Options: ``convention``, how the writer steps its neurons (``CONVENTIONS``); ``dt``, the length of a step in ms, needed
     where the convention has none; ``reset``, where it is not the convention's; ``input``, "values" unless it is "spikes".
-    A file that was written here tells all four itself.
+    A file of ``write_nir`` records all four.
 
-    Raises InvalidInput for a file that is none, nodes that do not fit, and options that there are not; Unavailable where
-    the extra ``nir`` is not installed.
+    Raises InvalidInput for a file of another format, nodes that do not fit, and unknown options; Unavailable where the
+    extra ``nir`` is not installed.
     """
     graph = read_graph(path)
     unknown = sorted(options.keys() - set(READ_OPTIONS))
     if unknown:
-        raise InvalidInput(f"a NIR file takes no option {', '.join(unknown)}; it takes {', '.join(READ_OPTIONS)}")
-    given = _told(graph, path) | options
+        raise InvalidInput(f"unknown option {', '.join(unknown)}; a NIR file takes {', '.join(READ_OPTIONS)}")
+    given = _recorded_options(graph, path) | options
     _check_types(given)
     name = given.get("convention", EULER)
     convention = find_convention(name, given.get("reset"))
     dt = given.get("dt", convention.dt)
     if dt is None:
         raise InvalidInput(
-            f"{path} does not tell the length of a step, nor does convention={name}: give --dt MS, or name the writer with "
-            "--set convention=snntorch or its like"
+            f"{path} does not state the length of a step, nor does convention={name}: set dt (in ms), or name the writer, "
+            "such as convention=snntorch"
         )
     if not 0 < dt < float("inf"):
         raise InvalidInput(f"dt={dt}: expected a number of ms greater than 0")
@@ -63,7 +63,7 @@ def read_nir(path: Path, options: dict[str, Any]) -> Imported:
 
 
 def write_nir(network: Network, path: Path, *, convention: str = EULER, reset: str | None = None) -> None:
-    """Write a network as a NIR file that tells every spike, to the last bit, to who reads it by the same convention.
+    """Write a network as a NIR file; a reader with the same convention computes the same spikes.
 
     Args:
         network: the network.
@@ -87,21 +87,21 @@ def write_nir(network: Network, path: Path, *, convention: str = EULER, reset: s
         raise InvalidInput(
             "some inputs are spikes, of Input layers, and others numbers: a graph's inputs are all of one kind"
         )
-    told = {"convention": convention, "reset": how.reset, "dt": dt, "input": "spikes" if kinds == {True} else "values"}
-    graph = Writing(network, Reading(how, dt)).graph({OURS: told})
+    recorded = {"convention": convention, "reset": how.reset, "dt": dt, "input": "spikes" if kinds == {True} else "values"}
+    graph = Writing(network, Reading(how, dt)).graph({METADATA_KEY: recorded})
     try:
         nir.write(path, graph)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be written: {error}") from None
 
 
-def _told(graph: "NIRGraph", path: Path) -> dict[str, Any]:
-    """What a file that was written here tells of itself; another's tells nothing."""
-    told = graph.metadata.get(OURS, {}) if isinstance(graph.metadata, dict) else {}
-    known = isinstance(told, dict) and told.keys() <= set(READ_OPTIONS)
-    if not known or not all(isinstance(value, (str, float)) for value in told.values()):
-        raise InvalidInput(f"{path}: what it tells under {OURS} is not what this version writes there")
-    return dict(told)
+def _recorded_options(graph: "NIRGraph", path: Path) -> dict[str, Any]:
+    """The options that ``write_nir`` recorded in a file; {} for files of other writers."""
+    recorded = graph.metadata.get(METADATA_KEY, {}) if isinstance(graph.metadata, dict) else {}
+    known = isinstance(recorded, dict) and recorded.keys() <= set(READ_OPTIONS)
+    if not known or not all(isinstance(value, (str, float)) for value in recorded.values()):
+        raise InvalidInput(f"{path}: its metadata under {METADATA_KEY} are not what this version writes")
+    return dict(recorded)
 
 
 def _check_types(given: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Neurons of ours as NIR's nodes, where these say the same: under a convention, to the last bit of every step."""
+"""Export of neurons as NIR nodes that compute the same bits under a convention."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -49,12 +49,12 @@ def _written(neuron: Nodes, reading: Reading) -> "NIRNode":
         if getattr(neuron, name):
             raise InvalidInput(f"{name}=True has no counterpart in NIR")
     if type(neuron) not in _NODES:
-        raise InvalidInput("NIR has no such neuron")
+        raise InvalidInput("this neuron has no counterpart in NIR")
     return _NODES[type(neuron)](neuron, reading)
 
 
 def _node(kind: str, neuron: Nodes, **values: Floats | float) -> "NIRNode":
-    """A node, each of its parameters over the whole shape in float64, which tells a float32 decay to the last bit."""
+    """A node with each parameter expanded to the layer's shape, in float64, which preserves a float32 decay exactly."""
     import nir  # noqa: PLC0415
 
     cls = getattr(nir, kind)

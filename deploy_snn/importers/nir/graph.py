@@ -1,4 +1,4 @@
-"""A NIR graph laid flat: nodes with dynamics, and between them paths of linear nodes."""
+"""A flattened NIR graph: nodes with dynamics, and between them routes of linear nodes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Edges = tuple[tuple[str, str], ...]
 INNER = "\0"
-"""Between the name of an inner graph and that of a node in it: no name of a file's holds it."""
+"""Separates the name of an inner graph from that of a node in it; no name in a file contains it."""
 
 
 def shown(name: str) -> str:
@@ -29,8 +29,8 @@ def arrow(*names: str) -> str:
 
 
 @dataclass(frozen=True)
-class Path:
-    """What a node hears along one way: a node with dynamics or a junction, then linear nodes in order."""
+class Route:
+    """One way into a node: from a node with dynamics or a junction, through linear nodes in order."""
 
     source: "str | Junction"
     links: tuple[str, ...] = ()
@@ -38,27 +38,27 @@ class Path:
 
 @dataclass(frozen=True)
 class Junction:
-    """What adds up in front of a linear node with more than one edge into it."""
+    """The sum in front of a linear node that has several incoming edges."""
 
     node: str
-    paths: tuple[Path, ...]
+    routes: tuple[Route, ...]
 
 
 @dataclass(frozen=True)
 class Flat:
-    """A graph without graphs in it: the inputs and outputs of those are places that values pass."""
+    """A graph without inner graphs, whose inputs and outputs remain as nodes that pass values on unchanged."""
 
     nodes: Mapping[str, "NIRNode"]
     edges: Edges
 
     @classmethod
     def of(cls, graph: "NIRGraph") -> "Flat":
-        """Lay a graph flat. Raises InvalidInput for an edge without an end, and for a graph without inputs."""
-        nodes, edges = _laid_flat(graph, "")
+        """Flatten a graph. Raises InvalidInput for an edge without an end, and for a graph without inputs."""
+        nodes, edges = _flattened(graph, "")
         for edge in edges:
             for end in edge:
                 if end not in nodes:
-                    raise InvalidInput(f"the edge {arrow(*edge)} hangs: there is no node '{shown(end)}'")
+                    raise InvalidInput(f"the edge {arrow(*edge)} leads to or from an unknown node '{shown(end)}'")
         flat = cls(nodes, tuple(dict.fromkeys(edges)))
         if not flat.inputs:
             raise InvalidInput("the graph has no Input node")
@@ -96,65 +96,65 @@ class Flat:
         """Whether values pass here as they are: an inner graph's input or output."""
         return type(self.nodes[name]).__name__ in ("Input", "Output") and name not in self.inputs
 
-    def heard_first(self, name: str) -> list[str]:
-        """The nodes that hear this one first, past the places that change nothing."""
+    def first_consumers(self, name: str) -> list[str]:
+        """The nodes that first use this node's values, past nodes that pass them on unchanged."""
         found: list[str] = []
         for target in self.after(name):
-            found += self.heard_first(target) if self.is_place(target) else [target]
+            found += self.first_consumers(target) if self.is_place(target) else [target]
         return found
 
-    def paths(self, name: str, passed: tuple[str, ...] = ()) -> tuple[Path, ...]:
-        """All that a node hears. Raises InvalidInput for linear nodes in a loop, and for one that nothing leads to."""
+    def routes(self, name: str, passed: tuple[str, ...] = ()) -> tuple[Route, ...]:
+        """All routes into a node. Raises InvalidInput for a loop of linear nodes, and for a node without incoming edges."""
         dynamic = set(self.dynamic)
-        found: list[Path] = []
+        found: list[Route] = []
         for source in self.before(name):
             if source in passed:
                 loop = arrow(source, *reversed(passed[passed.index(source) :]))
                 raise InvalidInput(f"a loop without neurons: {loop}")
             if source in dynamic:
-                found.append(Path(source))
+                found.append(Route(source))
             elif self.is_place(source):
-                found += self.paths(source, (*passed, source))
+                found += self.routes(source, (*passed, source))
             else:
-                found.append(self._through(source, self.paths(source, (*passed, source))))
+                found.append(self._through(source, self.routes(source, (*passed, source))))
         if not found and name not in self.inputs:
             raise InvalidInput(f"nothing leads to node '{shown(name)}'")
         return tuple(found)
 
-    def _through(self, link: str, paths: tuple[Path, ...]) -> Path:
-        if len(paths) == 1:
-            return Path(paths[0].source, (*paths[0].links, link))
-        return Path(Junction(link, paths), (link,))
+    def _through(self, link: str, routes: tuple[Route, ...]) -> Route:
+        if len(routes) == 1:
+            return Route(routes[0].source, (*routes[0].links, link))
+        return Route(Junction(link, routes), (link,))
 
-    def order(self, first: list[str], heard: Mapping[str, tuple[Path, ...]]) -> list[str]:
-        """An order in which a node comes after all that it hears, but for the edges that close a loop.
+    def order(self, first: list[str], incoming: Mapping[str, tuple[Route, ...]]) -> list[str]:
+        """An order in which each node follows its sources, except across edges that close a loop.
 
-        ``first`` are those that hear only what was sent a step before.
+        ``first`` are the nodes that read only values of the step before.
         """
         graph: nx.DiGraph[str] = nx.DiGraph()
         graph.add_nodes_from(self.dynamic)
-        for name, paths in heard.items():
+        for name, routes in incoming.items():
             if name in graph and name not in first:
-                graph.add_edges_from((source, name) for path in paths for source in ends(path))
+                graph.add_edges_from((source, name) for route in routes for source in ends(route))
         graph.add_edges_from(("", name) for name in (*reversed(self.inputs), *first, *self.dynamic))
         order = list(reversed(list(nx.dfs_postorder_nodes(graph, ""))))
         return [*first, *(name for name in order if name and name not in first)]
 
 
-def ends(path: Path) -> list[str]:
-    """The nodes with dynamics at the beginning of a path."""
-    if isinstance(path.source, str):
-        return [path.source]
-    return [end for inner in path.source.paths for end in ends(inner)]
+def ends(route: Route) -> list[str]:
+    """The nodes with dynamics at the beginning of a route."""
+    if isinstance(route.source, str):
+        return [route.source]
+    return [end for inner in route.source.routes for end in ends(inner)]
 
 
-def passed_by(path: Path) -> set[str]:
-    """The linear nodes on a path."""
-    inner = () if isinstance(path.source, str) else path.source.paths
-    return set(path.links).union(*(passed_by(other) for other in inner))
+def links_on(route: Route) -> set[str]:
+    """The linear nodes on a route."""
+    inner = () if isinstance(route.source, str) else route.source.routes
+    return set(route.links).union(*(links_on(other) for other in inner))
 
 
-def _laid_flat(graph: "NIRGraph", prefix: str) -> tuple[dict[str, "NIRNode"], list[tuple[str, str]]]:
+def _flattened(graph: "NIRGraph", prefix: str) -> tuple[dict[str, "NIRNode"], list[tuple[str, str]]]:
     nodes: dict[str, NIRNode] = {}
     edges: list[tuple[str, str]] = []
     doors: dict[str, tuple[str, str]] = {}
@@ -163,7 +163,7 @@ def _laid_flat(graph: "NIRGraph", prefix: str) -> tuple[dict[str, "NIRNode"], li
             nodes[prefix + name] = node
             continue
         inner = prefix + name + INNER
-        inside, joined = _laid_flat(node, inner)
+        inside, joined = _flattened(node, inner)
         nodes |= inside
         edges += joined
         doors[name] = _door(node, inner, name, "Input"), _door(node, inner, name, "Output")

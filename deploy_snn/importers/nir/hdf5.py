@@ -1,4 +1,4 @@
-"""NIR's file, HDF5, read as a graph of NIR's own nodes: nothing in it is followed out of the file, or believed unseen."""
+"""Reading NIR's HDF5 files as a graph of NIR nodes, without following links out of the file or trusting claimed sizes."""
 
 import reprlib
 from collections.abc import Mapping
@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deploy_snn.errors import InvalidInput, Unavailable
+from deploy_snn.importers.advice import COPY_WEIGHTS
 
 if TYPE_CHECKING:
     import h5py
     from nir import NIRGraph, NIRNode
 
+KERAS_GROUPS = ("model_weights", "optimizer_weights", "layers", "_layer_checkpoint_dependencies")
+"""Groups at the root of a file that Keras wrote."""
+
 DEEPEST = 32
-"""How far groups may stand inside each other."""
+"""How deep groups may be nested."""
 
 SMALLEST_CLAIM = 2**20
 MOST_COMPRESSED = 1100
@@ -26,7 +30,7 @@ Tree = dict[str, Any]
 
 
 def require_nir() -> None:
-    """Raise Unavailable, with the line that mends it, where the extra is not installed."""
+    """Raise Unavailable, with the install command, if the extra is not installed."""
     try:
         import h5py  # noqa: F401, PLC0415
         import nir  # noqa: F401, PLC0415
@@ -35,7 +39,7 @@ def require_nir() -> None:
 
 
 def read_graph(path: Path) -> "NIRGraph":
-    """The graph in a NIR file. Raises InvalidInput, in one sentence, for anything else, and for a node that is none."""
+    """The graph in a NIR file. Raises InvalidInput for any other file, and for invalid nodes."""
     require_nir()
     import h5py  # noqa: PLC0415
     import nir  # noqa: PLC0415
@@ -47,6 +51,7 @@ def read_graph(path: Path) -> "NIRGraph":
         with h5py.File(path, "r") as file:
             root = file.get("node")
             tree = _tree(root, path, DEEPEST, budget) if isinstance(root, h5py.Group) else None
+            is_keras = "keras_version" in file.attrs or any(name in file for name in KERAS_GROUPS)
     except InvalidInput:
         raise
     except (
@@ -58,12 +63,14 @@ def read_graph(path: Path) -> "NIRGraph":
         TypeError,
         ValueError,
     ) as error:  # h5py's, for damage
-        raise InvalidInput(f"{path} is no NIR file, or a damaged one: {_first_line(error)}") from None
+        raise InvalidInput(f"{path} is not a NIR file, or it is damaged: {_first_line(error)}") from None
+    if tree is None and is_keras:
+        raise InvalidInput(f"{path} is a Keras file, and not a NIR file: {COPY_WEIGHTS}")
     if tree is None:
-        raise InvalidInput(f"{path} is an HDF5 file, but no NIR file: it has no group 'node'")
+        raise InvalidInput(f"{path} is an HDF5 file, but not a NIR file (it has no group 'node'): give a file of nir.write")
     node = _node(tree, path, "the graph")
     if not isinstance(node, nir.NIRGraph):
-        raise InvalidInput(f"{path} holds a single {type(node).__name__}, and no NIRGraph of nodes and edges")
+        raise InvalidInput(f"{path} holds a single {type(node).__name__}, and not a NIRGraph of nodes and edges")
     return node
 
 
@@ -101,7 +108,9 @@ def _node(tree: Tree, path: Path, where: str) -> "NIRNode":
     known = {name for name in nir.ir.__all__ if name[0].isupper() and name != "NIRNode"}
     if not isinstance(kind, str) or kind not in known:
         found = reprlib.repr(kind) if isinstance(kind, str | None) else type(kind).__name__
-        raise InvalidInput(f"{path}: {where} is of type {found}, which is none of NIR's: {', '.join(sorted(known))}")
+        raise InvalidInput(
+            f"{path}: {where} is of type {found}, which NIR does not define; choose from {', '.join(sorted(known))}"
+        )
     try:
         if kind == "NIRGraph":
             nodes = {name: _node(inner, path, f"node '{name}'") for name, inner in _groups(tree, path, where).items()}
@@ -113,7 +122,7 @@ def _node(tree: Tree, path: Path, where: str) -> "NIRNode":
         if isinstance(error, InvalidInput):
             raise
         problem = f"it lacks {error}" if isinstance(error, KeyError) else _first_line(error)
-        raise InvalidInput(f"{path}: {where} is no {kind}: {problem}") from None
+        raise InvalidInput(f"{path}: {where} is not a valid {kind}: {problem}") from None
 
 
 def _groups(tree: Tree, path: Path, where: str) -> Mapping[str, Tree]:
@@ -124,7 +133,7 @@ def _groups(tree: Tree, path: Path, where: str) -> Mapping[str, Tree]:
 
 
 def _name(value: object, path: Path) -> str:
-    """A name that can be shown to people: it holds no line breaks, and nothing that steers a terminal."""
+    """A name that is safe to print: without line breaks and terminal control characters."""
     name = value.decode() if isinstance(value, bytes) else str(value)
     if not name.isprintable():
         raise InvalidInput(f"{path}: something is called {reprlib.repr(name)}: expected printable text")

@@ -1,4 +1,4 @@
-"""NIR's linear nodes as connections of ours."""
+"""Import of NIR's linear nodes as connections."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -54,7 +54,7 @@ def _conv(node: Any, source: Shape, axes: int) -> Link:
     kernel, stride, dilation = list(weight.shape[2:]), _sizes(node.stride, axes), _sizes(node.dilation, axes)
     padding = _padding(node.padding, kernel, stride, dilation)
     cls: type[Conv1d | Conv2d] = Conv1d if axes == 1 else Conv2d
-    made = cls(
+    connection = cls(
         _floats(weight),
         _bias(node.bias, len(weight)),
         stride=stride,
@@ -62,7 +62,7 @@ def _conv(node: Any, source: Shape, axes: int) -> Link:
         dilation=dilation,
         groups=int(node.groups),
     )
-    return made, (len(weight), *_convolved(source[1:], kernel, stride, padding, dilation))
+    return connection, (len(weight), *_convolved(source[1:], kernel, stride, padding, dilation))
 
 
 def _pool(node: Any, source: Shape, cls: type[SumPool2d]) -> Link:
@@ -83,10 +83,10 @@ def _convolved(
     sizes: Sequence[int], kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
 ) -> list[int]:
     axes = zip(sizes, kernel, stride, padding, dilation, strict=True)
-    made = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in axes]
-    if min(made) < 1:
+    sizes_after = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in axes]
+    if min(sizes_after) < 1:
         raise InvalidInput(f"its field of {list(kernel)} is larger than what reaches it, {list(sizes)}")
-    return made
+    return sizes_after
 
 
 def _sizes(value: Any, axes: int) -> list[int]:
@@ -123,7 +123,7 @@ def _floats(value: Any) -> Tensor:
         with np.errstate(over="ignore"):  # an infinity is refused like one that was in the file
             return torch.from_numpy(np.ascontiguousarray(value, np.float32))
     except (TypeError, ValueError):
-        raise InvalidInput("it holds something else than numbers") from None
+        raise InvalidInput("it contains values other than numbers") from None
 
 
 LINKS: dict[str, Callable[[Any, Shape], Link]] = {

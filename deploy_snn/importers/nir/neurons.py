@@ -1,4 +1,4 @@
-"""NIR's nodes with dynamics as neurons of ours, under a convention."""
+"""Import of NIR's nodes with dynamics as neurons, by a convention."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class Reading:
 
 
 def numbers(node: "NIRNode", *names: str) -> list[Floats]:
-    """Parameters of a node in float64. Raises InvalidInput for what is no number, or NaN."""
+    """Parameters of a node in float64. Raises InvalidInput for NaN and for values that are not numbers."""
     found = []
     for name in names:
         try:
@@ -67,7 +67,7 @@ def numbers(node: "NIRNode", *names: str) -> list[Floats]:
 
 
 def parameter_shape(node: "NIRNode") -> Shape:
-    """The shape of a node's parameters: () for one number, or one in an array, that stands for every neuron."""
+    """The shape of a node's parameters: () for one number, also as an array of one, for all neurons."""
     size = next(np.shape(value) for name, value in vars(node).items() if name in ("r", "threshold", "delay"))
     return () if size == (1,) else tuple(int(n) for n in size)
 
@@ -92,7 +92,7 @@ def neuron_of(node: "NIRNode", shape: Shape, reading: Reading, *, early: int = 0
 
 
 def relay(shape: Shape, reading: Reading) -> Relay:
-    """What stands for an input, an output, or the place between two linear nodes."""
+    """A relay for an input, an output, or between two linear nodes."""
     return Relay(shape=shape, dt=reading.dt)
 
 

@@ -1,4 +1,4 @@
-"""A network of ours as a NIR graph, where every part of it has a counterpart there."""
+"""Export of a network as a NIR graph, if every part of it has a counterpart in NIR."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from nir import NIRGraph, NIRNode
 
 
+LARGEST_MATRIX = 2**28
+"""How many weights a sparse connection may have, counting those of 0: NIR stores them all."""
+
+
 class Writing:
-    """The graph as far as it has come. A connection that reads the step before gets a Delay of one step.
+    """A graph in progress. A connection that reads the step before gets a Delay of one step.
 
     Args:
         network: the network. reading: how the graph will be read.
@@ -48,7 +52,7 @@ class Writing:
                 self.senders[name] = [name]
         relays = [name for name, layer in self.network.layers.items() if self._is_junction(layer)]
         for name in [*relays, *(name for name in self.order if name not in relays)]:
-            self._hear(name)
+            self._write_incoming(name)
         for name, layer in self.network.layers.items():
             if layer.external and name not in self._inputs():
                 self._join(self._put(f"{name}_input", nir.Input(np.array(layer.shape))), name)
@@ -76,35 +80,37 @@ class Writing:
     def _shape(self, name: str) -> tuple[int, ...]:
         return self.network.layers[name].shape
 
-    def _hear(self, name: str) -> None:
+    def _write_incoming(self, name: str) -> None:
         """Write the connections into a layer, after those into the relays that they come from."""
         if name in self.senders and name not in self.nodes:
             return
         junction = self._is_junction(self.network.layers[name])
         if junction:
             self.senders[name] = []
-        for made in self.network.connections:
-            if made.target != name:
+        for connection in self.network.connections:
+            if connection.target != name:
                 continue
-            if self._is_junction(self.network.layers[made.source]) and made.source not in self.senders:
-                self._hear(made.source)
-            ends = self._through(made)
+            if self._is_junction(self.network.layers[connection.source]) and connection.source not in self.senders:
+                self._write_incoming(connection.source)
+            ends = self._through(connection)
             if junction:
                 self.senders[name] += ends
                 continue
             for end in ends:
                 self._join(end, name)
 
-    def _through(self, made: Connection) -> list[str]:
+    def _through(self, connection: Connection) -> list[str]:
         """The nodes at the end of a connection: its own, or the senders where it changes nothing and they are not many."""
-        late = not self.network.one_step or self.order.index(made.target) <= self.order.index(made.source)
-        senders = self._late(made.source) if late else self.senders[made.source]
-        nodes = links_of(made)
-        known = self._is_junction(self.network.layers[made.target]) or any((s, made.target) in self.edges for s in senders)
+        late = not self.network.one_step or self.order.index(connection.target) <= self.order.index(connection.source)
+        senders = self._late(connection.source) if late else self.senders[connection.source]
+        nodes = links_of(connection)
+        known = self._is_junction(self.network.layers[connection.target]) or any(
+            (s, connection.target) in self.edges for s in senders
+        )
         if not nodes and (len(senders) > 1 or known):
-            nodes = [_scale(np.ones(made.source_shape))]
+            nodes = [_scale(np.ones(connection.source_shape))]
         for index, node in enumerate(nodes):
-            name = self._put(made.name if index == len(nodes) - 1 else f"{made.name}_{index}", node)
+            name = self._put(connection.name if index == len(nodes) - 1 else f"{connection.name}_{index}", node)
             for sender in senders:
                 self._join(sender, name)
             senders = [name]
@@ -132,33 +138,35 @@ class Writing:
         self.edges[(source, target)] = None
 
 
-def links_of(made: Connection) -> "list[NIRNode]":
-    """The linear nodes that a connection is: none for one that changes nothing. Raises InvalidInput if NIR has no such."""
+def links_of(connection: Connection) -> "list[NIRNode]":
+    """The linear nodes of a connection, [] for the identity. Raises InvalidInput if it has no counterpart in NIR."""
     import nir  # noqa: PLC0415
 
-    where = f"connection '{made.name}' ({type(made).__name__})"
-    flat: list[NIRNode] = [] if len(made.source_shape) == 1 else [_flatten(made.source_shape)]
-    if made.TAKES_NOISE:
+    where = f"connection '{connection.name}' ({type(connection).__name__})"
+    flat: list[NIRNode] = [] if len(connection.source_shape) == 1 else [_flatten(connection.source_shape)]
+    if connection.TAKES_NOISE:
         raise InvalidInput(f"{where} takes noise, which has no counterpart in NIR")
-    match made:
+    match connection:
         case Dense() | Gathered():
-            if len(made.target_shape) > 1:
-                raise InvalidInput(f"{where} gives {list(made.target_shape)}: NIR has nothing that unfolds a dense sum")
-            w, b = _matrix(made).T, getattr(made, "b", None)
+            if len(connection.target_shape) > 1:
+                raise InvalidInput(
+                    f"{where} gives {list(connection.target_shape)}: NIR has nothing that unfolds a dense sum"
+                )
+            w, b = _matrix(connection).T, getattr(connection, "b", None)
             return [*flat, nir.Linear(w) if b is None else nir.Affine(w, b.numpy())]
         case OneToOne():
-            one = bool((made.w == 1).all())
-            return [] if one else [_scale(made.w.expand(made.source_shape).numpy())]
+            one = bool((connection.w == 1).all())
+            return [] if one else [_scale(connection.w.expand(connection.source_shape).numpy())]
         case Reshape():
-            if len(made.target_shape) > 1:
-                raise InvalidInput(f"{where} gives {list(made.target_shape)}: NIR has nothing that unfolds")
+            if len(connection.target_shape) > 1:
+                raise InvalidInput(f"{where} gives {list(connection.target_shape)}: NIR has nothing that unfolds")
             return flat
         case Conv1d() | Conv2d():
-            return [_conv(made)]
+            return [_conv(connection)]
         case AvgPool2d():
-            return [nir.AvgPool2d(*map(np.array, (made.kernel_size, made.stride, made.padding)))]
+            return [nir.AvgPool2d(*map(np.array, (connection.kernel_size, connection.stride, connection.padding)))]
         case SumPool2d():
-            return [nir.SumPool2d(*map(np.array, (made.kernel_size, made.stride, made.padding)))]
+            return [nir.SumPool2d(*map(np.array, (connection.kernel_size, connection.stride, connection.padding)))]
     raise InvalidInput(f"{where} has no counterpart in NIR")
 
 
@@ -174,24 +182,30 @@ def _flatten(shape: tuple[int, ...]) -> "NIRNode":
     return nir.Flatten(np.array(shape), start_dim=0, end_dim=-1)
 
 
-def _matrix(made: Dense | Gathered) -> Any:
-    if isinstance(made, Dense):
-        return made.w.numpy()
-    if isinstance(made, Sparse):
-        return made.matrix().to_dense().numpy()
-    targets = torch.arange(made.n_target).expand_as(made.sources.T)
-    w = torch.zeros(math.prod(made.source_shape), made.n_target)
-    return w.index_put((made.sources.T, targets), made.fan_in.T, accumulate=True).numpy()
+def _matrix(connection: Dense | Gathered) -> Any:
+    if isinstance(connection, Dense):
+        return connection.w.numpy()
+    size = [math.prod(connection.source_shape), connection.n_target]
+    if math.prod(size) > LARGEST_MATRIX:
+        raise InvalidInput(
+            f"connection '{connection.name}' ({type(connection).__name__}): NIR has no sparse weights, and {size} would "
+            f"take {math.prod(size) * 4 / 1e9:.1f} GB as a dense matrix: export a bundle instead"
+        )
+    if isinstance(connection, Sparse):
+        return connection.matrix().to_dense().numpy()
+    targets = torch.arange(connection.n_target).expand_as(connection.sources.T)
+    w = torch.zeros(math.prod(connection.source_shape), connection.n_target)
+    return w.index_put((connection.sources.T, targets), connection.fan_in.T, accumulate=True).numpy()
 
 
-def _conv(made: Conv1d | Conv2d) -> "NIRNode":
+def _conv(connection: Conv1d | Conv2d) -> "NIRNode":
     import nir  # noqa: PLC0415
 
-    bias = np.zeros(len(made.w), np.float32) if made.b is None else made.b.numpy()
-    sizes = made.source_shape[1:]
-    options = {"weight": made.w.numpy(), "groups": made.groups, "bias": bias}
-    if isinstance(made, Conv1d):
-        (stride,), (padding,), (dilation,) = made.stride, made.padding, made.dilation
+    bias = np.zeros(len(connection.w), np.float32) if connection.b is None else connection.b.numpy()
+    sizes = connection.source_shape[1:]
+    options = {"weight": connection.w.numpy(), "groups": connection.groups, "bias": bias}
+    if isinstance(connection, Conv1d):
+        (stride,), (padding,), (dilation,) = connection.stride, connection.padding, connection.dilation
         return nir.Conv1d(input_shape=sizes[0], stride=stride, padding=padding, dilation=dilation, **options)
-    stride2, padding2, dilation2 = tuple(made.stride), tuple(made.padding), tuple(made.dilation)
+    stride2, padding2, dilation2 = tuple(connection.stride), tuple(connection.padding), tuple(connection.dilation)
     return nir.Conv2d(input_shape=tuple(sizes), stride=stride2, padding=padding2, dilation=dilation2, **options)

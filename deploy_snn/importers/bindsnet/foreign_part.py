@@ -1,4 +1,4 @@
-"""A part of a foreign network, alive or saved: its attributes, held to what they should be."""
+"""A part of a BindsNET network, live or saved, with checks of the type of each attribute."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from deploy_snn.errors import InvalidInput
-from deploy_snn.importers.bindsnet.saved import Name, name_of
+from deploy_snn.importers.bindsnet.numpy_values import plain
+from deploy_snn.importers.bindsnet.saved import Name, Saved, name_of
 
 
 @dataclass(frozen=True)
-class Part:
-    """A layer, a connection or a feature, and what it is called in messages: ``layer Y``."""
+class ForeignPart:
+    """A layer, a connection or a feature, with its label for messages, such as ``layer 'Y'``."""
 
     label: str
     thing: Any
@@ -22,25 +23,36 @@ class Part:
         return name_of(self.thing)
 
     def refuse(self, why: str) -> InvalidInput:
-        """What to raise: the part's name, its class, and why it cannot be carried over."""
+        """Return the error to raise: the part's label, its class, and why it cannot be imported."""
         return InvalidInput(f"{self.label} ({self.kind.name}): {why}")
 
     def get(self, name: str, default: Any = ...) -> Any:
-        """An attribute. Raises InvalidInput if it is missing and there is no default."""
+        """An attribute. Raises InvalidInput if it is missing, unless a default is given."""
         try:
-            return getattr(self.thing, name)
+            return plain(getattr(self.thing, name))
         except AttributeError:
             if default is ...:
                 raise self.refuse(f"it has no {name}") from None
             return default
 
+    def dense(self, name: str) -> Tensor:
+        """A tensor that may be sparse, as a dense one. Raises InvalidInput for a size that its file cannot justify."""
+        if isinstance(self.thing, Saved):
+            return self.thing.dense(name)
+        found: Tensor = self.get(name)
+        return found.detach().to_dense()
+
     def numbers(self, name: str) -> Tensor:
-        """A number or a tensor as float32. Raises InvalidInput for anything else, and where float32 cannot hold it."""
+        """A number or a tensor as float32, dense.
+
+        Raises InvalidInput for anything else, and for numbers that float32 cannot represent.
+        """
         value = self.get(name)
         if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
-            raise self.refuse(f"its {name} is no number")
+            raise self.refuse(f"its {name} is not a number")
+        if isinstance(value, Tensor) and value.layout != torch.strided:
+            value = self.dense(name)
         given = torch.as_tensor(value).detach().cpu()
-        given = given.to_dense() if given.layout != torch.strided else given
         tensor = given.to(torch.float32)
         # Where one number meets a tensor of float32, torch rounds it; a tensor of float64 would make the result one.
         if given.dim() and given.is_floating_point() and not torch.equal(tensor.to(given.dtype), given):
@@ -57,6 +69,16 @@ class Part:
             raise self.refuse(f"its {name} is {found}, and sums of it round otherwise than those of float32")
         return self.numbers(name)
 
+    def sparse_weights(self, name: str) -> Tensor:
+        """Weights as ``weights`` gives them, in the layout that they have."""
+        value = self.get(name)
+        if not isinstance(value, Tensor) or value.dtype != torch.float32 or value.layout == torch.strided:
+            return self.weights(name)
+        found: Tensor = torch.Tensor.to_sparse_coo(value.detach().cpu()).coalesce()  # type: ignore[no-untyped-call]
+        if found.values().isnan().any():
+            raise self.refuse(f"its {name} holds NaN")
+        return found
+
     def number(self, name: str) -> float:
         """One number."""
         tensor = self.numbers(name)
@@ -68,7 +90,7 @@ class Part:
     def sizes(self, name: str) -> int | list[int]:
         """A whole number, or one for each axis."""
         value = self.get(name)
-        found = list(value) if isinstance(value, (list, tuple)) else value
+        found = [plain(size) for size in value] if isinstance(value, (list, tuple)) else value
         if not all(type(size) is int for size in (found if isinstance(found, list) else [found])):
             raise self.refuse(f"its {name} is not whole numbers")
         return found
