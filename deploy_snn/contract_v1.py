@@ -1,7 +1,7 @@
-"""Contracts of version 1, as data, to version 2.
+"""Upgrade the data of a version 1 contract to version 2.
 
-Version 1 had no version number, no kinds and no owners, and its ``rounding`` was prose. All of that follows from the names,
-units and sentences that version 1 wrote. This is the only place that reads meaning from them.
+Version 1 had no version number, no kinds and no owners, and its ``rounding`` was prose. This file derives the missing fields
+from the names and sentences of version 1. No other file parses them.
 """
 
 from typing import Any
@@ -23,16 +23,16 @@ RECORDED = "record."
 
 
 def upgrade_contract(raw: Any, newest: int) -> Any:
-    """The data of a contract of any version up to ``newest``, as version ``newest``. Raises ValueError for a newer one.
+    """Upgrade the data of a contract to version ``newest``. Raises ValueError for a version newer than that.
 
-    What is malformed is left as it is, for the parser to complain about.
+    Malformed data is returned unchanged, so that the parser reports it.
     """
     if not isinstance(raw, dict):
         return raw
     version = raw.get("contract_version", 1)
     if type(version) is int and version > newest:
         raise ValueError(
-            f"it has contract version {version}, and this deploy_snn reads versions 1 to {newest}: install a newer deploy_snn"
+            f"contract version {version} is too new; this deploy_snn reads versions 1 to {newest}: install a newer deploy_snn"
         )
     if "contract_version" in raw:
         return raw
@@ -57,7 +57,7 @@ def _tensor(spec: Any) -> Any:
 
 
 def _rounding(text: Any) -> Any:
-    """``X_to_exc: a dense connection's sum``, ``out: the two exponentials of the spike probability``, or that unqualified."""
+    """Parse a sentence such as ``X_to_exc: a dense connection's sum``. The name before the colon may be missing."""
     if not isinstance(text, str):
         return text
     owner, _, sentence = text.rpartition(": ")
