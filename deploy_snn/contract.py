@@ -198,7 +198,8 @@ class TensorSpec(Record):
         return self.replaced(axes=(TIME, *self.axes))
 
     def replaced(self, **fields: Any) -> Self:
-        """Return a copy with new values in some fields. (``model_copy`` would also copy the cached properties.)"""
+        """Return a copy with new values in some fields."""
+        # model_copy would also copy the cached properties.
         return type(self).model_construct(**{name: getattr(self, name) for name in TensorSpec.model_fields} | fields)
 
     def __str__(self) -> str:
@@ -274,7 +275,8 @@ class Contract(Record):
     def parse(cls, text: str | bytes, where: str) -> Self:
         """Read the contract from a file's metadata, of this version or an earlier one.
 
-        ``where`` names the file in messages. Raises InvalidInput for a newer version, and for a text that is not a contract.
+        ``where`` names the file in messages. Raises InvalidInput for a newer version, and for a text that is not a
+        contract.
         """
         try:
             raw = upgrade_contract(read_json(text), CONTRACT_VERSION)
@@ -340,8 +342,8 @@ def check_tensors(
     """Check tensors against their specs and return the sizes of the open axes, such as ``{"batch": 4}``.
 
     ``what`` is the singular noun for messages: "input", "state". ``sizes`` are the sizes of axes that are already known.
-    Raises InvalidInput for a missing or unknown name, a wrong element type or shape, different sizes of the same axis, or an
-    empty axis.
+    Raises InvalidInput for a missing or unknown name, a wrong element type or shape, different sizes of the same axis, or
+    an empty axis.
     """
     specs = tuple(specs)
     for spec in specs:

@@ -1,7 +1,7 @@
 """Upgrade the data of a version 1 contract to version 2.
 
-Version 1 had no version number, no kinds and no owners, and its ``rounding`` was prose. This file derives the missing fields
-from the names and sentences of version 1. No other file parses them.
+Version 1 had no version number, no kinds and no owners, and its ``rounding`` was prose. This file derives the missing
+fields from the names and sentences of version 1. No other file parses them.
 """
 
 from typing import Any
@@ -32,7 +32,7 @@ def upgrade_contract(raw: Any, newest: int) -> Any:
     version = raw.get("contract_version", 1)
     if type(version) is int and version > newest:
         raise ValueError(
-            f"contract version {version} is too new; this deploy_snn reads versions 1 to {newest}: install a newer deploy_snn"
+            f"contract version {version} is too new: this deploy_snn reads versions 1 to {newest}; install a newer one"
         )
     if "contract_version" in raw:
         return raw

@@ -34,8 +34,8 @@ def run_definition(path: Path) -> ModuleType:
 def build_program(path: Path, options: dict[str, Any]) -> Program:
     """Call the file's ``build(**options)``.
 
-    Raises InvalidInput if the function is missing, does not accept these options, fails, or returns anything but a neuron or
-    a network.
+    Raises InvalidInput if the function is missing, does not accept these options, fails, or returns anything but a neuron
+    or a network.
     """
     build = getattr(run_definition(path), "build", None)
     if not callable(build):
@@ -54,7 +54,7 @@ def build_program(path: Path, options: dict[str, Any]) -> Program:
 
 
 def as_program(model: object, what: str) -> Program:
-    """Return a neuron or a network as a program. Raises InvalidInput for anything else; the message starts with ``what``."""
+    """Return a neuron or a network as a program. Raises InvalidInput, starting with ``what``, for anything else."""
     if isinstance(model, Nodes):
         return NeuronProgram(model)
     if isinstance(model, Program):

@@ -21,7 +21,7 @@ def to_numpy(tensors: Mapping[str, torch.Tensor]) -> Arrays:
 
 
 def record(program: Program, inputs: Arrays, start: Arrays) -> Trace:
-    """Run a program in eager torch over input sequences ``[T, B, ...]``, from the state ``start``, and record everything."""
+    """Run a program in eager torch over input sequences ``[T, B, ...]`` from the state ``start``, and record it."""
     outputs: dict[str, list[Array]] = {spec.name: [] for spec in program.contract.outputs}
     states: dict[str, list[Array]] = {spec.name: [] for spec in program.contract.states}
     state = to_torch(start)

@@ -37,7 +37,7 @@ class Program(nn.Module, ABC):
         """For each spike output, the two operands of its threshold comparison in this step: ``(value, threshold)``."""
 
     def over_time(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Compute the same as ``rollout`` in one graph that torch.export can capture: the step in a Scan. Disable gradients."""
+        """Compute the same as ``rollout`` as one graph for torch.export: the step in a Scan. Gradients must be disabled."""
 
         def body(carried: dict[str, Tensor], now: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
             outputs, after = self(now, carried)

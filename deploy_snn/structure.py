@@ -10,8 +10,8 @@ from deploy_snn.contract import Record
 class ModuleRecord(Record):
     """A neuron or a connection: its class, and the constructor's keywords that are not tensors.
 
-    Its tensors are in the bundle's parameters. A ``user_defined`` class is not part of this toolkit. Rebuilding it needs the
-    Python file that defines it.
+    Its tensors are in the bundle's parameters. A ``user_defined`` class is not part of this toolkit. Rebuilding it needs
+    the Python file that defines it.
     """
 
     class_name: str

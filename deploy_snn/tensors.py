@@ -27,7 +27,7 @@ def pack_tensors(tensors: Mapping[str, Array], notes: Mapping[str, str] | None =
 
 
 def unpack_tensors(data: bytes, where: str) -> Arrays:
-    """Parse the bytes of ``pack_tensors``. Raises InvalidInput for anything else; ``where`` names the file in the message."""
+    """Parse the bytes of ``pack_tensors``. Raises InvalidInput, naming the file ``where``, for anything else."""
     try:
         return load(data)
     except KeyError as error:

@@ -1,6 +1,7 @@
 """Torch's private and deprecated API. No other file uses it, so a torch release can break only this file.
 
-TorchScript is deprecated. In a torch without ``torch.jit``, everything works but the format and the runtime ``torchscript``.
+TorchScript is deprecated. In a torch without ``torch.jit``, everything works but the format and the runtime
+``torchscript``.
 """
 
 import logging
@@ -72,7 +73,7 @@ is_scripting: Callable[[], bool] = getattr(_jit, "is_scripting", _never_scriptin
 
 @contextmanager
 def _silence_torchscript_warning() -> Iterator[None]:
-    """Silence only the warning that TorchScript is deprecated. C++ hosts still load it, and a bundle has .pt2 files as well."""
+    """Silence only the warning that TorchScript is deprecated. C++ hosts still load it; a bundle has .pt2 files too."""
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message=r"`torch\.jit\.\w+` is (deprecated|not supported)", category=DeprecationWarning
@@ -94,7 +95,8 @@ def script(module: nn.Module) -> Any:
     except RuntimeError as error:  # its text is a compiler report of many lines
         lines = [line.strip() for line in str(error).splitlines() if line.strip(" ~<-HERE")]
         raise InvalidInput(
-            f"TorchScript cannot compile the model: {' '.join(lines[:3])}; change the code, or leave out the format torchscript"
+            f"TorchScript cannot compile the model: {' '.join(lines[:3])}; "
+            "change the code, or export without the format torchscript"
         ) from error
 
 

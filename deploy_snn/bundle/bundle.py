@@ -42,7 +42,7 @@ class Bundle:
             size = (path / name).stat().st_size
             if size != recorded.bytes:
                 raise InvalidInput(
-                    f"{path / name} has {size} bytes, not {recorded.bytes}: it was truncated or changed; export the model again"
+                    f"{path / name} has {size} bytes, not {recorded.bytes}: truncated or changed; export the model again"
                 )
             if file_record(path / name).sha256 != recorded.sha256:
                 raise InvalidInput(f"{path / name} has changed since the export (SHA-256 differs): export the model again")
@@ -108,7 +108,8 @@ class Bundle:
 
     def __repr__(self) -> str:
         """For example ``Bundle('export/lif': 8 files; states v, refrac_count)``."""
-        return f"Bundle('{self.path}': {len(self.manifest.files)} files; states {', '.join(s.name for s in self.contract.states)})"
+        states = ", ".join(spec.name for spec in self.contract.states)
+        return f"Bundle('{self.path}': {len(self.manifest.files)} files; states {states})"
 
 
 def open_bundle(path: str | Path) -> Bundle:

@@ -35,7 +35,8 @@ class Readout(Record):
     def read(cls, path: Path, outputs: Iterable[TensorSpec]) -> Self:
         """Read a ``.safetensors`` file with ``LAYER.assignments`` and, optionally, ``LAYER.proportions``.
 
-        Raises InvalidInput for other names, for a layer whose spikes are not in ``outputs``, and for wrong shapes or values.
+        Raises InvalidInput for other names, for a layer whose spikes are not in ``outputs``, and for wrong shapes or
+        values.
         """
         tensors = read_tensors(path)
         layers = {name.rpartition(".")[0] for name in tensors}
@@ -56,8 +57,8 @@ class Readout(Record):
         largest = int(assignments.max())
         if len(proportions) != len(assignments) or proportions.ndim != 2 or 0 < proportions.shape[1] <= largest:
             raise InvalidInput(
-                f"{path}: {layer}.proportions is {list(proportions.shape)}, expected [{len(assignments)}, labels] with more "
-                f"than {largest} labels"
+                f"{path}: {layer}.proportions is {list(proportions.shape)}, "
+                f"expected [{len(assignments)}, labels] with more than {largest} labels"
             )
         rows = tuple(tuple(map(float, row)) for row in proportions) if proportions.shape[1] else ()
         return cls(layer=layer, assignments=tuple(map(int, assignments)), proportions=rows)

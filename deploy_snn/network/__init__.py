@@ -1,4 +1,4 @@
-"""Networks: named layers and connections between them, as one program with the same contract as a single neuron."""
+"""Networks: named layers and the connections between them, as one program with a contract, like a single neuron."""
 
 from deploy_snn.network.connection import Connection, Dense, Lateral, MeanField, OneToOne, Reshape
 from deploy_snn.network.convolution import Conv1d, Conv2d, Conv3d

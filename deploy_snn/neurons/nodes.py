@@ -146,7 +146,7 @@ class Nodes(nn.Module, ABC):
 
     @classmethod
     def rounding(cls) -> tuple[Rounding, ...]:
-        """The operations that the class declares to round. A declaration does not hold for a subclass with other equations."""
+        """The operations that round, as declared by the class. A subclass with other equations must declare its own."""
         if cls.ROUNDING is None or not declaration_holds(cls, "ROUNDING", NOT_EQUATIONS):
             return (Rounding(tensor=cls.OUTPUT.name, operation=Operation.UNKNOWN),)
         return cls.ROUNDING

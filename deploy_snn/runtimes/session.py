@@ -91,7 +91,8 @@ class Session:
         check_finite(inputs, "input")
         if sizes["batch"] != self._batch:
             raise InvalidInput(
-                f"inputs have a batch of {sizes['batch']}, and the session one of {self._batch}: reset(batch={sizes['batch']})"
+                f"the inputs have batch {sizes['batch']}, but the session has batch {self._batch}; "
+                f"call reset(batch={sizes['batch']})"
             )
 
     def __repr__(self) -> str:
