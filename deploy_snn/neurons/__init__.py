@@ -1,4 +1,4 @@
-"""Neuron models as torch modules with explicit state, ``s, state = neuron(x, state)``: BindsNET's, and those of NIR."""
+"""The neuron models of BindsNET and NIR, as torch modules with explicit state: ``s, state = neuron(x, state)``."""
 
 from deploy_snn.neurons.adaptive import AdaptiveLIFNodes, DiehlAndCookNodes
 from deploy_snn.neurons.csrm import CSRMNodes
