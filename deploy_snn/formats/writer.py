@@ -21,7 +21,7 @@ from deploy_snn.lowering import Lowered
 from deploy_snn.network import SnappedWeights, structure_of
 from deploy_snn.program import Program
 from deploy_snn.registry import FORMATS
-from deploy_snn.tensors import Array, Arrays, write_tensors
+from deploy_snn.tensors import Array, write_tensors
 
 PARTIAL = ".partial-"
 ASIDE = "-aside"
@@ -120,7 +120,7 @@ def _parameter_record(array: Array) -> ParameterRecord:
 
 
 def _number(value: Array) -> float | str:
-    """A number in short decimal form: 0.1, where the float32 is 0.10000000149. A string for NaN and infinities (for JSON)."""
+    """A number in short decimal form: 0.1, where the float32 is 0.10000000149. A string for infinities, for JSON."""
     return float(str(np.asarray(value))) if np.isfinite(value) else str(np.asarray(value))
 
 

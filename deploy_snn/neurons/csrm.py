@@ -95,7 +95,7 @@ class CSRMNodes(MembraneNodes):
         self.register_buffer("refKernel", self._sampled(refractory, self.ref_window, self.reset_const))
 
     def _sampled(self, kernel: kernels.Kernel, window: int, amplitude: Tensor | None = None) -> Tensor:
-        """Sample the kernel at 0, dt, 2 dt, ..., newest last: ``[window]``, or ``[window, *shape]`` if tau has the shape."""
+        """Sample the kernel at 0, dt, 2 dt, ..., newest last: ``[window]``, or ``[window, *shape]`` if per neuron."""
         t = torch.arange(window, dtype=torch.float32) * self.dt
         per_neuron = max(self.tau.dim(), self.reset_const.dim()) > 0
         if per_neuron:

@@ -15,7 +15,7 @@ class Tolerance(Record):
 
 
 class TensorReport(Record):
-    """One tensor over a whole run. ``compared`` and ``differing`` count elements. The ``max_`` fields are None for spikes."""
+    """One tensor over a whole run. ``compared`` and ``differing`` count elements; ``max_...`` are None for spikes."""
 
     tensor: str
     dtype: str

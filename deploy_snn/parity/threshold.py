@@ -28,7 +28,7 @@ LARGEST = np.float32(2.0**20)
 """The largest drive in the search."""
 
 PROBABILITY_MARGIN = np.float32(2.0**-16)
-"""The distance of noise from a spike probability. Probabilities are exponentials, whose last bits differ between runtimes."""
+"""The distance of noise from a spike probability, because the last bits of exponentials differ between runtimes."""
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
