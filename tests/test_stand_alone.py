@@ -156,7 +156,7 @@ def test_classes_of_ones_own_need_their_definition(
     run = ("parity", "own", "--steps", 30, "--runtime", "onnxruntime-cpu,torchscript")
     status, _, error = command(*run)
     assert status == 2
-    assert "layer 'own' is of the class StubbornNodes, which is none of deploy_snn's" in error
+    assert "layer 'own': StubbornNodes is not a class of deploy_snn" in error
     assert "definition=FILE" in error
     status, shown, _ = command(*run, "--definition", "elsewhere.py")
     assert status == 0
@@ -180,7 +180,7 @@ def test_a_keyword_that_is_not_kept_is_refused() -> None:
         def __init__(self, n: int, *, charm: float = 1.0) -> None:
             super().__init__(n)
 
-    with pytest.raises(InvalidInput, match=r"Forgetful does not keep its keyword 'charm': set self.charm"):
+    with pytest.raises(InvalidInput, match=r"Forgetful has no attribute for its keyword 'charm'; set self.charm"):
         structure_of(NeuronProgram(Forgetful(3)))
 
 

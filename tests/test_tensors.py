@@ -48,5 +48,5 @@ def test_files_of_something_else(tmp_path: Path) -> None:
             read_tensors(whole)
     with pytest.raises(InvalidInput, match="does not exist"):
         read_tensors(tmp_path / "none")
-    with pytest.raises(InvalidInput, match="is no file"):
+    with pytest.raises(InvalidInput, match="is not a file"):
         read_tensors(tmp_path)

@@ -60,7 +60,7 @@ class Session:
         return outputs
 
     def run(self, inputs: Mapping[str, Array] | Array) -> Arrays:
-        """Run all steps of a sequence in one call. Inputs and outputs are ``[T, B, ...]``. Raises the errors of ``step``."""
+        """Run all steps of a sequence in one call. Inputs and outputs are ``[T, B, ...]``. Raises the same as ``step``."""
         arrays = self._named(inputs)
         sizes = check_tensors([spec.in_time() for spec in self.contract.inputs], arrays, "input")
         self._check(sizes, arrays)

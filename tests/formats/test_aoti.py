@@ -54,8 +54,8 @@ def test_what_it_is_tied_to(compiled: Callable[[str], Bundle], tmp_path: Path) -
     assert bundle.manifest.formats["aoti"] == {"cpu": target_cpu()}
     assert bundle.contract.inputs
     for cpu, error, told in (
-        ("x86-64-v9", Unavailable, "was compiled for x86-64-v9, and this CPU does not support it: export the model here"),
-        ("", InvalidInput, "is no compiled step"),
+        ("x86-64-v9", Unavailable, "was compiled for x86-64-v9, which this CPU does not support: export the model here"),
+        ("", InvalidInput, "is not a compiled step"),
     ):
         other = copy_with_cpu(bundle, tmp_path / f"for-{cpu}", cpu)
         runtime = find_runtime("aoti")(other)

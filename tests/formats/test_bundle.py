@@ -57,14 +57,14 @@ def test_it_opens_and_says_what_it_is(exported: Exported) -> None:
     assert bundle.manifest.source.name == "LIFNodes"
     assert bundle.initial_state(3)["v"].shape == (3, 6)
     assert (bundle.initial_state(3)["v"] == -65).all()
-    with pytest.raises(InvalidInput, match="batch of 0"):
+    with pytest.raises(InvalidInput, match="batch=0"):
         bundle.initial_state(0)
 
 
 @pytest.mark.parametrize("name", ["step.onnx", "model.pt", "model.pt2", "golden.safetensors", "initial_state.safetensors"])
 def test_a_truncated_file(copy: Path, name: str) -> None:
     os.truncate(copy / name, 300)
-    with pytest.raises(InvalidInput, match=rf"{name} has 300 bytes and not \d+: truncated or changed|it is truncated"):
+    with pytest.raises(InvalidInput, match=rf"{name} has 300 bytes, not \d+: truncated or changed"):
         Bundle.open(copy)
 
 
@@ -89,7 +89,7 @@ def test_a_file_of_another_model(copy: Path, exported: Exported, name: str, runt
     bundle = Bundle.open(copy)
     with pytest.raises(
         InvalidInput,
-        match=rf"{name} is of another model than the manifest: .*axes of tensor 'x' is \[batch, 7\] instead of \[batch, 6\]",
+        match=rf"the contract of .*{name} differs from the manifest: .*axes of tensor 'x' is \[batch, 7\] instead of \[batch, 6\]",
     ):
         step(bundle, runtime)
 
@@ -106,7 +106,7 @@ def step(bundle: Bundle, runtime: str) -> None:
     [
         (lambda m: m.update(schema_version=SCHEMA + 1), "reads schemas up to .* install a newer deploy_snn"),
         (lambda m: m["files"]["model.pt"].update(sha256="0" * 64), "model.pt has changed since the export"),
-        (lambda m: m["contract"]["tensors"][1]["axes"][1].update(size=7), "initial state 'v' .* is 6 and not 7"),
+        (lambda m: m["contract"]["tensors"][1]["axes"][1].update(size=7), "initial state 'v' .* is 6, not 7"),
         (lambda m: m["contract"].update(dt=-1), "contract.dt: Input should be greater than 0"),
         (lambda m: m["files"].update({"../outside": {"bytes": 0, "sha256": ""}}), "names a file outside the bundle"),
         (lambda m: m["files"].update({"more.onnx": {"bytes": 0, "sha256": ""}}), "lacks more.onnx"),
@@ -120,7 +120,7 @@ def test_a_manifest_that_does_not_fit(copy: Path, change: Callable[[dict], None]
         Bundle.open(copy)
 
 
-@pytest.mark.parametrize(("text", "told"), [("{", "is damaged"), ("[]", "is damaged"), (None, "is no bundle")])
+@pytest.mark.parametrize(("text", "told"), [("{", "is damaged"), ("[]", "is damaged"), (None, "is not a bundle")])
 def test_no_manifest_to_speak_of(copy: Path, text: str | None, told: str) -> None:
     (copy / "manifest.json").unlink() if text is None else (copy / "manifest.json").write_text(text)
     with pytest.raises(InvalidInput, match=told):
@@ -209,5 +209,5 @@ def test_an_export_replaces_a_bundle(tmp_path: Path, command: Callable) -> None:
     bundle = Bundle.open(tmp_path / "lif")
     assert bundle.contract.inputs[0].shape(batch=1) == (1, 5)
     assert "model.pt" not in bundle.manifest.files
-    with pytest.raises(InvalidInput, match=r"holds no model\.pt; it holds"):
+    with pytest.raises(InvalidInput, match=r"has no model\.pt, only"):
         step(bundle, "torchscript")

@@ -57,7 +57,7 @@ def test_state_goes_in_and_comes_out(name: str, exported: Callable[..., Bundle])
 
 def test_a_rollout_needs_steps(exported: Callable[..., Bundle]) -> None:
     script = load_script(exported("lif", n=6).path / "model.pt", {})
-    with pytest.raises(torch.jit.Error, match="empty sequence"):
+    with pytest.raises(torch.jit.Error, match="the inputs are empty"):
         script.rollout({"x": torch.zeros(0, 1, 6)}, script.initial_state(1))
 
 

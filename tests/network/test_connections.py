@@ -108,7 +108,7 @@ def test_synapses_that_fail() -> None:
     torch.testing.assert_close(together.double(), heard.reshape(7, 3, 2, 3), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("p", "told"), [(1.5, "no probability"), (torch.rand(3, 3), r"p is \[3, 3\]")])
+@pytest.mark.parametrize(("p", "told"), [(1.5, "must hold probabilities"), (torch.rand(3, 3), r"p is \[3, 3\]")])
 def test_what_is_no_probability(p: object, told: str) -> None:
     with pytest.raises(InvalidInput, match=told):
         StochasticDense(torch.ones(2, 3), p).attach("a", (2,), "b", (3,))
@@ -177,12 +177,12 @@ def test_what_the_grid_cannot_promise_is_refused() -> None:
     made = Dense(torch.full((100, 3), 1.7))
     made.attach("a", (100,), "b", (3,))
     with pytest.raises(
-        InvalidInput, match=r"the weights of a_to_b sum to 170 for one target, and .* up to 16: take 16 bits or fewer"
+        InvalidInput, match=r"the weights of a_to_b sum to 170 for one target neuron, but .* up to 16: use 16 bits or fewer"
     ):
         snap_weights([made], 20)
     barely = Dense(torch.full((33, 1), 0.5))  # 16.5, where 20 bits have room for 16
     barely.attach("a", (33,), "b", (1,))
-    with pytest.raises(InvalidInput, match="take 19 bits or fewer"):
+    with pytest.raises(InvalidInput, match="use 19 bits or fewer"):
         snap_weights([barely], 20)
     fits = Dense(torch.full((100, 3), 1.7))
     fits.attach("a", (100,), "b", (3,))
@@ -190,7 +190,7 @@ def test_what_the_grid_cannot_promise_is_refused() -> None:
     assert is_exact(fits)
     assert not is_exact(made)
     assert torch.equal(made.w, torch.full((100, 3), 1.7)), "a refusal changes nothing"
-    with pytest.raises(InvalidInput, match="expected 0 to 24 bits"):
+    with pytest.raises(InvalidInput, match="bits=25: expected 0 to 24"):
         snap_weights([fits], 25)
 
 
@@ -199,12 +199,12 @@ def test_a_sum_that_passes_the_room_by_one_unit() -> None:
     made = Dense(torch.tensor([[16.0], [2.0**-20]]), torch.tensor([2.0**-20]))
     made.attach("a", (2,), "b", (1,))
     assert not is_exact(made)
-    with pytest.raises(InvalidInput, match="take 19 bits or fewer"):
+    with pytest.raises(InvalidInput, match="use 19 bits or fewer"):
         snap_weights([made], 20)
     # Off by one unit on the fine grid, and on the next: what is offered is what works.
     coarser = Dense(torch.tensor([[1 - 2.0**-22]] * 16 + [[2.0**-19]]))
     coarser.attach("a", (17,), "b", (1,))
-    with pytest.raises(InvalidInput, match="take 19 bits or fewer"):
+    with pytest.raises(InvalidInput, match="use 19 bits or fewer"):
         snap_weights([coarser], 22)
     snap_weights([coarser], 19)
     assert is_exact(coarser)

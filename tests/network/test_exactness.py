@@ -90,12 +90,12 @@ def test_numbers_are_summed_inexactly_even_on_the_grid() -> None:
 
 
 def test_the_grid_refuses_who_declares_nothing() -> None:
-    """It used to end in ``max() arg is an empty sequence``."""
+    """It used to end in ``max() arg is the inputs are empty``."""
     network = Network()
     network.add_layer(Input(n=2), "X")
     network.add_layer(IFNodes(n=2), "out")
     network.add_connection(Silent(OFF_GRID), "X", "out")
-    with pytest.raises(InvalidInput, match=r"X_to_out \(Silent\) declares no summed_weights"):
+    with pytest.raises(InvalidInput, match=r"X_to_out \(Silent\) cannot be exact: its class does not declare summed_weights"):
         snap_weights(network.connections, 8)
 
 

@@ -84,15 +84,15 @@ def test_a_readout_without_neurons_gives_numbers() -> None:
 @pytest.mark.parametrize(
     ("modules", "options", "message"),
     [
-        ((nn.Linear(3, 4),), {}, "no neurons among the modules"),
-        ((nn.Linear(3, 4), nn.ReLU(), LIFNodes(4)), {}, r"module 1 \(ReLU\) cannot be taken; expected neurons"),
+        ((nn.Linear(3, 4),), {}, "the modules contain no neurons"),
+        ((nn.Linear(3, 4), nn.ReLU(), LIFNodes(4)), {}, r"module 1 \(ReLU\) is not supported; expected neurons"),
         ((nn.Conv2d(1, 1, 3), LIFNodes(4)), {}, "input_shape="),
         ((nn.Linear(3, 4), LIFNodes(5)), {}, r"w is \[3, 4\], expected \[3, 5\]"),
         ((nn.Flatten(2), LIFNodes(5)), {"input_shape": (5,)}, "only Flatten"),
         ((nn.Linear(3, 4), LIFNodes(4)), {"inputs": "images"}, "expected 'values' or 'spikes'"),
         ((nn.Conv2d(1, 1, 9), LIFNodes(4)), {"input_shape": (1, 4, 4)}, "module 0"),
         ((nn.Conv2d(1, 1, 3, padding_mode="circular", padding=1), LIFNodes(4)), {"input_shape": (1, 4, 4)}, "padding_mode"),
-        ((MaxPool2d(2), LIFNodes(4)), {"input_shape": (1, 4, 4)}, r"the pooling gives \[1, 2, 2\]"),
+        ((MaxPool2d(2), LIFNodes(4)), {"input_shape": (1, 4, 4)}, r"the pooling outputs \[1, 2, 2\]"),
     ],
 )
 def test_what_cannot_be_taken(modules: tuple, options: dict, message: str) -> None:

@@ -47,7 +47,7 @@ def test_its_length_can_be_chosen(tmp_path: Path, command: Callable) -> None:
     assert "no golden trace" in shown
     none = deploy_snn.open_bundle(tmp_path / "none")
     assert none.manifest.golden is None
-    with pytest.raises(InvalidInput, match=r"holds no golden\.safetensors"):
+    with pytest.raises(InvalidInput, match=r"has no golden\.safetensors"):
         none.golden()
     assert command("parity", tmp_path / "none", "--steps", 20)[0] == 0
     status, _, error = command("parity", tmp_path / "none", "--stimulus", "golden")

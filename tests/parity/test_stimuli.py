@@ -62,10 +62,10 @@ def test_digits_are_the_digits() -> None:
 @pytest.mark.parametrize(
     ("arrays", "told"),
     [
-        ({"x": np.full((5, 1, 8), np.nan, np.float32)}, "holds nan at"),
-        ({"x": np.full((5, 1, 8), np.inf, np.float32)}, "holds inf at"),
-        ({"x": np.zeros((5, 1, 9), np.float32)}, "is 9 and not 8"),
-        ({"x": np.zeros((5, 8), np.float32)}, "2 axes and not 3"),
+        ({"x": np.full((5, 1, 8), np.nan, np.float32)}, "must be finite, but is nan at"),
+        ({"x": np.full((5, 1, 8), np.inf, np.float32)}, "must be finite, but is inf at"),
+        ({"x": np.zeros((5, 1, 9), np.float32)}, "is 9, not 8"),
+        ({"x": np.zeros((5, 8), np.float32)}, "2 axes, not 3"),
         ({"x": np.zeros((5, 1, 8))}, "convert it to float32"),
         ({"x": np.zeros((0, 1, 8), np.float32)}, "'time' is empty"),
         ({"y": np.zeros((5, 1, 8), np.float32)}, "'x' is missing"),

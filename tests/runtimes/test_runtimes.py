@@ -77,9 +77,9 @@ def test_inputs_of_another_batch_than_the_state(exported: Exported) -> None:
     bundle = exported("lif", n=6)
     opened = find_runtime("onnxruntime-cpu")(bundle)
     opened.start(bundle.initial_state(2))
-    with pytest.raises(InvalidInput, match="batch of 3, and the state one of 2"):
+    with pytest.raises(InvalidInput, match="batch 3, but the state has batch 2"):
         opened.step(at(draw(bundle, 1, 3), 0))
-    with pytest.raises(InvalidInput, match="batch of 3, and the state one of 2"):
+    with pytest.raises(InvalidInput, match="batch 3, but the state has batch 2"):
         opened.run(draw(bundle, 2, 3))
 
 
