@@ -99,7 +99,7 @@ def bare(program: Path) -> Callable[[Bundle], tuple[float, float]]:
 
 
 def case(title: str, build: Path, jemalloc: Path | None, steps: int, rounds: int) -> tuple[Table, str]:
-    """One model in every host, turn by turn, as the machine has its moods. The round of the median p50 counts."""
+    """Measure one model in every host. Hosts alternate in each round; the round with the median p50 counts."""
     model, options, snap = CASES[title]
     contenders = {
         "Python, eager": in_python("eager"),

@@ -146,7 +146,7 @@ def make_case(name: str, folder: Path, made: Path) -> Case:
 
 
 def table(name: str, case: Case, rounds: int) -> Table:
-    """Milliseconds a digit, and how many of the digits each tells right."""
+    """Milliseconds per digit, and the accuracy of each contender."""
     with given_draws(case.network, case.inputs):
         told = {runner: run(case.inputs) for runner, run in case.runs.items()}
     output = case.readout.output

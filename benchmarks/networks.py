@@ -111,7 +111,7 @@ def contenders(n: int, batch: int, folder: Path) -> dict[str, Run]:
 
 
 def measure(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
-    """Microseconds a step, round after round, each contender once a round so that noise hits all alike."""
+    """Microseconds per step for each round. Contenders alternate in each round, to share the noise."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
         run()

@@ -1,4 +1,4 @@
-"""What all tests share: one thread, bundles that are exported once, and the command line in this process."""
+"""Fixtures for all tests: one thread, bundles that are exported once, and the command line in this process."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The commands with real files, across processes, and with every kind of bad input."""
+"""The commands with real files, across processes, and with invalid inputs."""
 
 import subprocess
 import sys
@@ -96,12 +96,12 @@ BAD_INPUTS = [
 ]
 
 
-@pytest.mark.parametrize(("arrays", "told"), BAD_INPUTS)
-def test_bad_inputs_to_run(arrays: dict, told: str, exported: Exported, command: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("arrays", "message"), BAD_INPUTS)
+def test_bad_inputs_to_run(arrays: dict, message: str, exported: Exported, command: Command, tmp_path: Path) -> None:
     save(tmp_path / "in.safetensors", **arrays)
     refused(
         command,
-        told,
+        message,
         "run",
         exported("lif", n=6).path,
         "--input",
@@ -112,12 +112,12 @@ def test_bad_inputs_to_run(arrays: dict, told: str, exported: Exported, command:
     assert [path.name for path in tmp_path.iterdir()] == ["in.safetensors"]
 
 
-def refused(command: Command, told: str, *arguments: object) -> None:
+def refused(command: Command, message: str, *arguments: object) -> None:
     status, _, error = command(*arguments)
     assert status == 2
     assert error.startswith("deploy-snn: ")
     assert error.count("\n") == 1
-    assert told in error
+    assert message in error
 
 
 def test_bad_files_to_run(exported: Exported, command: Command, tmp_path: Path) -> None:
@@ -129,7 +129,9 @@ def test_bad_files_to_run(exported: Exported, command: Command, tmp_path: Path) 
     np.savez(tmp_path / "numpy.npz", **GOOD)
     refused(command, "cannot be read as .safetensors", "run", bundle, "--input", tmp_path / "numpy.npz", *out)
     save_in_torch({"x": torch.zeros(5, 1, 6, dtype=torch.bfloat16)}, tmp_path / "short.safetensors")
-    refused(command, "of a type that numpy does not have: BF16", "run", bundle, "--input", tmp_path / "short.safetensors", *out)
+    refused(
+        command, "of a type that numpy does not have: BF16", "run", bundle, "--input", tmp_path / "short.safetensors", *out
+    )
     refused(command, "is not a file", "run", bundle, "--input", tmp_path, *out)
     refused(command, "there is no folder", "run", bundle, "--input", good, "--output", tmp_path / "no" / "out.safetensors")
     refused(command, "is a folder", "run", bundle, "--input", good, "--output", tmp_path)
@@ -146,7 +148,7 @@ def test_bad_files_to_run(exported: Exported, command: Command, tmp_path: Path) 
     assert not (tmp_path / "out.safetensors").exists()
 
 
-def test_mistakes_with_parity(exported: Exported, command: Command, tmp_path: Path) -> None:
+def test_invalid_arguments_to_parity(exported: Exported, command: Command, tmp_path: Path) -> None:
     bundle = exported("lif", n=6).path
     refused(command, "--n can only be used with a MODEL", "parity", bundle, "--n", 5)
     refused(command, "unknown stimulus 'noise'", "parity", bundle, "--stimulus", "noise")

@@ -93,7 +93,7 @@ def test_sums(made: Connection, source: tuple, target: tuple, definition: object
     torch.testing.assert_close(together, torch.stack([made(step, {}, {}, {}) for step in z]), rtol=1e-5, atol=1e-5)
 
 
-def test_synapses_that_fail() -> None:
+def test_stochastic_synapses() -> None:
     """Each row and each synapse by its own noise, which hands on below the probability and not on it."""
     w, p, b = torch.randn(4, 6), torch.tensor([0.0, 0.25, 0.5, 1.0]).repeat(6, 1).T.contiguous(), torch.randn(6)
     made = StochasticDense(w, p, b)
@@ -108,9 +108,9 @@ def test_synapses_that_fail() -> None:
     torch.testing.assert_close(together.double(), heard.reshape(7, 3, 2, 3), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("p", "told"), [(1.5, "must hold probabilities"), (torch.rand(3, 3), r"p is \[3, 3\]")])
-def test_what_is_no_probability(p: object, told: str) -> None:
-    with pytest.raises(InvalidInput, match=told):
+@pytest.mark.parametrize(("p", "message"), [(1.5, "must hold probabilities"), (torch.rand(3, 3), r"p is \[3, 3\]")])
+def test_invalid_probabilities(p: object, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
         StochasticDense(torch.ones(2, 3), p).attach("a", (2,), "b", (3,))
 
 
@@ -151,7 +151,7 @@ def exact_sums_of(made: Connection) -> Tensor:
 
 @settings(deadline=None, derandomize=True, max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(4, 14), st.integers(2, 60))
-def test_on_the_grid_every_order_gives_the_same_sum(seed: int, bits: int, n: int) -> None:
+def test_sums_on_the_grid_do_not_depend_on_the_order(seed: int, bits: int, n: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     made = Dense(3 * torch.randn(n, 5, generator=generator), torch.randn(5, generator=generator))
     made.attach("a", (n,), "b", (5,))
@@ -173,7 +173,7 @@ def test_on_the_grid_every_order_gives_the_same_sum(seed: int, bits: int, n: int
     assert snap_weights([made], bits)[0].changed == 0
 
 
-def test_what_the_grid_cannot_promise_is_refused() -> None:
+def test_snapping_is_refused_if_sums_would_round() -> None:
     made = Dense(torch.full((100, 3), 1.7))
     made.attach("a", (100,), "b", (3,))
     with pytest.raises(
@@ -194,7 +194,7 @@ def test_what_the_grid_cannot_promise_is_refused() -> None:
         snap_weights([fits], 25)
 
 
-def test_a_sum_that_passes_the_room_by_one_unit() -> None:
+def test_sum_one_unit_above_the_exact_limit() -> None:
     # The sum 16 + 2**-20 + 2**-20 rounds to 16 when added up in float32, and then looks as if it had room.
     made = Dense(torch.tensor([[16.0], [2.0**-20]]), torch.tensor([2.0**-20]))
     made.attach("a", (2,), "b", (1,))
@@ -218,7 +218,7 @@ def test_weights_off_the_grid_are_not_exact() -> None:
     assert exact_sums_of(OneToOne(1.0)) is None
 
 
-def test_sums_of_numbers_round_where_sums_of_spikes_do_not() -> None:
+def test_exact_for_spikes_but_not_for_numbers() -> None:
     for made, source, target in (
         (Lateral(0.5), (4,), (4,)),
         (SumPool2d(2), (1, 2, 2), (1, 1, 1)),

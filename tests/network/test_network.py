@@ -1,4 +1,4 @@
-"""The laws of a program hold for networks; names are qualified; mistakes name the line to mend."""
+"""Networks: the laws of a program, qualified names, and error messages that name the wrong call."""
 
 from collections.abc import Callable
 
@@ -65,7 +65,7 @@ def test_laws(one_step: bool) -> None:
         assert all(torch.equal(single[name][:, 0], whole[name][:, row]) for name in whole), "batch = singles"
 
 
-def test_a_crossing_tells_of_every_layer() -> None:
+def test_threshold_inputs_of_every_layer() -> None:
     network = small()
     state = network.initial_state(2)
     crossed = 0
@@ -121,19 +121,28 @@ MISTAKES = [
     (built(connect(MaxPool2d(2), "map", "map")), r"the pooling outputs \[2, 1, 1\]"),
     (built(connect(LocalConnection2d(torch.ones(2, 8, 4), 2, 1), "map", "map")), "must be the number of filters and"),
     (built(connect(Dense(torch.ones(4, 6)), "exc", "X")), "'X' is an Input layer"),
-    (built(connect(Dense(torch.ones(6, 4))), connect(Dense(torch.ones(6, 4)))), "already connected; put the sum of the weights into one connection"),
+    (
+        built(connect(Dense(torch.ones(6, 4))), connect(Dense(torch.ones(6, 4)))),
+        "already connected; put the sum of the weights into one connection",
+    ),
     (built(connect(USED), connect(USED, "X", "exc")), "already connection X_to_exc|already connected"),
     (built(lambda n: n.add_layer(LIF(n=3), "exc")), "'exc'\\): the name 'exc' is already in use by a layer"),
     (built(lambda n: n.add_layer(LIF(n=3), "two words")), "letters, digits, underscores"),
     (built(lambda n: n.add_layer(LIF(n=3, dt=0.5), "fast")), "dt is 0.5 ms, but the other layers have 1.0 ms"),
     (built(lambda n: n.add_layer(LIF(n=3), "class")), "and not a keyword"),
     (built(lambda n: n.add_layer(LIF(n=3), 3)), "a name must be a Python identifier"),
-    (built(lambda n: n.add_layer(LIF(n=3), "values")), r"add_layer\(\.\.\., 'values'\): torch uses the name 'values' itself"),
+    (
+        built(lambda n: n.add_layer(LIF(n=3), "values")),
+        r"add_layer\(\.\.\., 'values'\): torch uses the name 'values' itself",
+    ),
     (built(lambda n: n.add_layer(n.layers["exc"].neuron, "twin")), "these neurons are already layer 'exc'"),
     (built(lambda n: n.add_layer(Network(), "part")), "expected a neuron such as .*, not a Network"),
     (built(connect(torch.ones(6, 4))), "expected a connection such as .*, not a Tensor"),
     # A connection's states are named after it, and so no other thing may be called the same.
-    (built(connect(Dense(torch.ones(6, 4))), lambda n: n.add_layer(LIF(n=3), "X_to_exc")), "the name 'X_to_exc' is already in use by the connection"),
+    (
+        built(connect(Dense(torch.ones(6, 4))), lambda n: n.add_layer(LIF(n=3), "X_to_exc")),
+        "the name 'X_to_exc' is already in use by the connection",
+    ),
     (
         built(lambda n: n.add_layer(LIF(n=4), "X_to_exc"), connect(Dense(torch.ones(6, 4)))),
         "the name 'X_to_exc' is already in use by a layer",
@@ -160,13 +169,13 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("build", "told"), MISTAKES)
-def test_mistakes(build: Callable[[], object], told: str) -> None:
-    with pytest.raises(InvalidInput, match=told):
+@pytest.mark.parametrize(("build", "message"), MISTAKES)
+def test_mistakes(build: Callable[[], object], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
         build()
 
 
-def test_a_network_without_any_input() -> None:
+def test_network_without_an_input_is_an_error() -> None:
     network = Network()
     network.add_layer(neurons.BoostedLIFNodes(n=4), "lone")
     with pytest.raises(InvalidInput, match="the network has no input"):
@@ -174,7 +183,7 @@ def test_a_network_without_any_input() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda inputs: inputs.pop("X.x"), "input 'X.x' is missing"),
         (lambda inputs: inputs.update({"Y.x": torch.ones(2, 6)}), "unknown input 'Y.x'"),
@@ -182,12 +191,12 @@ def test_a_network_without_any_input() -> None:
         (lambda inputs: inputs.update({"X.x": torch.ones(2, 6, dtype=torch.int64)}), "convert it to float32"),
     ],
 )
-def test_a_step_given_something_else(change: Callable[[dict[str, torch.Tensor]], object], told: str) -> None:
+def test_invalid_step_arguments(change: Callable[[dict[str, torch.Tensor]], object], message: str) -> None:
     network = small()
     inputs = {spec.name: torch.ones(spec.shape(batch=2)) for spec in network.contract.inputs}
     network(inputs, network.initial_state(2))
     change(inputs)
-    with pytest.raises(InvalidInput, match=told):
+    with pytest.raises(InvalidInput, match=message):
         network(inputs, network.initial_state(2))
 
 

@@ -21,7 +21,7 @@ from deploy_snn.neurons import DifferenceLIFNodes, LIFNodes, Relay
     ],
     ids=str,
 )
-def test_a_convolution_is_torchs(cls: type, conv: nn.Module, shape: tuple) -> None:
+def test_convolution_equals_torch(cls: type, conv: nn.Module, shape: tuple) -> None:
     x = torch.randn(3, *shape)
     connection = cls.from_conv(conv)
     expected = conv(x)
@@ -48,7 +48,7 @@ def by_hand(layers: nn.Sequential, x: torch.Tensor) -> list[torch.Tensor]:
 
 
 @torch.no_grad()
-def test_trained_layers_spike_as_in_the_loop_by_hand(tmp_path) -> None:
+def test_trained_layers_match_a_handwritten_loop(tmp_path) -> None:
     torch.manual_seed(0)
     layers = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2 * 6 * 6, 5))
     for parameter in layers.parameters():
@@ -72,7 +72,7 @@ def test_trained_layers_spike_as_in_the_loop_by_hand(tmp_path) -> None:
         assert np.array_equal(outputs["layer2.s"], expected.numpy()), runtime
 
 
-def test_a_readout_without_neurons_gives_numbers() -> None:
+def test_final_connection_outputs_numbers() -> None:
     linear = nn.Linear(4, 3)
     network = Network.sequential(LIFNodes(4), linear, inputs="spikes")
     state, inputs = network.initial_state(2), {"input.x": torch.ones(2, 4)}
@@ -95,6 +95,6 @@ def test_a_readout_without_neurons_gives_numbers() -> None:
         ((MaxPool2d(2), LIFNodes(4)), {"input_shape": (1, 4, 4)}, r"the pooling outputs \[1, 2, 2\]"),
     ],
 )
-def test_what_cannot_be_taken(modules: tuple, options: dict, message: str) -> None:
+def test_unsupported_modules(modules: tuple, options: dict, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         Network.sequential(*modules, **options)

@@ -1,4 +1,4 @@
-"""What a user can get wrong, in constructing and in stepping, and the sentence that each mistake is answered with."""
+"""User errors in constructors and steps, and the message of each."""
 
 import json
 import re
@@ -69,28 +69,30 @@ CONSTRUCTIONS = [
     (IzhikevichNodes, {"spike_at": "middle"}, "IzhikevichNodes(spike_at='middle'): expected 'start' or 'end'"),
     (DifferenceLIFNodes, {"reset_after": "lunch"}, "DifferenceLIFNodes(reset_after='lunch'): expected spike or leak"),
     (DelayLine, {"delay": 1.5}, "each delay must be a non-negative whole number of steps of 1.0 ms"),
-    (DelayLine, {"delay": torch.tensor([0.0, 1.0, -1.0, 2.0])}, "each delay must be a non-negative whole number of steps of 1.0 ms"),
+    (
+        DelayLine,
+        {"delay": torch.tensor([0.0, 1.0, -1.0, 2.0])},
+        "each delay must be a non-negative whole number of steps of 1.0 ms",
+    ),
     (Integrator, {"traces": True}, "Integrator(traces=True): a graded neuron has no spikes to trace"),
 ]
 
 
 @pytest.mark.parametrize(("cls", "options", "sentence"), CONSTRUCTIONS)
-def test_a_wrong_parameter_is_refused_with_what_is_expected(
-    cls: type[Nodes], options: dict[str, object], sentence: str
-) -> None:
+def test_invalid_parameters(cls: type[Nodes], options: dict[str, object], sentence: str) -> None:
     with pytest.raises(InvalidInput, match=re.escape(sentence)):
         cls(**{"n": 4} | options)
 
 
 @pytest.mark.parametrize("name", NEURONS)
-def test_an_unknown_keyword_is_answered_with_those_there_are(name: str) -> None:
+def test_unknown_keyword_lists_the_known_ones(name: str) -> None:
     cls = NEURONS[name]
     with pytest.raises(TypeError, match=re.escape(f"{cls.__name__} has no keyword ['tresh']; it has [")) as raised:
         cls(4, tresh=1.0)
     assert str(raised.value).endswith(f"{sorted(keywords(cls))}")
 
 
-def test_an_unknown_neuron_is_answered_with_those_there_are() -> None:
+def test_unknown_neuron_lists_the_known_ones() -> None:
     assert find_neuron("LIFNodes") == find_neuron("lif") == ("lif", LIFNodes)
     with pytest.raises(InvalidInput, match="unknown neuron 'lyf'; choose from input, mcculloch-pitts, if, lif,"):
         find_neuron("lyf")
@@ -145,12 +147,12 @@ STEPS = [
 
 
 @pytest.mark.parametrize(("neuron", "arguments", "sentence"), STEPS)
-def test_a_wrong_step_is_refused_with_what_is_expected(neuron: Nodes, arguments: tuple[object, ...], sentence: str) -> None:
+def test_invalid_step_arguments(neuron: Nodes, arguments: tuple[object, ...], sentence: str) -> None:
     with pytest.raises(InvalidInput, match=re.escape(sentence)):
         neuron(*arguments)
 
 
-def test_a_mistake_after_good_steps_is_found_too() -> None:
+def test_invalid_arguments_after_valid_steps() -> None:
     lif = LIFNodes(3)
     _, state = lif(x(2, 3), lif.initial_state(2))
     _, state = lif(x(2, 3), state)
@@ -161,13 +163,13 @@ def test_a_mistake_after_good_steps_is_found_too() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NEURONS if name != "boosted-lif"])
-def test_a_step_without_a_drive_is_refused(name: str) -> None:
+def test_step_without_a_drive_is_an_error(name: str) -> None:
     neuron = NEURONS[name](3)
     with pytest.raises(ValueError, match="x is None: this class cannot step without a drive"):
         neuron(None, neuron.initial_state(1))
 
 
-def test_boosted_lif_takes_no_drive_for_zeros() -> None:
+def test_boosted_lif_without_a_drive_equals_a_zero_drive() -> None:
     neuron = BoostedLIFNodes(3, sum_input=True)
     start = {"v": torch.tensor([[1.0, 13.5, 12.0]]), "refrac_count": x(1, 3), "summed": torch.ones(1, 3)}
     (s, after), (expected, zeros) = neuron(None, start), neuron(x(1, 3), start)
@@ -176,7 +178,7 @@ def test_boosted_lif_takes_no_drive_for_zeros() -> None:
     assert all(torch.equal(after[key], zeros[key]) for key in zeros)
 
 
-def test_an_empty_batch_or_sequence_is_refused() -> None:
+def test_empty_batch_or_sequence_is_an_error() -> None:
     program = NeuronProgram(SRM0Nodes(3))
     with pytest.raises(ValueError, match="batch=0: expected at least 1"):
         program.initial_state(0)
@@ -236,6 +238,6 @@ def broken(**changes: object) -> str:
         ),
     ],
 )
-def test_a_broken_contract_is_refused_with_where_it_stood(text: str, problem: str) -> None:
+def test_invalid_contract_error_names_the_file(text: str, problem: str) -> None:
     with pytest.raises(InvalidInput, match=r"model\.pt holds no valid contract: .*" + re.escape(problem)):
         Contract.parse(text, "model.pt")

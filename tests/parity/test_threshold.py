@@ -1,4 +1,4 @@
-"""The threshold stimulus lands potentials where it says it does."""
+"""The threshold stimulus brings potentials to their targets."""
 
 import numpy as np
 import pytest
