@@ -89,7 +89,8 @@ def test_file_with_another_contract(copy: Path, exported: Exported, name: str, r
     bundle = Bundle.open(copy)
     with pytest.raises(
         InvalidInput,
-        match=rf"the contract of .*{name} differs from the manifest: .*axes of tensor 'x' is \[batch, 7\] instead of \[batch, 6\]",
+        match=rf"the contract of .*{name} differs from the manifest: .*"
+        r"axes of tensor 'x' is \[batch, 7\] instead of \[batch, 6\]",
     ):
         step(bundle, runtime)
 

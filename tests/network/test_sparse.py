@@ -1,4 +1,4 @@
-"""Sparse weights stay sparse from end to end: in lists of equal and of unequal length, at a size no dense matrix could have."""
+"""Sparse weights stay sparse from end to end: in lists of equal and unequal length, and at a large size."""
 
 import subprocess
 import sys
