@@ -133,7 +133,7 @@ def test_bad_files_to_run(exported: Exported, command: Command, tmp_path: Path) 
         command, "of a type that numpy does not have: BF16", "run", bundle, "--input", tmp_path / "short.safetensors", *out
     )
     refused(command, "is not a file", "run", bundle, "--input", tmp_path, *out)
-    refused(command, "there is no folder", "run", bundle, "--input", good, "--output", tmp_path / "no" / "out.safetensors")
+    refused(command, "does not exist", "run", bundle, "--input", good, "--output", tmp_path / "no" / "out.safetensors")
     refused(command, "is a folder", "run", bundle, "--input", good, "--output", tmp_path)
     state = save(tmp_path / "state.safetensors", v=np.zeros((2, 6), np.float32), refrac_count=np.zeros((2, 6), np.float32))
     refused(command, "state 'v'", "run", bundle, "--input", good, *out, "--state-in", state)
@@ -154,7 +154,7 @@ def test_invalid_arguments_to_parity(exported: Exported, command: Command, tmp_p
     refused(command, "unknown stimulus 'noise'", "parity", bundle, "--stimulus", "noise")
     refused(command, "steps=0", "parity", bundle, "--steps", 0)
     refused(command, "batch=0", "parity", bundle, "--batch", 0)
-    refused(command, "there is no folder", "parity", bundle, "--json", tmp_path / "no" / "report.json")
+    refused(command, "does not exist", "parity", bundle, "--json", tmp_path / "no" / "report.json")
     refused(command, "is not a bundle", "parity", tmp_path / "nothing")
     assert command("parity")[0] == 2
     assert command("parity", bundle, "--mode", "loose")[0] == 2

@@ -54,7 +54,7 @@ def test_options(tmp_path: Path, command: Command) -> None:
         (["lif", "--dt", "0"], "must be greater than 0"),
         (["lif", "--format", "tflite"], "unknown format 'tflite'; choose from onnx, torchscript, pt2"),
         (["lif", "--format", ","], "an empty list"),
-        (["lif", "--opset", "3"], "opset=3 cannot be written: expected 18 to 25"),
+        (["lif", "--opset", "3"], "opset=3: expected 18 to 25"),
         (["lif", "--snap-weights", "8"], "no network"),
         (["missing.py"], "missing.py does not exist"),
         (["csrm", "--set", "responseKernel=Alpha"], "unknown kernel 'Alpha'; choose from AlphaKernel"),
