@@ -1,4 +1,4 @@
-"""BindsNET's own node classes as a contender. None of its code (AGPL) is here: it is loaded where pip put it."""
+"""BindsNET's node classes as a contender. Its code (AGPL) is not copied: it is loaded from the installed package."""
 
 import importlib.metadata
 import importlib.util
@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 DT = 1.0
-MEND = "pip install --no-deps bindsnet==0.3.4"
+INSTALL = "pip install --no-deps bindsnet==0.3.4"
 
 
 def bindsnet_version() -> str:
-    """The version that is installed. Raises SystemExit, saying how to install it, if there is none."""
+    """The installed version. Raises SystemExit, with the install command, if it is not installed."""
     try:
         return importlib.metadata.version("bindsnet")
     except importlib.metadata.PackageNotFoundError:
-        raise SystemExit(f"BindsNET, the peer of this benchmark, is not installed: {MEND}") from None
+        raise SystemExit(f"BindsNET, the peer of this benchmark, is not installed: {INSTALL}") from None
 
 
 def bindsnet_nodes() -> ModuleType:
@@ -29,7 +29,7 @@ def bindsnet_nodes() -> ModuleType:
     if name not in sys.modules:
         found = importlib.util.find_spec("bindsnet")
         if found is None or not found.submodule_search_locations:
-            raise SystemExit(f"BindsNET, the peer of this benchmark, is not installed: {MEND}")
+            raise SystemExit(f"BindsNET, the peer of this benchmark, is not installed: {INSTALL}")
         folder = Path(found.submodule_search_locations[0])
         package = ModuleType("bindsnet")
         package.__path__ = [str(folder)]

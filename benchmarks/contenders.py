@@ -1,4 +1,4 @@
-"""One case of the benchmark: a neuron class, a size and a batch, and everything that can step it, given the same drive."""
+"""One case of the benchmark: a neuron class, a size, a batch, and all contenders, with the same drive."""
 
 import gc
 import time
@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from bindsnet_peer import Peer
 
+from deploy_snn.bundle import Bundle
 from deploy_snn.cli.export import export_model
 from deploy_snn.contract import Role
-from deploy_snn.bundle import Bundle
 from deploy_snn.neurons import NEURONS
 from deploy_snn.parity import Request, make_stimulus
 from deploy_snn.program import Program
-from deploy_snn.runtimes import find_runtime
 from deploy_snn.reference import reference_program
+from deploy_snn.runtimes import find_runtime
 from deploy_snn.tensors import Array, Arrays
 
 RUNTIMES = ("eager", "torchscript", "pt2", "onnxruntime-cpu")
@@ -106,7 +106,7 @@ def contenders(model: Model, batch: int) -> tuple[list[Contender], int]:
 
 
 def firing_rates(all_of_them: Sequence[Contender], steps: int) -> dict[str, float]:
-    """The fraction of neurons that fire in a step, over one chunk: alike, or the contenders do not do the same work."""
+    """The fraction of neurons that fire per step, over one chunk. It must agree, so that all do the same work."""
     rates = {}
     for one in all_of_them:
         one.begin()
@@ -120,7 +120,7 @@ def firing_rates(all_of_them: Sequence[Contender], steps: int) -> dict[str, floa
 
 
 def time_rounds(all_of_them: Sequence[Contender], steps: int, rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Microseconds a step for each contender and round. In each round all take their turn, so that noise hits all alike."""
+    """Microseconds per step for each contender and round. Contenders alternate in each round, to share the noise."""
     repeats = {one.name: max(1, round(seconds / max(_chunk(one, steps), 1e-6))) for one in all_of_them}
     times: dict[str, list[float]] = {one.name: [] for one in all_of_them}
     gc.collect()

@@ -20,10 +20,10 @@ import torch
 from rich.console import Console
 from tables import Table, micros
 
-from deploy_snn.cli.export import export_model
 from deploy_snn.bundle import Bundle
-from deploy_snn.runtimes import find_runtime
 from deploy_snn.bundle.trace import at
+from deploy_snn.cli.export import export_model
+from deploy_snn.runtimes import find_runtime
 
 ROOT = Path(__file__).parent.parent
 ONNXRUNTIME = next((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.1*"))
@@ -99,7 +99,7 @@ def bare(program: Path) -> Callable[[Bundle], tuple[float, float]]:
 
 
 def case(title: str, build: Path, jemalloc: Path | None, steps: int, rounds: int) -> tuple[Table, str]:
-    """One model in every host, turn by turn, as the machine has its moods. The round of the median p50 counts."""
+    """Measure one model in every host. Hosts alternate in each round; the round with the median p50 counts."""
     model, options, snap = CASES[title]
     contenders = {
         "Python, eager": in_python("eager"),

@@ -26,9 +26,9 @@ from tables import Table
 from torch import Tensor
 from train_bindsnet import MOST_SPIKES, N_INPUT, N_LABELS, NETWORKS, TEST, digits, part
 
-from deploy_snn.cli.export import export_model
 from deploy_snn.bundle import Bundle
 from deploy_snn.bundle.readout import Readout, vote
+from deploy_snn.cli.export import export_model
 from deploy_snn.runtimes import find_runtime
 from deploy_snn.tensors import Array, Arrays
 
@@ -146,7 +146,7 @@ def make_case(name: str, folder: Path, made: Path) -> Case:
 
 
 def table(name: str, case: Case, rounds: int) -> Table:
-    """Milliseconds a digit, and how many of the digits each tells right."""
+    """Milliseconds per digit, and the accuracy of each contender."""
     with given_draws(case.network, case.inputs):
         told = {runner: run(case.inputs) for runner, run in case.runs.items()}
     output = case.readout.output

@@ -21,11 +21,11 @@ from bindsnet_peer import bindsnet_nodes
 from rich.console import Console
 from tables import Table, micros
 
-from deploy_snn.cli.export import export_model
 from deploy_snn.bundle import Bundle
+from deploy_snn.cli.export import export_model
 from deploy_snn.network import Dense, Network
-from deploy_snn.runtimes import find_runtime
 from deploy_snn.reference import reference_program
+from deploy_snn.runtimes import find_runtime
 from deploy_snn.tensors import Arrays
 
 MODEL = Path(__file__).parent.parent / "models" / "diehl_cook_2015.py"
@@ -111,7 +111,7 @@ def contenders(n: int, batch: int, folder: Path) -> dict[str, Run]:
 
 
 def measure(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
-    """Microseconds a step, round after round, each contender once a round so that noise hits all alike."""
+    """Microseconds per step for each round. Contenders alternate in each round, to share the noise."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
         run()

@@ -140,7 +140,7 @@ def measure(model: Model, batch: int, rounds: int, seconds: float) -> Result:
 
 
 def help_seconds(runs: int) -> list[float]:
-    """How long the command line takes to say what it can do."""
+    """Measure the seconds that ``deploy-snn --help`` takes."""
     command = shutil.which("deploy-snn", path=str(Path(sys.executable).parent)) or "deploy-snn"
     times = []
     for _ in range(runs + 1):
@@ -151,7 +151,7 @@ def help_seconds(runs: int) -> list[float]:
 
 
 def machine() -> dict[str, str | int]:
-    """Where and with what this was measured."""
+    """The machine and the versions of this measurement."""
     names = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     packages = {name: version(name) for name in ("torch", "onnx", "numpy")}
     import onnxruntime  # noqa: PLC0415  (its package has more than one name)

@@ -21,8 +21,8 @@ import numpy as np
 from rich.console import Console
 from tables import Table
 
-from deploy_snn.cli.export import export_model
 from deploy_snn.bundle import Bundle
+from deploy_snn.cli.export import export_model
 from deploy_snn.triton import write_repository
 
 ROOT = Path(__file__).parent.parent
@@ -96,7 +96,7 @@ def load(kind: str, address: str, bundle: Bundle, streams: int, seconds: float) 
 
 
 def contenders() -> dict[str, tuple[str, Callable]]:
-    """Every server, and how it is spoken to."""
+    """Every server with its protocol."""
     found: dict[str, tuple[str, Callable]] = {
         OURS: ("http", served),
         UNBATCHED: ("http", lambda bundle: served(bundle, "--max-batch", "1")),
@@ -108,7 +108,7 @@ def contenders() -> dict[str, tuple[str, Callable]]:
 
 
 def measure(bundle: Bundle, rounds: int, seconds: float) -> dict[tuple[str, int], Load]:
-    """All contenders at all widths, turn by turn, as the machine has its moods. The round of the median rate counts."""
+    """Measure all contenders at all widths. They alternate in each round; the round with the median rate counts."""
     seen: dict[tuple[str, int], list[Load]] = {}
     for _ in range(rounds):
         for name, (kind, serve) in contenders().items():

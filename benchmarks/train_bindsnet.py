@@ -73,7 +73,7 @@ def counts(network: Any, layer: str, spikes: Tensor) -> Tensor:
 
 
 def train(name: str, n: int, shown: int, steps: int) -> tuple[Any, dict[str, Tensor], float]:
-    """A trained network, its labels, and the part of the digits kept aside that it tells."""
+    """Train a network. Returns it with its labels and its accuracy on the test digits."""
     torch.manual_seed(SEED)
     generator = torch.Generator().manual_seed(SEED)
     build, layer = NETWORKS[name]

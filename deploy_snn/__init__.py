@@ -1,7 +1,8 @@
 """Take spiking neural networks out of research code and into production runtimes.
 
-``export`` a neuron or a network, ``open_bundle`` what was exported, run it in a ``session``, and ``verify`` that every runtime
-computes the same spikes. Each of these imports only what it needs: an opened bundle runs without torch.
+``export`` writes a neuron or a network as a bundle, ``open_bundle`` opens it, ``bundle.session`` runs it, and ``verify``
+checks that every runtime computes the same spikes. Each of them imports only what it needs: an opened bundle runs without
+torch.
 """
 
 from importlib import import_module
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Bundle", "InvalidInput", "Unavailable", "__version__", "export", "load_model", "open_bundle", "verify"]
 
-_PLACES = {
+_MODULES = {
     "Bundle": "deploy_snn.bundle",
     "InvalidInput": "deploy_snn.errors",
     "Unavailable": "deploy_snn.errors",
@@ -29,9 +30,9 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'deploy_snn' has no attribute '{name}'")
-    return getattr(import_module(_PLACES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

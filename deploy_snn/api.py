@@ -23,21 +23,21 @@ def load_model(model: str | Path, **options: Any) -> Nodes | Network:
     """Load a model: a neuron class by name, a Python file with ``build()``, or a file of another framework.
 
     Args:
-        model: such as ``"lif"``, ``"model.py"``, ``"net.pt"`` (BindsNET) or ``"snn.nir"``.
+        model: a name or a path, such as ``"lif"``, ``"model.py"``, ``"net.pt"`` (BindsNET) or ``"snn.nir"``.
         options: keywords of the neuron class, of ``build()``, or of the importer.
 
     Returns:
-        The neuron or the network. Its attribute ``source`` says where it came from and what an importer left behind.
+        The neuron or the network. Its attribute ``source`` says where it came from and what the importer did not import.
 
     Raises:
-        InvalidInput: for an unknown name, a file that cannot be read, and options that do not fit.
+        InvalidInput: for an unknown name, an unreadable file, or invalid options.
     """
     loaded = load(model, options)
-    found = loaded.program.neuron if isinstance(loaded.program, NeuronProgram) else loaded.program
-    if not isinstance(found, (Nodes, Network)):
-        raise InvalidInput(f"{model} is a {type(found).__name__}; expected a neuron or a Network")
-    found.source = loaded.source  # type: ignore[assignment]
-    return found
+    module = loaded.program.neuron if isinstance(loaded.program, NeuronProgram) else loaded.program
+    if not isinstance(module, (Nodes, Network)):
+        raise InvalidInput(f"{model} is a {type(module).__name__}; expected a neuron or a Network")
+    module.source = loaded.source  # type: ignore[assignment]
+    return module
 
 
 def export(
@@ -54,17 +54,17 @@ def export(
 
     Args:
         model: a neuron such as ``LIFNodes(100)``, or a ``Network``.
-        path: the bundle's folder. A bundle that stands there is replaced; anything else is left alone.
+        path: the bundle's folder. An existing bundle is replaced. Any other existing file or folder is an error.
         formats: names, or formats with options, such as ``["pt2", Onnx(opset=18)]``.
-        golden_steps: the length of the golden trace. Unless given, as many steps as fit into a budget in proportion to the
-            weights, 200 at most. 0 for no golden trace.
+        golden_steps: the length of the golden trace; 0 for no golden trace. By default as many steps as fit into a size
+            budget, which grows with the weights; at most 200.
         snap_bits: round the weights of a network to multiples of ``2**-snap_bits``, in place, so that every sum is exact.
-        labels: a .safetensors file with ``LAYER.assignments``, the label that each neuron of a layer stands for.
+        labels: a .safetensors file with ``LAYER.assignments``: the label of each neuron of a layer.
         seed: seed of the golden trace's stimulus.
 
     Raises:
-        InvalidInput: for a model that cannot be exported, a path that cannot be written, or options that do not fit.
-        Unavailable: for a format whose tools are missing.
+        InvalidInput: for a model that cannot be exported, a path that cannot be written, or invalid options.
+        Unavailable: for a format whose tools are not installed.
     """
     program = as_program(model, f"model is a {type(model).__name__}")
     source = getattr(model, "source", None) or Source(kind="object", name=type(model).__name__)
@@ -89,13 +89,13 @@ def export_loaded(
     labels: Path | None = None,
     seed: int = 0,
 ) -> Bundle:
-    """As :func:`export`, with the model's source."""
+    """Export a loaded model and record its source in the manifest. Otherwise the same as :func:`export`."""
     program = loaded.program
     program.requires_grad_(requires_grad=False)
     snapped: tuple[SnappedWeights, ...] = ()
     if snap_bits is not None:
         if not isinstance(program, Network):
-            raise InvalidInput(f"snap_bits={snap_bits}: {loaded.name} is no network, and has no connections")
+            raise InvalidInput(f"snap_bits={snap_bits}: {loaded.name} is a single neuron class and has no weights to round")
         snapped = snap_weights(program.connections, snap_bits)
     readout = Readout.read(labels, program.contract.outputs) if labels else None
     golden = golden_trace(program, golden_steps, seed)

@@ -1,4 +1,4 @@
-"""The contract: frozen records of every tensor that one step takes and gives.
+"""The contract: frozen records of every tensor that one step reads and returns.
 
 A *program* is a function of one time step, ``outputs, next_state = program(inputs, state)``, over dictionaries of
 tensors. Exports, manifests, hosts and checks are all derived from its :class:`Contract`. The records hold no arrays and
@@ -46,7 +46,7 @@ class Role(StrEnum):
 
 
 class Kind(StrEnum):
-    """What a state stands for."""
+    """What a state represents."""
 
     POTENTIAL = "potential"
     CURRENT = "current"
@@ -56,23 +56,23 @@ class Kind(StrEnum):
     TRACE = "trace"
     THRESHOLD = "threshold"
     SUM = "sum"
-    """The drives of all steps, added up."""
+    """The sum of the drives of all steps."""
     WEIGHT = "weight"
     ELIGIBILITY = "eligibility"
     PREVIOUS = "previous"
-    """The output of the step before."""
+    """The output of the previous step."""
     WINDOW = "window"
     """A window of past steps."""
     OTHER = "other"
 
 
 class Operation(StrEnum):
-    """An operation whose last bits each runtime may choose."""
+    """An operation whose last bits depend on the runtime."""
 
     SUM = "sum"
     """The runtime chooses the order of the additions."""
     EXP = "exp"
-    """The runtime chooses how it approximates an exponential."""
+    """The runtime chooses how to approximate the exponential."""
     UNKNOWN = "unknown"
     """The class does not declare which of its operations round."""
 
@@ -80,7 +80,7 @@ class Operation(StrEnum):
 class Rounding(Record):
     """An operation whose last bits may differ between runtimes.
 
-    ``tensor`` is the tensor where the difference shows first, or the name of a connection, which stands for its drive.
+    ``tensor`` is the first tensor that shows the difference. The name of a connection means the drive of that connection.
     """
 
     tensor: str = Field(min_length=1)
@@ -111,9 +111,9 @@ class Axis(Record):
 BATCH = Axis(name="batch", size=None)
 TIME = Axis(name="time", size=None)
 NEURONS = Axis(name="neurons", size=None)
-"""A placeholder for the neurons' shape, in records declared beside a class. :meth:`TensorSpec.over` replaces it."""
+"""A placeholder for the neurons' shape, in the records that a class declares. :meth:`TensorSpec.over` replaces it."""
 WINDOW = Axis(name="window", size=None)
-"""A placeholder for a window of past steps, newest last."""
+"""A placeholder for a window of past steps. The newest step is last."""
 
 
 class HasShape(Protocol):
@@ -130,10 +130,10 @@ class TensorSpec(Record):
 
     Attributes:
         name: unique in its contract.
-        role: how the step uses it. kind: what a state stands for; None for inputs and outputs.
+        role: how the step uses it. kind: what a state represents; None for inputs and outputs.
         dtype: element type. axes: named axes, such as ``(batch, neuron)``.
-        owner: the layer or the connection that the tensor belongs to. Tensors with the same owner belong together: the
-            noise and the threshold of a layer's spikes have the owner of these spikes. "" for a single neuron class.
+        owner: the layer or the connection that the tensor belongs to; "" for a single neuron class. A layer's noise,
+            threshold and spikes all have the same owner, so a reader finds related tensors without parsing names.
         initial: the initial value in words. unit: the unit in words. Both are documentation and take no part in equality.
     """
 
@@ -149,12 +149,12 @@ class TensorSpec(Record):
     @model_validator(mode="after")
     def _states_have_a_kind(self) -> Self:
         if (self.role is Role.STATE) != (self.kind is not None):
-            raise ValueError(f"tensor '{self.name}': a state has a kind, and nothing else has")
+            raise ValueError(f"tensor '{self.name}': a state must have a kind, and an input or output must not")
         return self
 
     @cached_property
     def identity(self) -> tuple[Hashable, ...]:
-        """All that two specs must share to be equal: everything but the prose."""
+        """The fields that equality compares: all but the documentation."""
         return (self.name, self.role, self.kind, self.dtype, self.axes, self.owner)
 
     def __eq__(self, other: object) -> bool:
@@ -165,12 +165,12 @@ class TensorSpec(Record):
 
     @cached_property
     def batch_axis(self) -> int | None:
-        """The place of the batch axis, or None for a tensor that all rows of a batch share."""
-        return next((place for place, axis in enumerate(self.axes) if axis.size is None and axis.name == BATCH.name), None)
+        """The index of the batch axis, or None for a tensor that all rows of a batch share."""
+        return next((index for index, axis in enumerate(self.axes) if axis.size is None and axis.name == BATCH.name), None)
 
     @property
     def window_axis(self) -> int | None:
-        """The place of a window of past steps, or None."""
+        """The index of the axis for a window of past steps, or None."""
         names = [axis.name for axis in self.axes]
         return names.index(WINDOW.name) if WINDOW.name in names else None
 
@@ -180,29 +180,30 @@ class TensorSpec(Record):
         return NEXT + self.name
 
     def over(self, shape: Iterable[int], window: int | None = None) -> Self:
-        """Replace the placeholders ``NEURONS`` and ``WINDOW`` by real axes."""
+        """Return a copy with real axes in place of the placeholders ``NEURONS`` and ``WINDOW``."""
         sizes = tuple(shape)
         names = ["neuron"] if len(sizes) == 1 else [f"neuron{i}" for i in range(len(sizes))]
-        real = {
+        replacements = {
             NEURONS: tuple(Axis(name=name, size=size) for name, size in zip(names, sizes, strict=True)),
             WINDOW: (Axis(name="window", size=window),),
         }
-        return self.replaced(axes=tuple(axis for own in self.axes for axis in real.get(own, (own,))))
+        return self.replaced(axes=tuple(new for axis in self.axes for new in replacements.get(axis, (axis,))))
 
     def owned_by(self, owner: str) -> Self:
-        """The same tensor as a part of a network: owned by a layer or connection, with a qualified name (``exc.v``)."""
+        """Return a copy for use in a network: owned by a layer or connection, with a qualified name (``exc.v``)."""
         return self.replaced(name=f"{owner}.{self.name}", owner=owner)
 
     def shape(self, **sizes: int) -> tuple[int, ...]:
-        """The shape as numbers, given the sizes of the open axes: ``spec.shape(batch=4)``."""
+        """The shape as numbers. The sizes of the open axes are arguments: ``spec.shape(batch=4)``."""
         return tuple(sizes[axis.name] if axis.size is None else axis.size for axis in self.axes)
 
     def in_time(self) -> Self:
-        """The same tensor over all steps of a sequence: with a leading time axis."""
+        """Return a copy for a whole sequence, with a leading time axis."""
         return self.replaced(axes=(TIME, *self.axes))
 
     def replaced(self, **fields: Any) -> Self:
-        """A copy with other values in some fields. (``model_copy`` would also copy what has been cached.)"""
+        """Return a copy with new values in some fields."""
+        # model_copy would also copy the cached properties.
         return type(self).model_construct(**{name: getattr(self, name) for name in TensorSpec.model_fields} | fields)
 
     def __str__(self) -> str:
@@ -210,10 +211,10 @@ class TensorSpec(Record):
 
 
 class Contract(Record):
-    """All tensors that one step of ``dt`` milliseconds takes and gives.
+    """All tensors that one step of ``dt`` milliseconds reads and returns.
 
-    ``rounding`` lists the operations whose last bits may differ between runtimes. Where it is empty, every runtime must
-    give the same bits.
+    ``rounding`` lists the operations whose last bits may differ between runtimes. If it is empty, every runtime must
+    compute the same bits.
     """
 
     contract_version: Literal[2] = CONTRACT_VERSION
@@ -224,9 +225,9 @@ class Contract(Record):
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
         names = [spec.name for spec in self.tensors]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise ValueError(f"two tensors are named '{twice}'")
+        duplicate = next((name for name in names if names.count(name) > 1), None)
+        if duplicate is not None:
+            raise ValueError(f"two tensors are named '{duplicate}'")
         for spec in self.tensors:
             for axis in spec.axes:
                 if axis.size is None and axis.name != BATCH.name:
@@ -259,7 +260,7 @@ class Contract(Record):
         return tuple(spec for spec in self.tensors if spec.role in roles)
 
     def related(self, spec: TensorSpec, *, role: Role | None = None, kind: Kind | None = None) -> tuple[TensorSpec, ...]:
-        """The tensors with the same owner as ``spec`` that have this role or this kind."""
+        """The tensors with the owner of ``spec`` and with the given role or kind."""
         return tuple(
             other
             for other in self.tensors
@@ -268,7 +269,7 @@ class Contract(Record):
 
     @cached_property
     def identity(self) -> tuple[Hashable, ...]:
-        """All that two contracts must share to be equal: everything but the prose."""
+        """The fields that equality compares: all but the documentation."""
         return (self.dt, self.tensors, self.rounding)
 
     def __eq__(self, other: object) -> bool:
@@ -279,9 +280,10 @@ class Contract(Record):
 
     @classmethod
     def parse(cls, text: str | bytes, where: str) -> Self:
-        """Read the contract that a file carries, of this version or an earlier one.
+        """Read the contract from a file's metadata, of this version or an earlier one.
 
-        Raises InvalidInput, naming ``where`` it stood, for a newer version and for anything that is no contract.
+        ``where`` names the file in messages. Raises InvalidInput for a newer version, and for a text that is not a
+        contract.
         """
         try:
             raw = upgrade_contract(read_json(text), CONTRACT_VERSION)
@@ -295,40 +297,40 @@ class Contract(Record):
 def read_json(text: str | bytes) -> Any:
     """Parse JSON; unlike Python's default, NaN, Infinity and encodings other than UTF-8 are errors. Raises ValueError."""
 
-    def refuse(constant: str) -> float:
+    def reject_constant(constant: str) -> float:
         raise ValueError(f"{constant} is not JSON")
 
     try:
-        return json.loads(text if isinstance(text, str) else text.decode(), parse_constant=refuse)
+        return json.loads(text if isinstance(text, str) else text.decode(), parse_constant=reject_constant)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
 
 
 def differences(expected: Contract, actual: Contract) -> tuple[str, ...]:
-    """What differs between two contracts, a sentence each; empty if they are equal."""
+    """List the differences between two contracts, each as a sentence. Empty if they are equal."""
     found = []
     if expected.dt != actual.dt:
         digits = "g" if f"{actual.dt:g}" != f"{expected.dt:g}" else ".17g"
         found.append(f"dt is {actual.dt:{digits}} ms instead of {expected.dt:{digits}} ms")
-    wanted, given = ({spec.name: spec for spec in contract.tensors} for contract in (expected, actual))
-    found += [f"tensor '{name}' is missing" for name in wanted if name not in given]
-    found += [f"tensor '{name}' is unexpected" for name in given if name not in wanted]
-    for name, spec in wanted.items():
-        other = given.get(name, spec)
+    expected_specs, actual_specs = ({spec.name: spec for spec in contract.tensors} for contract in (expected, actual))
+    found += [f"tensor '{name}' is missing" for name in expected_specs if name not in actual_specs]
+    found += [f"tensor '{name}' is unexpected" for name in actual_specs if name not in expected_specs]
+    for name, spec in expected_specs.items():
+        other = actual_specs.get(name, spec)
         found += [
-            f"{field} of tensor '{name}' is {_shown(mine)} instead of {_shown(own)}"
+            f"{field} of tensor '{name}' is {_text(actual_value)} instead of {_text(expected_value)}"
             for field in ("role", "kind", "dtype", "axes", "owner")
-            if (own := getattr(spec, field)) != (mine := getattr(other, field))
+            if (expected_value := getattr(spec, field)) != (actual_value := getattr(other, field))
         ]
-    if not found and list(wanted) != list(given):
-        found.append(f"the order of the tensors is {', '.join(given)} instead of {', '.join(wanted)}")
+    if not found and list(expected_specs) != list(actual_specs):
+        found.append(f"the order of the tensors is {', '.join(actual_specs)} instead of {', '.join(expected_specs)}")
     if expected.rounding != actual.rounding:
-        shown = [", ".join(map(str, contract.rounding)) or "nothing" for contract in (actual, expected)]
-        found.append(f"what rounds is {shown[0]} instead of {shown[1]}")
+        roundings = [", ".join(map(str, contract.rounding)) or "empty" for contract in (actual, expected)]
+        found.append(f"rounding is {roundings[0]} instead of {roundings[1]}")
     return tuple(found)
 
 
-def _shown(value: object) -> str:
+def _text(value: object) -> str:
     if isinstance(value, tuple):
         axes = (axis.name if axis.size is None else f"{axis.name}={axis.size}" for axis in value)
         return f"[{', '.join(axes)}]"
@@ -348,18 +350,18 @@ def check_tensors(
 ) -> dict[str, int]:
     """Check tensors against their specs and return the sizes of the open axes, such as ``{"batch": 4}``.
 
-    ``what`` is the singular noun for messages: "input", "state"; ``sizes`` are axes that are known already.
-    Raises InvalidInput for a missing or unknown name, a wrong element type or shape, sizes that disagree between tensors,
-    and an empty axis.
+    ``what`` is the singular noun for messages: "input", "state". ``sizes`` are the sizes of axes that are already known.
+    Raises InvalidInput for a missing or unknown name, a wrong element type or shape, different sizes of the same axis, or
+    an empty axis.
     """
     specs = tuple(specs)
     for spec in specs:
         if spec.name not in tensors:
-            raise InvalidInput(f"{what} '{spec.name}' is missing. Expected: {_listed(specs, what)}")
+            raise InvalidInput(f"{what} '{spec.name}' is missing; expected {_listed(specs, what)}")
     if len(tensors) > len(specs):
         known = {spec.name for spec in specs}
         unknown = next(name for name in tensors if name not in known)
-        raise InvalidInput(f"{what} '{unknown}' is unknown. Expected: {_listed(specs, what)}")
+        raise InvalidInput(f"unknown {what} '{unknown}'; expected {_listed(specs, what)}")
     found = dict(sizes or {})
     for spec in specs:
         _check_tensor(spec, tensors[spec.name], what, found)
@@ -379,23 +381,23 @@ def _check_tensor(spec: TensorSpec, tensor: HasShape, what: str, sizes: dict[str
 
 @cache
 def _dtype_name(dtype: Hashable) -> str:
-    """Cached: numpy takes longer to build a dtype's name than all the rest of a check takes."""
+    """Cached, because numpy needs more time to build a dtype's name than the rest of the check needs."""
     return str(dtype).removeprefix("torch.")
 
 
 def _shape_error(spec: TensorSpec, tensor: HasShape, sizes: dict[str, int]) -> str | None:
-    """What is wrong with a tensor, if anything. The sizes of its open axes are added to ``sizes``."""
+    """Describe what is wrong with a tensor, or return None. Adds the sizes of its open axes to ``sizes``."""
     if _dtype_name(tensor.dtype) != spec.dtype:
         return f"convert it to {spec.dtype}"
     shape = tuple(tensor.shape)
     if len(shape) != len(spec.axes):
-        return f"it has {len(shape)} axes and not {len(spec.axes)}"
+        return f"it has {len(shape)} axes, not {len(spec.axes)}"
     for axis, size in zip(spec.axes, map(int, shape), strict=True):
-        wanted = sizes.get(axis.name) if axis.size is None else axis.size
+        expected = sizes.get(axis.name) if axis.size is None else axis.size
         if size == 0:
             return f"axis '{axis.name}' is empty"
-        if wanted is not None and wanted != size:
-            return f"axis '{axis.name}' is {size} and not {wanted}"
+        if expected is not None and expected != size:
+            return f"axis '{axis.name}' is {size}, not {expected}"
         if axis.size is None:
             sizes[axis.name] = size
     return None

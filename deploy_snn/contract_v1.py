@@ -1,7 +1,7 @@
-"""Contracts of version 1, as data, to version 2.
+"""Upgrade the data of a version 1 contract to version 2.
 
-Version 1 had no version number, no kinds and no owners, and its ``rounding`` was prose. All of that follows from the names,
-units and sentences that version 1 wrote. This is the only place that reads meaning from them.
+Version 1 had no version number, no kinds and no owners, and its ``rounding`` was prose. This file derives the missing
+fields from the names and sentences of version 1. No other file parses them.
 """
 
 from typing import Any

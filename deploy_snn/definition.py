@@ -1,4 +1,4 @@
-"""A Python file that defines a model: a function ``build()``, and classes of the user's own."""
+"""A Python file that defines a model: a function ``build()``, and the user's own classes."""
 
 import hashlib
 import importlib.util
@@ -18,12 +18,12 @@ def run_definition(path: Path) -> ModuleType:
     """Run the file as a module. Raises InvalidInput if it does not exist or cannot be run."""
     if not path.is_file():
         raise InvalidInput(f"{path} does not exist")
-    place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
-    spec = importlib.util.spec_from_file_location(f"deploy_snn_model_{path.stem}_{place}", path)
+    path_hash = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    spec = importlib.util.spec_from_file_location(f"deploy_snn_model_{path.stem}_{path_hash}", path)
     if spec is None or spec.loader is None:
-        raise InvalidInput(f"{path} is no Python file")
+        raise InvalidInput(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # torch.export looks up the modules of the classes that it captures
+    sys.modules[spec.name] = module  # torch.export looks up the modules of the captured classes
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -34,16 +34,18 @@ def run_definition(path: Path) -> ModuleType:
 def build_program(path: Path, options: dict[str, Any]) -> Program:
     """Call the file's ``build(**options)``.
 
-    Raises InvalidInput if there is no such function, if it does not take these options, if it fails, or if it returns
-    anything but a neuron or a network.
+    Raises InvalidInput if the function is missing, does not accept these options, fails, or returns anything but a neuron
+    or a network.
     """
     build = getattr(run_definition(path), "build", None)
     if not callable(build):
-        raise InvalidInput(f"{path} defines no build(): it needs a function build() that returns a neuron or a Network")
+        raise InvalidInput(
+            f"{path} does not define build(); expected a function build() that returns a neuron or a Network"
+        )
     try:
         inspect.signature(build).bind(**options)
     except TypeError as error:
-        raise InvalidInput(f"{path}: build{inspect.signature(build)} does not take these options: {error}") from None
+        raise InvalidInput(f"{path}: build{inspect.signature(build)} does not accept these options: {error}") from None
     try:
         built = build(**options)
     except Exception as error:
@@ -52,7 +54,7 @@ def build_program(path: Path, options: dict[str, Any]) -> Program:
 
 
 def as_program(model: object, what: str) -> Program:
-    """A neuron or a network as a program. Raises InvalidInput, opening with ``what``, for anything else."""
+    """Return a neuron or a network as a program. Raises InvalidInput, starting with ``what``, for anything else."""
     if isinstance(model, Nodes):
         return NeuronProgram(model)
     if isinstance(model, Program):
@@ -61,6 +63,6 @@ def as_program(model: object, what: str) -> Program:
 
 
 def classes_in(path: Path) -> dict[str, type]:
-    """The neuron and connection classes that the file defines, by name. Raises InvalidInput as ``run_definition`` does."""
-    found = vars(run_definition(path)).items()
-    return {name: value for name, value in found if inspect.isclass(value) and issubclass(value, (Nodes, Connection))}
+    """The neuron and connection classes that the file defines, by name. Raises the errors of ``run_definition``."""
+    variables = vars(run_definition(path)).items()
+    return {name: value for name, value in variables if inspect.isclass(value) and issubclass(value, (Nodes, Connection))}

@@ -11,25 +11,25 @@ from deploy_snn.tensors import Array, Arrays
 
 
 def to_torch(arrays: Mapping[str, Array]) -> dict[str, torch.Tensor]:
-    """Tensors with memory of their own."""
+    """Copy arrays to tensors."""
     return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
 
 
 def to_numpy(tensors: Mapping[str, torch.Tensor]) -> Arrays:
-    """Arrays that share the tensors' memory where they can."""
+    """Return tensors as arrays. On the CPU the arrays share the tensors' memory."""
     return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
 
 def record(program: Program, inputs: Arrays, start: Arrays) -> Trace:
-    """Run a program in eager torch over sequences of inputs ``[T, B, ...]``, from a given state."""
+    """Run a program in eager torch over input sequences ``[T, B, ...]`` from the state ``start``, and record it."""
     outputs: dict[str, list[Array]] = {spec.name: [] for spec in program.contract.outputs}
     states: dict[str, list[Array]] = {spec.name: [] for spec in program.contract.states}
     state = to_torch(start)
     with torch.no_grad():
         for step in range(len(next(iter(inputs.values())))):
-            given, state = program(to_torch(at(inputs, step)), state)
-            for series, now in ((outputs, given), (states, state)):
-                for name, array in to_numpy(now).items():
+            step_outputs, state = program(to_torch(at(inputs, step)), state)
+            for series, tensors in ((outputs, step_outputs), (states, state)):
+                for name, array in to_numpy(tensors).items():
                     series[name].append(array)
     return Trace(start, inputs, _stack(outputs), _stack(states))
 

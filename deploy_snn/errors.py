@@ -1,13 +1,13 @@
-"""The two ways in which a user's request fails, each with the exit status that the command line gives for it."""
+"""The two errors that a user can cause, each with its exit status on the command line."""
 
 
 class InvalidInput(ValueError):
-    """An input, a file or an option breaks the contract: the message says what was given, what is expected, the mend."""
+    """An input, a file or an argument is invalid. The message says what was given, what is expected, and how to fix it."""
 
     exit_status = 2
 
 
 class Unavailable(RuntimeError):
-    """A runtime or provider that was asked for cannot run on this machine. The message says which library is missing."""
+    """A requested runtime, provider or tool is missing on this machine. The message says what to install."""
 
     exit_status = 3

@@ -13,7 +13,8 @@ from deploy_snn.torch_internals import scan, script_export
 class Program(nn.Module, ABC):
     """``outputs, next_state = program(inputs, state)``: one step of dt, over dictionaries name -> tensor.
 
-    State is data: it comes in, a new one goes out, and neither the module nor any tensor it was given has changed.
+    State is data: a step takes the state as an argument and returns the next one. It changes neither the module nor any
+    tensor of its arguments.
     """
 
     __jit_unused_properties__: ClassVar[list[str]] = ["contract"]
@@ -21,7 +22,7 @@ class Program(nn.Module, ABC):
     @property
     @abstractmethod
     def contract(self) -> Contract:
-        """The records of every tensor that a step takes and gives."""
+        """The records of every tensor that a step reads and returns."""
 
     @abstractmethod
     def forward(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -33,35 +34,35 @@ class Program(nn.Module, ABC):
 
     @abstractmethod
     def threshold_inputs(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-        """For each spike output, the numbers that its comparison sees in this step: ``(value, threshold)``."""
+        """For each spike output, the two operands of its threshold comparison in this step: ``(value, threshold)``."""
 
     def over_time(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """What ``rollout`` gives, as one graph for torch.export to capture: the step in a Scan. Gradients must be off."""
+        """Compute the same as ``rollout`` as one graph for torch.export: the step in a Scan. Gradients must be disabled."""
 
         def body(carried: dict[str, Tensor], now: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
             outputs, after = self(now, carried)
-            return {name: after[name] for name in carried}, outputs  # scan pairs states by their place
+            return {name: after[name] for name in carried}, outputs  # scan matches states by position, not by name
 
         last, outputs = scan(body, state, inputs)
         return outputs, last
 
     def plan_in_words(self) -> tuple[str, ...]:
-        """What ``over_time`` runs after what, for people; nothing where there is but one thing to run."""
+        """Describe the order in which ``over_time`` runs the parts of the program. Empty if it has only one part."""
         return ()
 
     @script_export
     def rollout(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Step through a sequence: inputs and outputs have a leading time axis. Gives the outputs and the last state.
+        """Step through a sequence and return the outputs and the last state. Inputs and outputs have a leading time axis.
 
         Raises ValueError for inputs that are empty or of different lengths.
         """
         steps = -1
         for name, sequence in inputs.items():
             if steps >= 0 and sequence.size(0) != steps:
-                raise ValueError(f"input {name} has {sequence.size(0)} steps, and an input before it {steps}")
+                raise ValueError(f"input {name} has {sequence.size(0)} steps, but the inputs before it have {steps}")
             steps = sequence.size(0)
         if steps < 1:
-            raise ValueError("an empty sequence: inputs need at least one step on their leading time axis")
+            raise ValueError("the inputs are empty: they need at least one step on their leading time axis")
         series: dict[str, list[Tensor]] = {}
         for step in range(steps):
             now: dict[str, Tensor] = {}

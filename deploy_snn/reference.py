@@ -16,7 +16,7 @@ def reference_program(bundle: Bundle, definition: Path | None = None) -> Program
     """Rebuild a bundle's program in eager torch, from its manifest and its parameters.
 
     ``definition`` is the Python file with the user's own classes, if the model has any. Raises InvalidInput if the program
-    cannot be rebuilt, or is not the one that was exported.
+    cannot be rebuilt, or if its contract differs from the bundle's.
     """
     manifest = bundle.manifest
     structure = manifest.structure or _structure_of_neuron(manifest.source)
@@ -30,20 +30,20 @@ def reference_program(bundle: Bundle, definition: Path | None = None) -> Program
 
 
 def _structure_of_neuron(source: Source) -> Structure | None:
-    """The structure of a neuron in a bundle of schema 1, which kept it as the options of its class."""
+    """The structure of a single neuron class in a bundle of schema 1, which stored only the class's options."""
     if source.kind != "neuron":
         return None
     return Structure(kind="neuron", neuron=ModuleRecord(class_name=source.name, options=source.options))
 
 
 def _program_of_schema_1(bundle: Bundle, definition: Path | None) -> Program:
-    """A bundle of schema 1 names the file that its model was built from, and has to find it unchanged."""
+    """Rebuild the program of a schema 1 bundle from its original model file, which must be unchanged."""
     source = bundle.manifest.source
     path = definition or Path(source.name)
-    advice = "export the model again, name the file (definition=FILE), or compare with the golden trace"
+    advice = "export the model again, pass definition=FILE, or use the stimulus 'golden'"
     if not path.is_file():
         raise InvalidInput(
-            f"{bundle.path} was written by an older deploy_snn, and its definition {path} does not exist: {advice}"
+            f"{bundle.path} was written by an older deploy_snn, and its model file {path} does not exist: {advice}"
         )
     if definition is None and hashlib.sha256(path.read_bytes()).hexdigest() != source.sha256:
         raise InvalidInput(f"{path} has changed since the export of {bundle.path}: {advice}")

@@ -1,7 +1,7 @@
-"""Everything that has a name: neurons, connections, formats, runtimes, importers.
+"""The registries: neurons, connections, formats, runtimes, stimuli and importers by name.
 
-A new one is a new file and one line here. An entry is imported only when it is used, so that ``deploy-snn list`` answers
-without torch.
+To add one, write a new file and add one line here. An entry is imported only when it is used, so that ``deploy-snn list``
+runs without torch.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Entry:
-    """Where something is defined, and one line about it for people.
+    """The location of a class or function, as ``module:name``, and one line about it for people.
 
-    ``needs`` are the packages without which it cannot be used; ``on_request`` formats are not among the default ones.
+    ``needs`` are the packages that it requires. A format with ``on_request`` is not exported by default.
     """
 
     place: str
@@ -33,7 +33,7 @@ class Entry:
         return self.place.partition(":")[2]
 
     def load(self) -> Any:
-        """Import it."""
+        """Import the class or function."""
         module, _, attribute = self.place.partition(":")
         return getattr(import_module(module), attribute)
 
@@ -65,24 +65,24 @@ class Registry(Mapping[str, T], Generic[T]):
         return self.entries[name]
 
     def by_attribute(self, attribute: str) -> T | None:
-        """What is called so in the code, such as ``LIFNodes``; None for anything else."""
+        """Look up an entry by the name of its class or function, such as ``LIFNodes``; None if it is not registered."""
         name = next((name for name, entry in self.entries.items() if entry.attribute == attribute), None)
         return None if name is None else self[name]
 
     def missing_package(self, name: str) -> str | None:
-        """The first package that an entry needs and that is not installed here, or None."""
+        """The first required package of an entry that is not installed here, or None."""
         return next((package for package in self.entry(name).needs if find_spec(package) is None), None)
 
 
 NEURONS: Registry[Any] = Registry(
     "neuron",
     {
-        "input": Entry("deploy_snn.neurons.stateless:Input", "A source of given spikes."),
+        "input": Entry("deploy_snn.neurons.stateless:Input", "A source of spikes from outside."),
         "mcculloch-pitts": Entry("deploy_snn.neurons.stateless:McCullochPitts", "A threshold unit without a state."),
         "if": Entry("deploy_snn.neurons.integrate_and_fire:IFNodes", "Integrate and fire, without leak."),
         "lif": Entry("deploy_snn.neurons.leaky:LIFNodes", "Leaky integrate-and-fire."),
         "boosted-lif": Entry("deploy_snn.neurons.leaky:BoostedLIFNodes", "LIF with rest and reset at 0."),
-        "current-lif": Entry("deploy_snn.neurons.leaky:CurrentLIFNodes", "LIF behind a decaying synaptic current."),
+        "current-lif": Entry("deploy_snn.neurons.leaky:CurrentLIFNodes", "LIF with a decaying synaptic current."),
         "adaptive-lif": Entry("deploy_snn.neurons.adaptive:AdaptiveLIFNodes", "LIF with an adaptive threshold."),
         "diehl-and-cook": Entry("deploy_snn.neurons.adaptive:DiehlAndCookNodes", "Adaptive LIF, winner takes all."),
         "izhikevich": Entry("deploy_snn.neurons.izhikevich:IzhikevichNodes", "Izhikevich's simple model."),
@@ -92,11 +92,12 @@ NEURONS: Registry[Any] = Registry(
             "deploy_snn.neurons.subtractive:SubtractiveResetIFNodes", "Integrate and fire with reset by subtraction."
         ),
         "heaviside": Entry(
-            "deploy_snn.neurons.discrete:Heaviside", "A threshold unit that fires above its threshold only."
+            "deploy_snn.neurons.discrete:Heaviside", "A threshold unit that fires only above its threshold."
         ),
         "difference-lif": Entry("deploy_snn.neurons.discrete:DifferenceLIFNodes", "LIF as a difference equation."),
         "difference-current-lif": Entry(
-            "deploy_snn.neurons.discrete:DifferenceCurrentLIFNodes", "That LIF behind a synaptic current."
+            "deploy_snn.neurons.discrete:DifferenceCurrentLIFNodes",
+            "LIF with a synaptic current, as a difference equation.",
         ),
     },
 )
@@ -105,10 +106,12 @@ NEURONS: Registry[Any] = Registry(
 GRADED_NEURONS: Registry[Any] = Registry(
     "graded neuron",
     {
-        "relay": Entry("deploy_snn.neurons.graded:Relay", "Passes its drive on."),
-        "delay-line": Entry("deploy_snn.neurons.graded:DelayLine", "Passes its drive on some steps later."),
+        "relay": Entry("deploy_snn.neurons.graded:Relay", "Outputs its drive."),
+        "delay-line": Entry("deploy_snn.neurons.graded:DelayLine", "Outputs its drive some steps later."),
         "integrator": Entry("deploy_snn.neurons.graded:Integrator", "A membrane without a threshold."),
-        "current-integrator": Entry("deploy_snn.neurons.graded:CurrentIntegrator", "An integrator behind a current."),
+        "current-integrator": Entry(
+            "deploy_snn.neurons.graded:CurrentIntegrator", "An integrator with a synaptic current."
+        ),
     },
 )
 """The classes that send numbers instead of spikes."""
@@ -117,8 +120,10 @@ CONNECTIONS: Registry[Any] = Registry(
     "connection",
     {
         "dense": Entry("deploy_snn.network.connection:Dense", "All to all."),
-        "sparse": Entry("deploy_snn.network.sparse:Sparse", "Few weights that are not 0."),
-        "stochastic-dense": Entry("deploy_snn.network.stochastic:StochasticDense", "All to all, by synapses that fail."),
+        "sparse": Entry("deploy_snn.network.sparse:Sparse", "A sparse weight matrix."),
+        "stochastic-dense": Entry(
+            "deploy_snn.network.stochastic:StochasticDense", "All to all, with synapses that transmit at random."
+        ),
         "one-to-one": Entry("deploy_snn.network.connection:OneToOne", "Each neuron to its counterpart."),
         "lateral": Entry("deploy_snn.network.connection:Lateral", "The same weight to all others."),
         "mean-field": Entry("deploy_snn.network.connection:MeanField", "The mean of the source."),
@@ -145,7 +150,7 @@ FORMATS: Registry[Any] = Registry(
         "pt2": Entry("deploy_snn.formats.pt2:Pt2", "torch.export: model.pt2 for a step, sequence.pt2 for a whole run."),
         "aoti": Entry(
             "deploy_snn.formats.aoti:Aoti",
-            "AOTInductor: step.aoti.pt2, a step for this kind of CPU. On request.",
+            "AOTInductor: step.aoti.pt2, a step compiled for this kind of CPU. Not exported by default.",
             on_request=True,
         ),
     },
@@ -177,18 +182,20 @@ RUNTIMES: Registry[Any] = Registry(
 STIMULI: Registry[Any] = Registry(
     "stimulus",
     {
-        "poisson": Entry("deploy_snn.parity.stimulus:poisson", "Independent spikes, each neuron at a rate of its own."),
-        "constant": Entry("deploy_snn.parity.stimulus:constant", "A level for each neuron, the same at every step."),
-        "ramp": Entry("deploy_snn.parity.stimulus:ramp", "A rise from nothing to a level for each neuron."),
+        "poisson": Entry(
+            "deploy_snn.parity.stimulus:poisson", "Independent random spikes, with a different rate for each neuron."
+        ),
+        "constant": Entry("deploy_snn.parity.stimulus:constant", "A constant level for each neuron."),
+        "ramp": Entry("deploy_snn.parity.stimulus:ramp", "A linear rise from 0 to a level for each neuron."),
         "digits": Entry("deploy_snn.parity.digits:digit_spikes", "Handwritten digits, Poisson-encoded.", ("sklearn",)),
     },
 )
-"""The patterns of a drive over time. Besides these, parity has ``threshold`` and ``golden``."""
+"""The patterns of a drive over time. ``parity`` also accepts ``threshold`` and ``golden``."""
 
 IMPORTERS: Registry[Any] = Registry(
     "importer",
     {
-        "bindsnet": Entry("deploy_snn.importers.bindsnet:BindsNet", "What BindsNET's Network.save wrote (.pt)."),
-        "nir": Entry("deploy_snn.importers.nir:Nir", "A NIR graph (.nir), written by snnTorch, norse and others."),
+        "bindsnet": Entry("deploy_snn.importers.bindsnet:BindsNet", "A network saved by BindsNET's Network.save (.pt)."),
+        "nir": Entry("deploy_snn.importers.nir:Nir", "A NIR graph (.nir), written by snnTorch, Norse and others."),
     },
 )

@@ -1,4 +1,4 @@
-"""The structure of a model as data: what eager torch is rebuilt from, without the user's file."""
+"""The structure of a model as data. The eager program is rebuilt from it, without the user's file."""
 
 from typing import Any, Literal
 
@@ -8,10 +8,10 @@ from deploy_snn.contract import Record
 
 
 class ModuleRecord(Record):
-    """A neuron or a connection: its class, and the constructor's keywords that are no tensors.
+    """A neuron or a connection: its class, and the constructor's keywords that are not tensors.
 
-    Its tensors are in the bundle's parameters. A ``user_defined`` class is none of this toolkit's: to rebuild it takes the
-    Python file that defines it.
+    Its tensors are in the bundle's parameters. A ``user_defined`` class is not part of this toolkit. Rebuilding it needs
+    the Python file that defines it.
     """
 
     class_name: str
@@ -34,7 +34,7 @@ class ConnectionRecord(ModuleRecord):
 
 
 class Structure(Record):
-    """One neuron class, or a network of layers and connections, in the order in which they were added."""
+    """A single neuron class, or a network: layers and connections in the order in which they were added."""
 
     kind: Literal["neuron", "network"]
     neuron: ModuleRecord | None = None
@@ -45,6 +45,6 @@ class Structure(Record):
 
     @property
     def user_defined(self) -> list[str]:
-        """The classes that only the user's own file defines."""
+        """The names of the classes that are defined in the user's own file."""
         modules = [*([self.neuron] if self.neuron else []), *self.layers, *self.connections]
         return sorted({module.class_name for module in modules if module.user_defined})

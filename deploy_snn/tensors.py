@@ -1,4 +1,4 @@
-"""Named arrays in a file: safetensors, which torch, numpy and C++ read alike, without unpickling anything."""
+"""Named arrays in a safetensors file. torch, numpy and C++ can all read it, and reading it never unpickles anything."""
 
 import json
 import os
@@ -20,31 +20,31 @@ TENSORS = ".safetensors"
 
 
 def pack_tensors(tensors: Mapping[str, Array], notes: Mapping[str, str] | None = None) -> bytes:
-    """Arrays under their names, and notes on them, as a file holds them. The same arrays give the same bytes."""
-    # save takes an array's memory as it lies, and so would write a transposed one in the wrong order.
+    """Serialise named arrays, with optional notes as metadata. The same arrays give the same bytes."""
+    # save() writes the memory of an array as it is, so it would write a transposed array in the wrong order.
     arrays = {name: np.require(array, requirements="C") for name, array in tensors.items()}
     return save(arrays, dict(notes) if notes else None)
 
 
 def unpack_tensors(data: bytes, where: str) -> Arrays:
-    """What ``pack_tensors`` packed. Raises InvalidInput, naming ``where`` it stood, for anything else."""
+    """Parse the bytes of ``pack_tensors``. Raises InvalidInput, naming the file ``where``, for anything else."""
     try:
         return load(data)
     except KeyError as error:
-        raise InvalidInput(f"{where} holds tensors of a type that numpy lacks: {error.args[0]}") from None
+        raise InvalidInput(f"{where} holds tensors of a type that numpy does not have: {error.args[0]}") from None
     except (SafetensorError, TypeError, ValueError) as error:
         raise InvalidInput(f"{where} cannot be read as {TENSORS}: {error}") from None
 
 
 def notes_on(packed: bytes) -> dict[str, str]:
-    """The notes of what ``pack_tensors`` packed, and ``unpack_tensors`` could read."""
+    """Read the notes from the bytes of ``pack_tensors``, after ``unpack_tensors`` has checked them."""
     header = packed[8 : 8 + int.from_bytes(packed[:8], "little")]
     notes: dict[str, str] = json.loads(header).get("__metadata__", {})
     return notes
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
-    """Write arrays under their names, whole or not at all."""
+    """Write named arrays to a file. If writing fails, the file stays as it was."""
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         partial.write_bytes(pack_tensors(tensors))
@@ -56,7 +56,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
 def read_tensors(path: Path) -> Arrays:
     """Read every array of a file. Raises InvalidInput if it is missing or damaged."""
     if not path.is_file():
-        raise InvalidInput(f"{path} is no file" if path.exists() else f"{path} does not exist")
+        raise InvalidInput(f"{path} is not a file" if path.exists() else f"{path} does not exist")
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -65,21 +65,23 @@ def read_tensors(path: Path) -> Arrays:
 
 
 def check_finite(tensors: Mapping[str, Array], what: str) -> None:
-    """Raise InvalidInput, with the place of the first one, if a tensor holds NaN or an infinity."""
+    """Raise InvalidInput, with the index of the first one, if a tensor holds NaN or an infinity."""
     for name, tensor in tensors.items():
         finite = np.isfinite(tensor)
         if not finite.all():
             bad = np.argwhere(~finite)
-            place = tuple(map(int, bad[0]))
-            raise InvalidInput(f"{what} '{name}' holds {tensor[place]} at {list(place)}, and {len(bad)} such values in all")
+            index = tuple(map(int, bad[0]))
+            raise InvalidInput(
+                f"{what} '{name}' must be finite, but is {tensor[index]} at index {list(index)} ({len(bad)} such values)"
+            )
 
 
 def check_writable(path: Path) -> None:
-    """Raise InvalidInput, before any work is done, if a file cannot be written to this path."""
+    """Raise InvalidInput if a file cannot be written to this path."""
     folder = path.parent
     if path.is_dir():
         raise InvalidInput(f"{path} is a folder; expected the path of a file")
     if not folder.is_dir():
-        raise InvalidInput(f"{path} cannot be written: there is no folder {folder}")
+        raise InvalidInput(f"{path} cannot be written: the folder {folder} does not exist")
     if not os.access(path if path.exists() else folder, os.W_OK):
         raise InvalidInput(f"{path} cannot be written: permission denied")

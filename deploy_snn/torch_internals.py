@@ -1,6 +1,7 @@
-"""Torch's private and deprecated API. No other file touches it, so that a torch release can break only this one.
+"""Torch's private and deprecated API. No other file uses it, so a torch release can break only this file.
 
-TorchScript is deprecated: where ``torch.jit`` is gone, all but the format and the runtime ``torchscript`` still works.
+TorchScript is deprecated. In a torch without ``torch.jit``, everything works but the format and the runtime
+``torchscript``.
 """
 
 import logging
@@ -45,19 +46,19 @@ TORCHSCRIPT = ("script", "load", "save", "export", "unused", "is_scripting")
 
 
 def torchscript_missing() -> str | None:
-    """Why TorchScript cannot be used with this torch, or None if it can."""
-    gone = [name for name in TORCHSCRIPT if not hasattr(_jit, name)]
-    return f"torch {torch.__version__} has no torch.jit.{gone[0]}" if gone else None
+    """The reason why this torch cannot use TorchScript, or None if it can."""
+    missing = [name for name in TORCHSCRIPT if not hasattr(_jit, name)]
+    return f"torch {torch.__version__} has no torch.jit.{missing[0]}" if missing else None
 
 
 def script_export(function: Function) -> Function:
-    """Mark a method that TorchScript compiles besides ``forward``."""
+    """Mark a method for TorchScript to compile, in addition to ``forward``."""
     marked: Function = _jit.export(function) if hasattr(_jit, "export") else function
     return marked
 
 
 def script_unused(function: Function) -> Function:
-    """Mark a method that TorchScript leaves out."""
+    """Mark a method that TorchScript must not compile."""
     marked: Function = _jit.unused(function) if hasattr(_jit, "unused") else function
     return marked
 
@@ -67,12 +68,12 @@ def _never_scripting() -> bool:
 
 
 is_scripting: Callable[[], bool] = getattr(_jit, "is_scripting", _never_scripting)
-"""Whether TorchScript compiles the code around the call."""
+"""Whether TorchScript is compiling the calling code."""
 
 
 @contextmanager
 def _silence_torchscript_warning() -> Iterator[None]:
-    """Silence exactly the notice that TorchScript is deprecated: C++ hosts load it today, and .pt2 files stand beside it."""
+    """Silence only the warning that TorchScript is deprecated. C++ hosts still load it; a bundle has .pt2 files too."""
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message=r"`torch\.jit\.\w+` is (deprecated|not supported)", category=DeprecationWarning
@@ -83,7 +84,7 @@ def _silence_torchscript_warning() -> Iterator[None]:
 def script(module: nn.Module) -> Any:
     """Compile a module with TorchScript.
 
-    Raises InvalidInput for code that TorchScript cannot compile, Unavailable where torch has no TorchScript any more.
+    Raises InvalidInput for code that TorchScript cannot compile, Unavailable if torch has no TorchScript.
     """
     reason = torchscript_missing()
     if reason:
@@ -91,35 +92,36 @@ def script(module: nn.Module) -> Any:
     try:
         with _silence_torchscript_warning():
             return _jit.script(module)
-    except RuntimeError as error:  # its text is the compiler's report, many lines long
-        lines = [line.strip() for line in str(error).splitlines() if line.strip(" ~<-HERE")]
+    except RuntimeError as error:  # its text is a compiler report of many lines
+        lines = [line.strip() for line in str(error).splitlines() if set(line) - set(" ~<-HER")]
         raise InvalidInput(
-            f"TorchScript cannot compile the model: {' '.join(lines[:3])}; change the code, or export without the format torchscript"
+            f"TorchScript cannot compile the model: {' '.join(lines[:3])}; "
+            "change the code, or export without the format torchscript"
         ) from error
 
 
 def save_script(scripted: Any, path: Path, files: dict[str, str]) -> None:
-    """Save a compiled module, with extra files inside."""
+    """Save a compiled module together with extra files."""
     with _silence_torchscript_warning():
         _jit.save(scripted, path, _extra_files=files)
 
 
 def load_script(path: Path, files: dict[str, str]) -> Any:
-    """Load a compiled module; ``files`` receives the extra files that it names. Raises RuntimeError or ValueError."""
+    """Load a compiled module and fill ``files`` with its extra files. Raises RuntimeError or ValueError."""
     with _silence_torchscript_warning():
         return _jit.load(path, _extra_files=files)
 
 
 @contextmanager
 def silence_leaf_spec_warning() -> Iterator[None]:
-    """Silence exactly the notice that LeafSpec is deprecated, which torch.export causes itself."""
+    """Silence only the warning that LeafSpec is deprecated: torch.export itself causes it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category=FutureWarning)
         yield
 
 
 def output_places(captured: ExportedProgram) -> tuple[dict[str, int], dict[str, int]]:
-    """The places, among the outputs of a captured graph, of its two dictionaries: outputs and next states."""
+    """Map each output name and each next state's name to its position among the results of a captured graph."""
     spec = captured.call_spec.out_spec
     assert spec is not None
     outputs, states = pytree.tree_unflatten(range(spec.num_leaves), spec)
@@ -128,12 +130,12 @@ def output_places(captured: ExportedProgram) -> tuple[dict[str, int], dict[str, 
 
 @cache
 def _onnx_registry(opset: int) -> Any:
-    """The exporter's registry of operators. Building it takes as long as an export, so it is shared."""
+    """The exporter's registry of operators. Building it takes as long as an export, so it is cached."""
     from torch.onnx._internal.exporter import _constants, _registration  # noqa: PLC0415
 
     exporter = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = exporter.level
-    exporter.setLevel(logging.ERROR)  # it would report that torchvision, which nothing here uses, is not installed
+    exporter.setLevel(logging.ERROR)  # it would warn that torchvision is not installed, and nothing here uses torchvision
     try:
         return _registration.ONNXRegistry.from_torchlib(opset_version=max(opset, _constants.TORCHLIB_OPSET))
     finally:
@@ -143,7 +145,7 @@ def _onnx_registry(opset: int) -> Any:
 def export_to_onnx_ir(
     captured: ExportedProgram, opset: int, input_names: Sequence[str], output_names: Sequence[str]
 ) -> "ir.Model":
-    """Convert a captured graph to ONNX, not optimised. As ``torch.onnx.export``, with a registry that is shared."""
+    """Convert a captured graph to ONNX without optimising it, like ``torch.onnx.export``, but with a cached registry."""
     from torch.onnx._internal.exporter import _core  # noqa: PLC0415
 
     with silence_leaf_spec_warning():
@@ -163,13 +165,13 @@ def export_to_onnx_ir(
 
 
 def aot_compile(
-    captured: ExportedProgram, path: Path, model: str, folder: str, options: dict[str, Any], files: dict[str, str]
+    captured: ExportedProgram, path: Path, *, model: str, folder: str, options: dict[str, Any], files: dict[str, str]
 ) -> None:
-    """Compile a captured graph with AOTInductor into a package, with extra files inside.
+    """Compile a captured graph with AOTInductor into a package with extra files.
 
-    Raises Unavailable where there is no C++ compiler, or where it fails.
+    Raises Unavailable if no C++ compiler is installed, or if it fails.
     """
-    # The compiler takes a second to import. On the way it uses TorchScript.
+    # Importing the compiler takes a second, and the import uses TorchScript.
     with _silence_torchscript_warning():
         from torch._inductor import aot_compile as compile_graph  # noqa: PLC0415
         from torch._inductor.cpp_builder import get_cpp_compiler  # noqa: PLC0415
@@ -184,23 +186,23 @@ def aot_compile(
     try:
         get_cpp_compiler()
     except InvalidCxxCompiler:
-        raise Unavailable("format aoti needs a C++ compiler, and there is none: install g++, or set CXX") from None
+        raise Unavailable("format aoti needs a C++ compiler, and none was found: install g++, or set CXX") from None
     with _silence_torchscript_warning(), silence_leaf_spec_warning():
         try:
             compiled: Any = compile_graph(captured.module(check_guards=False), *captured.example_inputs, options=options)
         except InductorError as error:
             raise Unavailable(f"format aoti could not be compiled: {str(error).strip().partition(chr(10))[0]}") from None
-        # The sources that it packs too name the paths of this machine, and no loader needs them.
+        # The generated sources contain paths of this machine, and no loader needs them.
         kept: list[Any] = [file for file in compiled if not str(file).endswith(".cpp")]
         package_pt2(path, aoti_files={model: kept}, extra_files=files)
 
 
 def load_aoti_package(path: Path) -> Any:
     """Load a compiled package. Raises RuntimeError for a damaged one."""
-    with _silence_torchscript_warning():  # it takes a second to import, and uses TorchScript on the way
+    with _silence_torchscript_warning():  # the import takes a second, and uses TorchScript
         from torch._inductor import aoti_load_package  # noqa: PLC0415
 
-    # It warns of a CPU that knows more than the code uses.
+    # The loader warns if this CPU has more instructions than the code uses.
     loader = logging.getLogger("torch.export.pt2_archive._package")
     loader.addFilter(_no_device_mismatch)
     try:

@@ -1,7 +1,7 @@
 """Unsupervised digit recognition: input, excitatory and inhibitory layer (Diehl & Cook 2015, doi:10.3389/fncom.2015.00099).
 
-Every input neuron excites all excitatory ones; each of these excites its inhibitory partner, which inhibits all the others.
-Weights are drawn at random, as before training, unless they are given.
+Every input neuron excites all excitatory neurons. Each excitatory neuron excites its inhibitory partner, which inhibits all
+other excitatory neurons. By default the weights are random, as before training.
 """
 
 import torch
@@ -14,7 +14,7 @@ from deploy_snn.neurons import DiehlAndCookNodes, Input, LIFNodes
 def build(
     n: int = 100, n_input: int = 784, dt: float = 1.0, w: Tensor | None = None, theta: Tensor | None = None
 ) -> Network:
-    """``n_input`` -> ``n`` <-> ``n``; ``w`` ``[n_input, n]`` and ``theta`` ``[n]`` from a training, if there was one."""
+    """``n_input`` -> ``n`` <-> ``n``. ``w`` ``[n_input, n]`` and ``theta`` ``[n]`` are trained values, if any."""
     exc = DiehlAndCookNodes(
         n=n, thresh=-52.0, rest=-65.0, reset=-60.0, refrac=5, tc_decay=100.0, theta_plus=0.05, learning=False, dt=dt
     )

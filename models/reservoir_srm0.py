@@ -1,7 +1,8 @@
 """A liquid state machine: a recurrent LIF reservoir, read out by stochastic SRM0 neurons.
 
-The reservoir is that of Maass, Natschlaeger & Markram 2002 (doi:10.1162/089976602760407955), four excitatory neurons to one
-inhibitory, sparsely connected; the readout neurons are those of Vasilaki et al. 2009 (doi:10.1371/journal.pcbi.1000586).
+The reservoir follows Maass, Natschlaeger & Markram 2002 (doi:10.1162/089976602760407955): 80 % excitatory and 20 %
+inhibitory neurons with sparse connections. The readout neurons are those of Vasilaki et al. 2009
+(doi:10.1371/journal.pcbi.1000586).
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""What all tests share: one thread, bundles that are exported once, and the command line in this process."""
+"""Fixtures for all tests: one thread, bundles that are exported once, and the command line in this process."""
 
 import fcntl
 from collections.abc import Callable, Iterator
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from deploy_snn.cli.export import export_model
 from deploy_snn.bundle import Bundle
+from deploy_snn.cli.export import export_model
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups

@@ -39,7 +39,7 @@ def test_readme_serves(tmp_path: Path) -> None:
     starting, request = re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     (stepping,) = re.findall(r"^```py\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     install, export, serve = starting.splitlines()
-    assert install == "pip install '.[serve]'"
+    assert install == "pip install '.[cpu,serve]'"
     run(["bash", "-c", export], tmp_path)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

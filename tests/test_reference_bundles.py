@@ -1,11 +1,11 @@
-"""Today's code loads the reference bundles of export/ and computes what they recorded, to the bit, or says what moved."""
+"""The reference bundles in export/ load, and the current code computes the same bits as their golden traces."""
 
 from pathlib import Path
 
 import pytest
 
-from deploy_snn.cli.parity_table import describe
 from deploy_snn.bundle import Bundle
+from deploy_snn.cli.parity_table import describe
 from deploy_snn.parity import Plan, Tolerance, compare_runtimes
 from deploy_snn.runtimes import usable_runtimes
 
@@ -15,7 +15,7 @@ FROM_NIR = {"heaviside", "difference-lif", "difference-current-lif"}
 NAMES = sorted(path.parent.name for path in (ROOT / "export").glob("*/manifest.json"))
 
 
-def test_every_neuron_and_model_has_its_reference() -> None:
+def test_every_neuron_and_model_has_a_reference_bundle() -> None:
     from deploy_snn.neurons import NEURONS
 
     assert set(NAMES) == {*(NEURONS.keys() - FROM_NIR), *(path.stem for path in (ROOT / "models").glob("*.py"))}

@@ -1,4 +1,4 @@
-"""A bundle stands alone: moved to another folder and another working directory, all of parity passes on it."""
+"""A bundle is self-contained: parity passes after it has been moved, from any working directory."""
 
 import shutil
 import subprocess
@@ -146,9 +146,7 @@ def build(n=4):
 """
 
 
-def test_classes_of_ones_own_need_their_definition(
-    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_user_defined_classes_need_a_definition(tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.py").write_text(OWN)
     assert command("export", "own.py", "--n", 6, "-o", "own")[0] == 0
@@ -156,7 +154,7 @@ def test_classes_of_ones_own_need_their_definition(
     run = ("parity", "own", "--steps", 30, "--runtime", "onnxruntime-cpu,torchscript")
     status, _, error = command(*run)
     assert status == 2
-    assert "layer 'own' is of the class StubbornNodes, which is none of deploy_snn's" in error
+    assert "layer 'own': StubbornNodes is not a class of deploy_snn" in error
     assert "definition=FILE" in error
     status, shown, _ = command(*run, "--definition", "elsewhere.py")
     assert status == 0
@@ -165,7 +163,7 @@ def test_classes_of_ones_own_need_their_definition(
     assert command(*run, "--definition", "wrong.py")[0] == 1
 
 
-def test_code_that_torchscript_does_not_know_is_refused_in_one_sentence(tmp_path: Path, command: Command) -> None:
+def test_code_that_torchscript_cannot_compile_raises_one_sentence(tmp_path: Path, command: Command) -> None:
     (tmp_path / "own.py").write_text(OWN.replace("z.flip(1)", "eval('z')"))
     status, _, error = command("export", tmp_path / "own.py", "-o", tmp_path / "own")
     assert (status, error.count("\n")) == (2, 1)
@@ -173,18 +171,18 @@ def test_code_that_torchscript_does_not_know_is_refused_in_one_sentence(tmp_path
     assert command("export", tmp_path / "own.py", "-o", tmp_path / "own", "--format", "onnx,pt2")[0] == 0
 
 
-def test_a_keyword_that_is_not_kept_is_refused() -> None:
+def test_a_keyword_without_an_attribute_is_an_error() -> None:
     class Forgetful(neurons.IFNodes):
         ROUNDING = ()
 
         def __init__(self, n: int, *, charm: float = 1.0) -> None:
             super().__init__(n)
 
-    with pytest.raises(InvalidInput, match=r"Forgetful does not keep its keyword 'charm': set self.charm"):
+    with pytest.raises(InvalidInput, match=r"Forgetful has no attribute for its keyword 'charm'; set self.charm"):
         structure_of(NeuronProgram(Forgetful(3)))
 
 
-def test_a_bundle_moves_to_another_place(tmp_path: Path, exported: Callable[..., Bundle]) -> None:
+def test_a_moved_bundle_passes_parity(tmp_path: Path, exported: Callable[..., Bundle]) -> None:
     """All of parity, in a process of its own, in an empty working directory, on a copy."""
     models = Path(__file__).parent.parent / "models"
     original = exported(str(models / "diehl_cook_2015.py"), n=8, n_input=16, snap=12)
@@ -198,7 +196,7 @@ def test_a_bundle_moves_to_another_place(tmp_path: Path, exported: Callable[...,
     assert "all 12 runs equal" in done.stdout
 
 
-def test_the_numbers_of_a_neuron_are_readable(tmp_path: Path, command: Command) -> None:
+def test_the_manifest_shows_parameter_values(tmp_path: Path, command: Command) -> None:
     shown = {}
     for thresh in (-50, -52.3):
         deploy_snn.export(neurons.LIFNodes(n=3, thresh=thresh), tmp_path / "lif", formats=["onnx"], golden_steps=0)

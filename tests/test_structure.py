@@ -1,4 +1,4 @@
-"""The rules of the house: imports run one way, reading never imports writing, and the command line starts without torch."""
+"""Rules of the package structure: the direction of imports, and which code must not import torch."""
 
 import ast
 import subprocess
@@ -53,7 +53,7 @@ def test_imports_run_one_way() -> None:
     assert not wrong
 
 
-def test_private_torch_is_touched_in_one_file() -> None:
+def test_only_one_file_uses_private_torch_api() -> None:
     private = {
         str(path.relative_to(PACKAGE))
         for path in PACKAGE.rglob("*.py")

@@ -1,4 +1,4 @@
-"""Tensor files keep every array as it is, whatever its memory looks like, and are read the same by torch and numpy."""
+"""Tensor files store arrays of any memory layout, and torch and numpy read the same values from them."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,7 +38,7 @@ def test_round_trip(tensors: dict[str, np.ndarray]) -> None:
             assert_array_equal(in_torch[name].numpy(), array)
 
 
-def test_files_of_something_else(tmp_path: Path) -> None:
+def test_invalid_files_are_refused(tmp_path: Path) -> None:
     whole = tmp_path / "whole.safetensors"
     write_tensors(whole, {"x": np.arange(6, dtype=np.float32)})
     data = whole.read_bytes()
@@ -48,5 +48,5 @@ def test_files_of_something_else(tmp_path: Path) -> None:
             read_tensors(whole)
     with pytest.raises(InvalidInput, match="does not exist"):
         read_tensors(tmp_path / "none")
-    with pytest.raises(InvalidInput, match="is no file"):
+    with pytest.raises(InvalidInput, match="is not a file"):
         read_tensors(tmp_path)

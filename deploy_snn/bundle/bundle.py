@@ -29,58 +29,60 @@ class Bundle:
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """Open a bundle and check every file against the manifest. Raises InvalidInput for the first that does not match."""
+        """Open a bundle and check every file against the manifest. Raises InvalidInput for the first mismatch."""
         path = Path(path)
         if not path.is_dir():
-            raise InvalidInput(f"{path} is no bundle: there is no such folder")
+            raise InvalidInput(f"{path} is not a bundle: the folder does not exist")
         manifest = Manifest.read(path / MANIFEST)
         for name, recorded in manifest.files.items():
             if Path(name).name != name:
                 raise InvalidInput(f"{path / MANIFEST} names a file outside the bundle: {name}")
             if not (path / name).is_file():
-                raise InvalidInput(f"{path} lacks {name}, which its manifest lists: export it again")
+                raise InvalidInput(f"{path / name} is missing, but the manifest lists it: export the model again")
             size = (path / name).stat().st_size
             if size != recorded.bytes:
-                raise InvalidInput(f"{path / name} has {size} bytes and not {recorded.bytes}: it is truncated or changed")
+                raise InvalidInput(
+                    f"{path / name} has {size} bytes, not {recorded.bytes}: truncated or changed; export the model again"
+                )
             if file_record(path / name).sha256 != recorded.sha256:
-                raise InvalidInput(f"{path / name} has changed since the export (SHA-256): export it again")
+                raise InvalidInput(f"{path / name} has changed since the export (SHA-256 differs): export the model again")
         bundle = cls(path, manifest)
         check_tensors(bundle.contract.states, bundle.initial_rows, "initial state")
         return bundle
 
     @property
     def name(self) -> str:
-        """The name that the model was exported under."""
+        """The name of the exported model."""
         return self.manifest.name
 
     @property
     def contract(self) -> Contract:
-        """The records of every tensor that a step takes and gives."""
+        """The records of every tensor that a step reads and returns."""
         return self.manifest.contract
 
     def file(self, name: str) -> Path:
         """The path of one of the bundle's files. Raises InvalidInput if the bundle was exported without it."""
         if name not in self.manifest.files:
             raise InvalidInput(
-                f"{self.path} holds no {name}; it holds {', '.join(self.manifest.files)}: export it with that format"
+                f"{self.path} has no {name}, only {', '.join(self.manifest.files)}: export the model with that format"
             )
         return self.path / name
 
     def check_contract(self, inside: Contract, name: str) -> None:
-        """Raise InvalidInput, with the differences, if the contract inside a file is not the manifest's."""
+        """Raise InvalidInput, with the differences, if the contract inside a file differs from the manifest's."""
         found = differences(self.contract, inside)
         if found:
-            raise InvalidInput(f"{self.path / name} is of another model than the manifest: {'; '.join(found)}")
+            raise InvalidInput(f"the contract of {self.path / name} differs from the manifest: {'; '.join(found)}")
 
     @cached_property
     def initial_rows(self) -> Arrays:
-        """The initial state of one row: batch 1."""
+        """The initial state for batch 1."""
         return read_tensors(self.file(INITIAL_STATE))
 
     def initial_state(self, batch: int = 1) -> Arrays:
-        """The state before the first step, for ``batch`` rows. Raises InvalidInput for less than one."""
+        """The state before the first step, for ``batch`` rows. Raises InvalidInput for fewer than one."""
         if batch < 1:
-            raise InvalidInput(f"a batch of {batch}: it needs at least one row")
+            raise InvalidInput(f"batch={batch}: expected at least 1")
         axes = {spec.name: spec.batch_axis for spec in self.contract.states}
         return {
             name: row.copy() if axes[name] is None else row.repeat(batch, axis=axes[name])
@@ -88,7 +90,7 @@ class Bundle:
         }
 
     def golden(self) -> Trace:
-        """The recorded run. Raises InvalidInput if the bundle was exported without one."""
+        """The golden trace. Raises InvalidInput if the bundle has none."""
         return Trace.read(self.file(GOLDEN))
 
     def parameters(self) -> Arrays:
@@ -96,22 +98,22 @@ class Bundle:
         return read_tensors(self.file(PARAMETERS))
 
     def session(self, runtime: str = "onnxruntime-cpu", batch: int = 1) -> "Session":
-        """A run of the program on one of this machine's runtimes, from the initial state for ``batch`` rows.
+        """Start a run of the program on a runtime, from the initial state for ``batch`` rows.
 
-        Raises InvalidInput for an unknown runtime, or one whose files the bundle lacks; Unavailable for one that cannot run
-        here.
+        Raises InvalidInput if the runtime is unknown or the bundle lacks its files, and Unavailable if it cannot run here.
         """
         from deploy_snn.runtimes import Session  # noqa: PLC0415  (reading a bundle needs no runtime)
 
         return Session(self, runtime, batch)
 
     def __repr__(self) -> str:
-        """Such as ``Bundle('export/lif': onnx, torchscript, pt2; 3 tensors of state)``."""
-        return f"Bundle('{self.path}': {len(self.manifest.files)} files; states {', '.join(s.name for s in self.contract.states)})"
+        """For example ``Bundle('export/lif': 8 files; states v, refrac_count)``."""
+        states = ", ".join(spec.name for spec in self.contract.states)
+        return f"Bundle('{self.path}': {len(self.manifest.files)} files; states {states})"
 
 
 def open_bundle(path: str | Path) -> Bundle:
-    """Open a bundle and check its files. Raises InvalidInput for a folder that is no bundle, or a damaged one."""
+    """Open a bundle and check its files. Raises InvalidInput if the folder is not a bundle, or is damaged."""
     return Bundle.open(path)
 
 

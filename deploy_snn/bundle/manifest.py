@@ -1,4 +1,4 @@
-"""The manifest of a bundle: what it holds, where it came from, and the checksums of its files."""
+"""The manifest of a bundle: its contents, its source, and the checksums of its files."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ MANIFEST = "manifest.json"
 
 
 class FileRecord(Record):
-    """A file of the bundle, as it was written."""
+    """The size and the checksum of a file when it was written."""
 
     bytes: int
     sha256: str
@@ -33,9 +33,9 @@ class GoldenRecord(Record):
 
 
 class Source(Record):
-    """Where a model came from. It is for people: nothing is read from this place again.
+    """Where a model came from, for people. The source is not read again.
 
-    ``left_behind`` and ``notes`` are what an importer reported about a file of another framework.
+    For a file of another framework, ``left_behind`` lists what was not imported, and ``notes`` are the importer's remarks.
     """
 
     kind: Literal["neuron", "file", "import", "object"]
@@ -47,7 +47,7 @@ class Source(Record):
 
 
 class Snapped(Record):
-    """How far ``--snap-weights`` moved the weights of one connection."""
+    """How much rounding to a grid (``snap_bits``) changed the weights of one connection."""
 
     connection: str
     bits: int
@@ -57,7 +57,7 @@ class Snapped(Record):
 
 
 class ParameterRecord(Record):
-    """A parameter for people to read: its value if it is one number, else its shape and range."""
+    """A parameter in readable form: its value if it is one number, otherwise its shape and range."""
 
     shape: tuple[int, ...] = ()
     value: float | str | None = None
@@ -67,16 +67,16 @@ class ParameterRecord(Record):
     def __str__(self) -> str:
         if self.value is not None:
             return f"{self.value:g}" if isinstance(self.value, float) else self.value
-        ends = [f"{end:g}" if isinstance(end, float) else end for end in (self.smallest, self.largest)]
-        return f"{list(self.shape)}, {ends[0]} to {ends[1]}" if None not in ends else f"{list(self.shape)}"
+        bounds = [f"{bound:g}" if isinstance(bound, float) else bound for bound in (self.smallest, self.largest)]
+        return f"{list(self.shape)}, {bounds[0]} to {bounds[1]}" if None not in bounds else f"{list(self.shape)}"
 
 
 class Manifest(Record):
-    """All that a host needs to know before it opens another file of a bundle.
+    """What a host must know before it opens the other files of a bundle.
 
-    ``structure`` and ``parameters`` are None in a bundle of schema 1, ``golden`` where the bundle has no golden trace.
-    ``formats`` holds a section for each format: an opset, a CPU. ``plan`` says in words which parts of a network the
-    sequence files run after which.
+    ``structure`` and ``parameters`` are None in a bundle of schema 1. ``golden`` is None if the bundle has no golden trace.
+    ``formats`` has a section for each format, such as its opset or its CPU. ``plan`` describes the order in which the
+    sequence files run the parts of a network.
     """
 
     schema_version: Literal[1, 2] = SCHEMA
@@ -102,13 +102,13 @@ class Manifest(Record):
         try:
             raw = read_json(path.read_bytes())
         except FileNotFoundError:
-            raise InvalidInput(f"{path.parent} is no bundle: it has no {MANIFEST}") from None
+            raise InvalidInput(f"{path.parent} is not a bundle: it has no {MANIFEST}") from None
         except (ValueError, OSError) as error:
             raise InvalidInput(f"{path} is damaged: {error}") from None
         version = raw.get("schema_version") if isinstance(raw, dict) else None
         if isinstance(version, int) and version > SCHEMA:
             raise InvalidInput(
-                f"{path} has schema {version}, and this deploy_snn reads schemas up to {SCHEMA}: install a newer deploy_snn"
+                f"{path} has schema {version}, but this deploy_snn reads only up to {SCHEMA}: install a newer deploy_snn"
             )
         try:
             return cls.model_validate_json(json.dumps(_upgraded(raw)))
@@ -119,7 +119,7 @@ class Manifest(Record):
 
 
 def _upgraded(raw: Any) -> Any:
-    """A manifest of schema 1 with the sections of schema 2, and a contract of today's version."""
+    """Convert a manifest of schema 1 to the sections of schema 2, and its contract to the current version."""
     if not isinstance(raw, dict):
         return raw
     upgraded = dict(raw)

@@ -13,7 +13,7 @@ from deploy_snn.tensors import Array, Arrays, read_tensors, write_tensors
 
 @dataclass(frozen=True)
 class Trace:
-    """A run of T steps. All but ``start`` have a leading time axis; ``states`` are those after each step."""
+    """A run of T steps. All but ``start`` have a leading time axis. ``states`` holds the state after each step."""
 
     start: Arrays
     inputs: Arrays
@@ -26,11 +26,11 @@ class Trace:
 
     @property
     def spikes(self) -> list[Array]:
-        """The spike outputs, without what else was recorded."""
+        """The spike outputs, without the other recorded outputs."""
         return [array for array in self.outputs.values() if array.dtype == np.bool_]
 
     def state_before(self, step: int) -> Arrays:
-        """The state that step ``step`` starts from."""
+        """The state before step ``step``."""
         return self.start if step == 0 else at(self.states, step - 1)
 
     def write(self, path: Path) -> None:
@@ -41,18 +41,18 @@ class Trace:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read what ``write`` wrote. Raises InvalidInput for a damaged file, or one of something else."""
+        """Read a file of ``write``. Raises InvalidInput if it is damaged or not a trace."""
         groups: dict[str, Arrays] = {"start": {}, "inputs": {}, "outputs": {}, "states": {}}
         for name, array in read_tensors(path).items():
             group, _, tensor = name.partition("/")
             if group not in groups or not tensor:
-                raise InvalidInput(f"{path} holds '{name}'; expected names such as inputs/x: this is no recorded run")
+                raise InvalidInput(f"{path} is not a recorded run: it holds '{name}'; expected names such as inputs/x")
             groups[group][tensor] = array
         if not groups["inputs"] or not groups["outputs"]:
-            raise InvalidInput(f"{path} holds no inputs or no outputs: this is no recorded run")
+            raise InvalidInput(f"{path} is not a recorded run: it has no inputs or no outputs")
         return cls(**groups)
 
 
 def at(sequences: Mapping[str, Array], step: int) -> Arrays:
-    """One step of sequences."""
+    """Return one step of each sequence."""
     return {name: sequence[step] for name, sequence in sequences.items()}

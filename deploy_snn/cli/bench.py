@@ -1,4 +1,4 @@
-"""``deploy-snn bench``: how long a step takes."""
+"""``deploy-snn bench``: measure the time per step."""
 
 import statistics
 import time
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from deploy_snn.tensors import Arrays
 
 ROUNDS = 7
-SECONDS_A_ROUND = 0.2
+SECONDS_PER_ROUND = 0.2
 
 
 def bench(bundle: BundlePath, runtime: RuntimeNames = None, batch: Batch = 1) -> None:
-    """Measure microseconds a step, inputs and outputs in host memory, state kept by the runtime."""
+    """Measure microseconds per step. Inputs and outputs are in host memory; the runtime keeps the state."""
     from deploy_snn.bundle import Bundle
     from deploy_snn.bundle.trace import at
     from deploy_snn.parity import Request, make_stimulus
@@ -35,19 +35,19 @@ def bench(bundle: BundlePath, runtime: RuntimeNames = None, batch: Batch = 1) ->
         times = time_steps(stepper, inputs)
         median = statistics.median(times)
         rows.append([name, f"{median:.1f}", f"{min(times):.1f}", f"{max(times):.1f}", f"{1e6 * batch / median:,.0f}"])
-    title = f"{opened.manifest.name}, batch {batch}: microseconds a step, {ROUNDS} rounds, one thread"
+    title = f"{opened.manifest.name}, batch {batch}: microseconds per step, {ROUNDS} rounds, one thread"
     columns = ["runtime", "median", "min", "max", "rows/s"]
     console().print(table(title, columns, rows, right=columns[1:]))
 
 
 def time_steps(stepper: "Runtime", inputs: "list[Arrays]") -> list[float]:
-    """Microseconds a step, for each round, after one to warm up."""
+    """Measure microseconds per step in each round, after a warm-up round."""
     times = []
     for _ in range(ROUNDS + 1):
-        steps, begun = 0, time.perf_counter()
-        while time.perf_counter() - begun < SECONDS_A_ROUND:
+        steps, start_time = 0, time.perf_counter()
+        while time.perf_counter() - start_time < SECONDS_PER_ROUND:
             for now in inputs[:50]:
                 stepper.step(now)
             steps += 50
-        times.append((time.perf_counter() - begun) / steps * 1e6)
+        times.append((time.perf_counter() - start_time) / steps * 1e6)
     return times[1:]

@@ -17,7 +17,7 @@ def export(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL", help="A neuron's name, a .py file that defines build(), or a file of another framework."
+            metavar="MODEL", help="The name of a neuron, a .py file that defines build(), or a file of another framework."
         ),
     ],
     *,
@@ -44,7 +44,7 @@ def export(
         typer.Option(
             "--golden-steps",
             min=0,
-            help="Steps of the golden trace, 0 for none [default: as many as fit its budget, 200 at most].",
+            help="Steps of the golden trace, 0 for none [default: as many as fit into its budget, at most 200].",
             show_default=False,
         ),
     ] = None,
@@ -55,12 +55,12 @@ def export(
         typer.Option(
             "--labels",
             metavar="FILE",
-            help="A .safetensors file with LAYER.assignments: the label that each neuron stands for.",
+            help="A .safetensors file with LAYER.assignments: the label of each neuron of a layer.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Export a neuron, or a model from a file, as a bundle: every format, manifest, initial state and golden trace."""
+    """Export a neuron, or a model from a file, as a bundle: model files, manifest, initial state and golden trace."""
     versions = {key: value for key, value in (("opset", opset), ("ir_version", ir_version)) if value is not None}
     bundle = export_model(
         model,
@@ -76,26 +76,27 @@ def export(
     out = console()
     files = ((name, size(file.bytes), file.sha256[:12]) for name, file in bundle.manifest.files.items())
     out.print(table(str(output or bundle.path), ["file", "size", "SHA-256"], files, right=["size"]))
-    for done in bundle.manifest.snapped:
+    for snapped in bundle.manifest.snapped:
         out.print(
-            f"{done.connection}: {done.changed} of {done.weights} weights moved, by {done.largest_change:.3g} at most"
+            f"{snapped.connection}: {snapped.changed} of {snapped.weights} weights changed, "
+            f"by at most {snapped.largest_change:.3g}"
         )
     print_notes(bundle.manifest.source, out)
-    print_golden(bundle, out, asked=golden_steps)
+    print_golden(bundle, out, requested=golden_steps)
     out.print("\n".join(f"{spec.role:>6}  {spec}" for spec in bundle.contract.tensors))
 
 
-def print_golden(bundle: "Bundle", out: Any, *, asked: int | None) -> None:
-    """Say how long the golden trace is where that is no matter of course."""
+def print_golden(bundle: "Bundle", out: Any, *, requested: int | None) -> None:
+    """Print the length of the golden trace if it is not the default."""
     from deploy_snn.parity import GOLDEN_STEPS
 
     golden = bundle.manifest.golden
     if golden is None:
-        out.print("no golden trace: hosts without torch cannot check themselves")
-    elif asked is None and golden.steps < GOLDEN_STEPS:
+        out.print("no golden trace: hosts without torch cannot check their results")
+    elif requested is None and golden.steps < GOLDEN_STEPS:
         out.print(
-            f"golden trace: {golden.steps} steps fit its budget, which is in proportion to the weights; "
-            "--golden-steps N records another number"
+            f"golden trace: {golden.steps} steps fit into its size budget, which depends on the size of the weights; "
+            "change the number of steps with --golden-steps N"
         )
 
 
@@ -111,7 +112,7 @@ def export_model(
     snap: int | None = None,
     labels: Path | None = None,
 ) -> "Bundle":
-    """Load a model by its name or file, and export it."""
+    """Load a model by name or from a file, and export it."""
     import torch
 
     from deploy_snn.api import export_loaded
@@ -123,7 +124,7 @@ def export_model(
         from deploy_snn.formats.onnx import Onnx
 
         chosen[chosen.index("onnx")] = Onnx(**onnx)
-    find_formats(chosen)  # before any work is done
+    find_formats(chosen)  # fail early
     torch.manual_seed(seed)
     loaded = load_model(model, options)
     return export_loaded(

@@ -1,4 +1,4 @@
-"""``deploy-snn inspect``: what a bundle or a single file holds."""
+"""``deploy-snn inspect``: show the contents of a bundle or of a single file."""
 
 import zipfile
 from collections import Counter
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="FILE|BUNDLE", help="A bundle, or an .onnx, .pt or .pt2 file.")],
 ) -> None:
-    """Show the contract, the files, the graph and the versions of a bundle, or of one file."""
+    """Show the contract, the files, the graphs and the versions of a bundle, or of one file."""
     out = console()
     if path.is_dir():
         _bundle(path, out)
@@ -30,7 +30,7 @@ def inspect(
     elif path.suffix in (".pt", ".pt2"):
         _contract(_archive(path, out), out)
     else:
-        raise InvalidInput(f"{path} is no bundle, and no .onnx, .pt or .pt2 file")
+        raise InvalidInput(f"{path} cannot be inspected; expected a bundle, or an .onnx, .pt or .pt2 file")
 
 
 def _bundle(path: Path, out: "Console") -> None:
@@ -55,13 +55,13 @@ def _bundle(path: Path, out: "Console") -> None:
         if name.endswith(".onnx"):
             _onnx(path / name, out)
     if manifest.plan:
-        out.print("Over a sequence, one after the other:")
+        out.print("Order of computation over a sequence:")
         out.print("\n".join(f"  {number}. {component}" for number, component in enumerate(manifest.plan, 1)))
 
 
 def _contract(contract: Contract | None, out: "Console") -> None:
     if contract is None:
-        out.print("It carries no contract: deploy-snn did not write it.")
+        out.print("The file has no contract: it was not written by deploy-snn.")
         return
     columns = ["role", "name", "kind", "type", "axes", "initial", "unit"]
     rows = (
@@ -81,7 +81,7 @@ def _onnx(path: Path, out: "Console") -> Contract | None:
         model = onnx.load(path)
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError) as error:
-        raise InvalidInput(f"{path} is no valid ONNX file: {str(error).strip().partition(chr(10))[0]}") from None
+        raise InvalidInput(f"{path} is not a valid ONNX file: {str(error).strip().partition(chr(10))[0]}") from None
     graph = model.graph
     opsets = ", ".join(f"{entry.domain or 'ai.onnx'} {entry.version}" for entry in model.opset_import)
     bodies = [a.g for node in graph.node for a in node.attribute if a.name == "body"]
@@ -97,7 +97,7 @@ def _onnx(path: Path, out: "Console") -> Contract | None:
 
 
 def _archive(path: Path, out: "Console") -> Contract | None:
-    """A TorchScript or torch.export file: a zip, read without running or unpickling anything in it."""
+    """Read a TorchScript or torch.export file as a zip archive, without running or unpickling its contents."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -105,6 +105,6 @@ def _archive(path: Path, out: "Console") -> Contract | None:
             text = archive.read(inside[0]) if inside else None
             code = [name for name in names if name.endswith(".py")]
     except zipfile.BadZipFile:
-        raise InvalidInput(f"{path} is no TorchScript or torch.export file: it is no zip archive") from None
+        raise InvalidInput(f"{path} is not a TorchScript or torch.export file: it is not a zip archive") from None
     out.print(f"{path.name}: {size(path.stat().st_size)}, {len(names)} entries, {len(code)} of code")
     return Contract.parse(text, str(path)) if text else None

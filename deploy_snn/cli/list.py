@@ -1,4 +1,4 @@
-"""``deploy-snn list``: what there is, what is usable here, and why the rest is not."""
+"""``deploy-snn list``: the registered names, and which runtimes are usable here."""
 
 from deploy_snn.cli.table import console, table
 from deploy_snn.registry import FORMATS, IMPORTERS, NEURONS, RUNTIMES, STIMULI

@@ -1,6 +1,6 @@
-"""The command line: one file per command, each a thin face over the packages beside it.
+"""The command line: one file per command, each a thin layer over the library.
 
-Commands import torch and the runtimes when they run, so that ``--help`` answers at once.
+Commands import torch and the runtimes only when they run, so ``--help`` is fast.
 """
 
 import sys
@@ -24,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Take spiking neural networks out of research code and into production runtimes.",
-    epilog="Exit status: 0 all equal, 1 a mismatch, 2 wrong usage or input, 3 a runtime that was asked for is missing.",
+    epilog="Exit status: 0 all equal, 1 a mismatch, 2 wrong usage or invalid input, 3 a requested runtime is missing.",
 )
 
 for name, command in (
@@ -41,8 +41,8 @@ for name, command in (
     app.command(name)(command)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"deploy-snn {__version__}")
         raise typer.Exit
 
@@ -55,7 +55,7 @@ def options(
 
 
 def main() -> None:
-    """Run the command line. A user's mistake is one sentence on stderr and an exit status."""
+    """Run the command line. A user error prints one line to stderr and sets the exit status."""
     try:
         app()
     except (InvalidInput, Unavailable) as error:

@@ -1,4 +1,4 @@
-"""Groups of options that several commands share, and what turns their text into values."""
+"""Options that several commands share, and the parsing of their values."""
 
 import json
 import sys
@@ -10,15 +10,20 @@ import typer
 from deploy_snn.errors import InvalidInput
 
 DEFAULT_N = 64
-"""How many neurons a class has on the command line unless it is told: as many as the digits have pixels."""
+"""The default number of neurons of a class on the command line: the number of pixels of the stimulus "digits"."""
 
-N = Annotated[int | None, typer.Option("--n", help=f"Number of neurons ({DEFAULT_N} unless given).", show_default=False)]
+N = Annotated[int | None, typer.Option("--n", help=f"Number of neurons [default: {DEFAULT_N}].", show_default=False)]
 Shape = Annotated[str | None, typer.Option("--shape", help="Shape of the population, such as 8,8.", show_default=False)]
-Dt = Annotated[float | None, typer.Option("--dt", help="Length of a step in ms (a neuron's is 1).", show_default=False)]
+Dt = Annotated[
+    float | None, typer.Option("--dt", help="Length of a step in ms [default for a neuron: 1].", show_default=False)
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Any other keyword: --set thresh=-50 --set traces=true.", show_default=False
+        "--set",
+        metavar="KEY=VALUE",
+        help="Any other keyword, such as --set thresh=-50 --set traces=true.",
+        show_default=False,
     ),
 ]
 SnapWeights = Annotated[
@@ -32,28 +37,26 @@ SnapWeights = Annotated[
         show_default=False,
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of weights drawn at construction, and of stimuli.")]
-Batch = Annotated[int, typer.Option("--batch", help="Rows of a batch.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of random weights and of stimuli.")]
+Batch = Annotated[int, typer.Option("--batch", help="Number of rows in the batch.")]
 RuntimeNames = Annotated[
     str | None,
-    typer.Option(
-        "--runtime", help="Runtimes, separated by commas. All that can run here unless given.", show_default=False
-    ),
+    typer.Option("--runtime", help="Runtimes, separated by commas [default: all that can run here].", show_default=False),
 ]
 Definition = Annotated[
     Path | None,
     typer.Option(
         "--definition",
         metavar="FILE",
-        help="The .py file with your own neuron or connection classes, for a bundle that has any.",
+        help="The .py file that defines your own neuron or connection classes, for a bundle that uses them.",
         show_default=False,
     ),
 ]
-BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder that export wrote.", show_default=False)]
+BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder written by export.", show_default=False)]
 
 
 def model_options(model: str, n: int | None, shape: str | None, dt: float | None, sets: list[str] | None) -> dict[str, Any]:
-    """The keywords for a neuron class, ``build()`` or an importer, from the options that were given."""
+    """Collect the keywords for a neuron class, ``build()`` or an importer from the command-line options."""
     from deploy_snn.model_name import names_a_file
 
     options: dict[str, Any] = dict(map(_key_and_value, sets or []))
@@ -69,19 +72,19 @@ def model_options(model: str, n: int | None, shape: str | None, dt: float | None
 
 
 def one_thread() -> None:
-    """Restrict torch to one thread, where it has been imported: a step is too small to share between cores."""
+    """Restrict torch to one thread, if it has been imported. A step is too small to split between cores."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 
 
 def names(text: str | None) -> list[str] | None:
-    """A list of names separated by commas; None where nothing was given."""
+    """Parse a list of names separated by commas; None if the option is missing."""
     if text is None:
         return None
-    found = [name.strip() for name in text.split(",") if name.strip()]
-    if not found:
-        raise InvalidInput("an empty list of names: give at least one, separated by commas")
-    return list(dict.fromkeys(found))
+    parsed = [name.strip() for name in text.split(",") if name.strip()]
+    if not parsed:
+        raise InvalidInput(f"empty list of names {text!r}; expected at least one name, separated by commas")
+    return list(dict.fromkeys(parsed))
 
 
 def _sizes(text: str) -> list[int]:

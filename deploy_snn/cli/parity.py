@@ -1,4 +1,4 @@
-"""``deploy-snn parity``: prove that every runtime computes the same spikes."""
+"""``deploy-snn parity``: check that every runtime computes the same spikes."""
 
 import tempfile
 from contextlib import ExitStack, suppress
@@ -46,7 +46,7 @@ def parity(
         list[str],
         typer.Argument(
             metavar="BUNDLE|MODEL...",
-            help="Bundles, neurons' names, .py files, or files of other frameworks.",
+            help="Bundles, names of neurons, .py files, or files of other frameworks.",
             show_default=False,
         ),
     ],
@@ -56,7 +56,8 @@ def parity(
         Literal["locked", "free", "both", "sequence", "all"],
         typer.Option(
             "--mode",
-            help="locked: given the reference's state at each step; free: each keeps its own; sequence: many steps a call.",
+            help="locked: start each step from the reference's state; free: keep the runtime's own state; "
+            "sequence: many steps per call.",
         ),
     ] = "all",
     stimulus: Annotated[
@@ -64,8 +65,8 @@ def parity(
     ] = "poisson",
     steps: Annotated[int, typer.Option("--steps", help="Steps to compare.")] = 1000,
     batch: Batch = 1,
-    atol: Annotated[float, typer.Option("--atol", min=0, help="Absolute tolerance of floats.")] = 1e-5,
-    rtol: Annotated[float, typer.Option("--rtol", min=0, help="Relative tolerance of floats.")] = 1e-5,
+    atol: Annotated[float, typer.Option("--atol", min=0, help="Absolute tolerance for floats.")] = 1e-5,
+    rtol: Annotated[float, typer.Option("--rtol", min=0, help="Relative tolerance for floats.")] = 1e-5,
     seed: Seed = 0,
     n: N = None,
     shape: Shape = None,
@@ -75,7 +76,7 @@ def parity(
     definition: Definition = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first mismatch.")] = False,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the whole report there.", show_default=False)
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the full report to this file.", show_default=False)
     ] = None,
 ) -> None:
     """Compare every runtime with eager torch, step by step: spikes exactly, floats within the tolerance."""
@@ -90,15 +91,16 @@ def parity(
         check_writable(json_file)
     one_thread()
     for name in requested or []:
-        find_runtime(name)  # before any work is done
-    given = {"--n": n, "--shape": shape, "--dt": dt, "--set": sets, "--snap-weights": snap}
+        find_runtime(name)  # fail early
+    model_only = {"--n": n, "--shape": shape, "--dt": dt, "--set": sets, "--snap-weights": snap}
     reports: list[ModelReport] = []
     with ExitStack() as stack, Progress() as progress:
         for model in models:
             progress.begin(model)
             if _is_bundle(model):
-                if any(value is not None for value in given.values()):
-                    raise InvalidInput(f"{model} is a bundle, whose model is fixed: {', '.join(given)} are for a MODEL")
+                used = [option for option, value in model_only.items() if value is not None]
+                if used:
+                    raise InvalidInput(f"{model} is a bundle; {', '.join(used)} can only be used with a MODEL")
                 bundle = Bundle.open(Path(model))
             else:
                 bundle = _exported(model, model_options(model, n, shape, dt, sets), seed, snap, stack)
@@ -137,7 +139,7 @@ def _versions() -> dict[str, str]:
 
 
 def _is_bundle(model: str) -> bool:
-    """Whether the word names a folder; a neuron's bare name never does."""
+    """Whether an argument is the path of a bundle. The name of a neuron always means the neuron."""
     from deploy_snn.model_name import names_a_file
     from deploy_snn.neurons import find_neuron
 
@@ -152,6 +154,6 @@ def _is_bundle(model: str) -> bool:
 
 
 def _exported(model: str, options: dict[str, Any], seed: int, snap: int | None, stack: ExitStack) -> "Bundle":
-    """Export a model for this comparison only."""
+    """Export a model to a temporary folder."""
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="deploy-snn-"))
     return export_model(model, options, Path(folder) / Path(model).stem, seed=seed, snap=snap)

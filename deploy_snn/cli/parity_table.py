@@ -1,4 +1,4 @@
-"""What ``deploy-snn parity`` shows: progress while it runs, a table, and every mismatch in full."""
+"""The output of ``deploy-snn parity``: a progress bar, a table, and a description of every mismatch."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -20,7 +20,7 @@ COLUMNS |= {"max abs": "r", "max rel": "r", "max ulp": "r", "\u00b5s/step": "r",
 
 
 class Progress:
-    """A bar on stderr while the steps go by."""
+    """A progress bar on stderr."""
 
     def __init__(self) -> None:
         columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -36,20 +36,20 @@ class Progress:
         self._bar.stop()
 
     def begin(self, model: str) -> None:
-        """Show a new model, whose steps are not counted yet."""
+        """Start a new model. The number of its steps is not known yet."""
         self._bar.reset(self._task, description=model, total=None)
 
     def expect(self, steps: int) -> None:
-        """Say how many steps there will be."""
+        """Set the total number of steps."""
         self._bar.update(self._task, total=steps)
 
     def advance(self, steps: int) -> None:
-        """Count steps that were done."""
+        """Add completed steps."""
         self._bar.advance(self._task, steps)
 
 
 def print_reports(reports: "Sequence[ModelReport]") -> None:
-    """Print one table for all, then what went wrong, then one line that says it all."""
+    """Print a table of all runs, then each mismatch, then a summary line."""
     out = console()
     first = reports[0]
     title = f"Against {first.reference}, on {first.stimulus}, batch {first.batch}"
@@ -58,7 +58,7 @@ def print_reports(reports: "Sequence[ModelReport]") -> None:
     for report in reports:
         if report.remarks:
             hits = ", ".join(f"{name} {count}" for name, count in report.remarks.items())
-            out.print(f"{report.model}: potentials landed one ulp from the threshold, or on it: {hits}")
+            out.print(f"{report.model}: potentials one ulp from the threshold, or exactly on it: {hits}")
         for run in report.runs:
             if run.divergence:
                 out.print(Text(f"{report.model} on {run.runtime}, {run.mode}: ", "bold"), describe(run), sep="")
@@ -70,7 +70,7 @@ def print_reports(reports: "Sequence[ModelReport]") -> None:
 
 
 def describe(run: "RunReport") -> str:
-    """The first divergence of a run in words."""
+    """Describe the first divergence of a run."""
     d = run.divergence
     assert d is not None
     where = f"step {d.step}, " + (f"row {d.batch_row}, " if d.batch_row is not None else "") + f"neuron {list(d.neuron)}"
@@ -93,7 +93,7 @@ def _model_rows(report: "ModelReport") -> Iterator[list[object]]:
 
 
 def _tensor_rows(run: "RunReport") -> Iterator[tuple[str, list[object]]]:
-    """A row for the spikes, one for all states that are equal to the bit, one for each that is not."""
+    """Yield a row for each spike tensor, one row for all bit-equal states, and a row for each other state."""
     for exact, group in groupby(run.tensors, key=lambda t: t.dtype != "bool" and not t.max_ulp and not t.differing):
         tensors = list(group)
         if exact:

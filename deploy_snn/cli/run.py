@@ -1,4 +1,4 @@
-"""``deploy-snn run``: feed a recording to a bundle, and keep the state so that the run can go on later."""
+"""``deploy-snn run``: run a bundle on recorded inputs. The final state can be saved, to continue later."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,20 +12,22 @@ def run(
     bundle: BundlePath,
     *,
     inputs: Annotated[
-        Path, typer.Option("--input", metavar="FILE", help="A .safetensors file of inputs by name, [T, B, ...].")
+        Path, typer.Option("--input", metavar="FILE", help="A .safetensors file with the inputs by name, [T, B, ...].")
     ],
     output: Annotated[
-        Path, typer.Option("--output", metavar="FILE", help="Where the outputs go, as .safetensors, [T, B, ...].")
+        Path, typer.Option("--output", metavar="FILE", help="The .safetensors file to write the outputs to, [T, B, ...].")
     ],
-    runtime: Annotated[str, typer.Option("--runtime", help="The runtime that steps it.")] = "onnxruntime-cpu",
+    runtime: Annotated[str, typer.Option("--runtime", help="The runtime to use.")] = "onnxruntime-cpu",
     state_in: Annotated[
-        Path | None, typer.Option("--state-in", metavar="FILE", help="Go on from this state.", show_default=False)
+        Path | None,
+        typer.Option("--state-in", metavar="FILE", help="Continue from the state in this file.", show_default=False),
     ] = None,
     state_out: Annotated[
-        Path | None, typer.Option("--state-out", metavar="FILE", help="Write the last state there.", show_default=False)
+        Path | None,
+        typer.Option("--state-out", metavar="FILE", help="Write the final state to this file.", show_default=False),
     ] = None,
 ) -> None:
-    """Run a bundle on recorded inputs. With --state-in it continues exactly where a --state-out left it."""
+    """Run a bundle on recorded inputs. --state-in continues exactly from the state that --state-out saved."""
     from deploy_snn.bundle import Bundle
     from deploy_snn.bundle.readout import vote
     from deploy_snn.contract import check_tensors

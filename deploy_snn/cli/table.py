@@ -1,4 +1,4 @@
-"""Tables for people."""
+"""Tables for the terminal."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,8 +9,8 @@ from rich.text import Text
 
 
 def console() -> Console:
-    """Standard output; as wide as it takes where it is no terminal, so that nothing is cut."""
-    out = Console(highlight=False, markup=False)  # shapes are written in brackets, and so is markup
+    """A console for standard output. If it is not a terminal, it is wide enough that no cell is wrapped."""
+    out = Console(highlight=False, markup=False)  # rich would parse shapes in brackets as markup
     if not out.is_terminal:
         out.width = 200
     return out
@@ -18,14 +18,14 @@ def console() -> Console:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], right: Iterable[str] = ()) -> Table:
     """A plain table; the columns named in ``right`` hold numbers."""
-    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    result = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     for column in columns:
-        made.add_column(column, justify="right" if column in set(right) else "left", overflow="fold")
+        result.add_column(column, justify="right" if column in set(right) else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
-    return made
+        result.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    return result
 
 
 def size(n_bytes: int) -> str:
-    """A file's size as people read it."""
+    """A file size in readable form."""
     return f"{n_bytes} B" if n_bytes < 1024 else f"{n_bytes / 1024:.1f} kB"

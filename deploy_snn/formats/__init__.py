@@ -1,4 +1,4 @@
-"""The formats that a program can be written in, one file a format, and the writer of bundles."""
+"""The file formats of a bundle, one file per format, and the writer of bundles."""
 
 from deploy_snn.formats.format import Format
 from deploy_snn.formats.writer import PORTABLE, find_formats, write_bundle

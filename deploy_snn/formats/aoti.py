@@ -1,6 +1,6 @@
 """AOTInductor: one step compiled ahead of time to machine code.
 
-The code is tied to a kind of CPU and to the torch that built it; the other formats are tied to neither.
+The code runs only on one kind of CPU and with the torch version that compiled it. The other formats run everywhere.
 """
 
 import platform
@@ -16,27 +16,27 @@ from deploy_snn.torch_internals import aot_compile
 STEP = "step.aoti.pt2"
 
 CPU_FILE = "deploy_snn.cpu"
-"""The name under which the CPU that a compiled step needs travels inside its archive."""
+"""The name of the file inside the archive that says which CPU the compiled step needs."""
 
 X86 = "x86-64-v3"
-"""The psABI level that is compiled for: AVX2 and FMA, which servers have had since 2013, and nothing newer."""
+"""The x86-64 psABI level to compile for. It has AVX2 and FMA, which servers have had since 2013, and nothing newer."""
 
 
 class Aoti(Format):
     """A step compiled by AOTInductor, for this machine's kind of CPU. Options: none."""
 
-    files: ClassVar[dict[str, str]] = {STEP: "one step compiled ahead of time, for this kind of CPU"}
+    files: ClassVar[dict[str, str]] = {STEP: "one step compiled ahead of time for this kind of CPU"}
 
     def write(self, lowered: Lowered, folder: Path) -> dict[str, Any]:
         cpu = target_cpu()
         options: dict[str, Any] = {"cpp.march": X86, "cpp.simdlen": 256} if cpu == X86 else {}
         extra = {CONTRACT_FILE: lowered.contract.model_dump_json(), CPU_FILE: cpu}
         with tempfile.TemporaryDirectory() as build:
-            aot_compile(lowered.step, folder / STEP, "model", build, options, extra)
+            aot_compile(lowered.step, folder / STEP, model="model", folder=build, options=options, files=extra)
         return {"cpu": cpu}
 
 
 def target_cpu() -> str:
-    """The kind of CPU that a step is compiled for on this machine."""
+    """The kind of CPU that this machine compiles a step for."""
     machine = platform.machine()
     return X86 if machine in ("x86_64", "AMD64") else machine

@@ -1,4 +1,4 @@
-"""What every format is: a class with its options as fields, that writes files from a lowered program."""
+"""The base class of all formats. A format writes files from a lowered program; its options are fields."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -10,15 +10,15 @@ from deploy_snn.lowering import Lowered
 class Format(ABC):
     """Writes a program to one or more files of a bundle.
 
-    A format's options are the keywords of its constructor, checked there. The contract travels inside each model file.
+    The options of a format are keywords of its constructor, which checks them. Each model file contains the contract.
     """
 
     files: ClassVar[dict[str, str]]
-    """The files that it writes, each with one line about it."""
+    """The files that it writes, each with a one-line description."""
 
     @abstractmethod
     def write(self, lowered: Lowered, folder: Path) -> dict[str, Any]:
-        """Write the files into a folder, and return the format's section of the manifest.
+        """Write the files into a folder and return the format's section of the manifest.
 
-        Raises Unavailable where a tool that it needs is missing.
+        Raises Unavailable if a required tool is missing.
         """

@@ -1,4 +1,4 @@
-"""ONNX: one step, or a whole run, as a graph that holds the neurons' equations and nothing else."""
+"""ONNX: a graph of one step and a graph of a whole run, which contain only the equations of the model."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,20 +24,20 @@ OPSETS = range(18, 26)
 IR_VERSIONS = range(8, 14)
 
 FOLD_LIMIT = 2**40
-"""Fold constants of any size: what depends on parameters alone is computed once, here."""
+"""Fold constants of any size, so that everything that depends only on parameters is computed at export."""
 
 PROGRAM = "program."
-"""Parameters are named in a captured graph as parts of the captured module's ``program``; in ONNX as in its state_dict."""
+"""The prefix of parameter names in a captured graph. In ONNX they have their state_dict names, without this prefix."""
 
 
 @dataclass(frozen=True)
 class Onnx(Format):
-    """ONNX graphs. Inputs and states go in; outputs and ``next.`` states come out, in the contract's order.
+    """ONNX graphs from inputs and states to outputs and ``next.`` states, in the order of the contract.
 
     Args:
-        opset: the ONNX opset, 18 to 25. ir_version: the IR version, 8 to 13; None for the exporter's own.
+        opset: the ONNX opset, 18 to 25. ir_version: the IR version, 8 to 13; None for the exporter's default.
 
-    Raises InvalidInput for versions that cannot be written.
+    Raises InvalidInput for unsupported versions.
     """
 
     opset: int = 20
@@ -50,11 +50,9 @@ class Onnx(Format):
 
     def __post_init__(self) -> None:
         if self.opset not in OPSETS:
-            raise InvalidInput(f"opset={self.opset} cannot be written: expected {OPSETS[0]} to {OPSETS[-1]}")
+            raise InvalidInput(f"opset={self.opset}: expected {OPSETS[0]} to {OPSETS[-1]}")
         if self.ir_version is not None and self.ir_version not in IR_VERSIONS:
-            raise InvalidInput(
-                f"ir_version={self.ir_version} cannot be written: expected {IR_VERSIONS[0]} to {IR_VERSIONS[-1]}"
-            )
+            raise InvalidInput(f"ir_version={self.ir_version}: expected {IR_VERSIONS[0]} to {IR_VERSIONS[-1]}")
 
     def write(self, lowered: Lowered, folder: Path) -> dict[str, Any]:
         step = self.step_graph(lowered)
@@ -63,11 +61,11 @@ class Onnx(Format):
         return {"opset": self.opset, "ir_version": step.ir_version}
 
     def step_graph(self, lowered: Lowered) -> onnx.ModelProto:
-        """One step as a checked ONNX model. The contract travels in its metadata."""
+        """One step as a checked ONNX model, with the contract in its metadata."""
         return self._graph("step", lowered.step, lowered.contract)
 
     def sequence_graph(self, lowered: Lowered) -> onnx.ModelProto:
-        """A run over a sequence of any length as a checked ONNX model: what needs a state in Scans, the rest outside."""
+        """A run over a sequence of any length as a checked ONNX model. Only the stateful parts are inside Scan nodes."""
         return self._graph("sequence", lowered.sequence, lowered.contract)
 
     def _graph(self, name: str, captured: ExportedProgram, contract: Contract) -> onnx.ModelProto:
@@ -98,7 +96,7 @@ def _minimise(model: ir.Model) -> None:
     fold_constants(model, input_size_limit=FOLD_LIMIT, output_size_limit=FOLD_LIMIT)
     for graph in model.graphs():
         for node in list(graph):
-            # A recorded state leaves twice, under two names, which only an Identity can do; all others go.
+            # A recorded state is an output under two names, which needs an Identity. All other Identities are removed.
             if node.op_type == "Identity" and not node.outputs[0].is_graph_output():
                 source = node.inputs[0]
                 assert source is not None
@@ -115,16 +113,16 @@ def _minimise(model: ir.Model) -> None:
 
 
 def _describe(model: ir.Model, contract: Contract, *, in_time: bool) -> None:
-    """Give shapes and an order to inputs and outputs as the contract has them."""
-    outside = [spec.in_time() if in_time else spec for spec in (*contract.inputs, *contract.outputs)]
-    ends = {spec.name: spec for spec in (*outside, *contract.states)}
-    ends |= {spec.next_name: spec for spec in contract.states}
+    """Set the shapes of inputs and outputs, and the order of outputs, as in the contract."""
+    series = [spec.in_time() if in_time else spec for spec in (*contract.inputs, *contract.outputs)]
+    specs = {spec.name: spec for spec in (*series, *contract.states)}
+    specs |= {spec.next_name: spec for spec in contract.states}
     values = {value.name: value for value in (*model.graph.inputs, *model.graph.outputs)}
-    for name, spec in ends.items():
+    for name, spec in specs.items():
         values[name].shape = ir.Shape([axis.name if axis.size is None else axis.size for axis in spec.axes])
     model.graph.outputs[:] = [values[s.name] for s in contract.outputs] + [values[s.next_name] for s in contract.states]
     for graph in model.graphs():
         for node in graph:
             for value in node.outputs:
                 if not value.is_graph_output():
-                    value.shape = None  # nobody uses them, and they name the open axes otherwise
+                    value.shape = None  # unused, and with other names for the dynamic axes

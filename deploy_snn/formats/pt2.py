@@ -1,4 +1,4 @@
-"""torch.export: one step, and a whole run, saved as ``.pt2``."""
+"""torch.export: one step and a whole run, saved as ``.pt2`` files."""
 
 from pathlib import Path
 from typing import Any, ClassVar

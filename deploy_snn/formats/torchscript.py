@@ -24,9 +24,9 @@ class TorchScript(Format):
 
 
 def _drop_debug_entries(path: Path) -> None:
-    """Leave out the debug entries: the source text again, with the paths of this machine. No loader needs them."""
+    """Remove the debug entries. They repeat the source text, contain paths of this machine, and no loader needs them."""
     with zipfile.ZipFile(path) as archive:
         entries = {entry: archive.read(entry) for entry in archive.infolist() if not entry.filename.endswith(".debug_pkl")}
     with zipfile.ZipFile(path, "w") as archive:
         for entry, data in entries.items():
-            archive.writestr(zipfile.ZipInfo(entry.filename), data)  # stored, as torch does, and with no date
+            archive.writestr(zipfile.ZipInfo(entry.filename), data)  # uncompressed, as torch writes it, and without a date

@@ -1,4 +1,4 @@
-"""Writing a bundle: whole or not at all, into a folder beside it, which then takes its place."""
+"""Write a bundle atomically: into a temporary folder beside the target, which then replaces the target."""
 
 import os
 import shutil
@@ -21,18 +21,18 @@ from deploy_snn.lowering import Lowered
 from deploy_snn.network import SnappedWeights, structure_of
 from deploy_snn.program import Program
 from deploy_snn.registry import FORMATS
-from deploy_snn.tensors import Array, Arrays, write_tensors
+from deploy_snn.tensors import Array, write_tensors
 
 PARTIAL = ".partial-"
 ASIDE = "-aside"
 
 PORTABLE = tuple(name for name in FORMATS if not FORMATS.entry(name).on_request)
-"""What is written by default: the formats whose files run on every machine."""
+"""The default formats: those whose files run on every machine."""
 
 
 @dataclass(frozen=True)
 class Extras:
-    """What a bundle holds besides the program: all of it optional."""
+    """The optional contents of a bundle, in addition to the program."""
 
     golden: tuple[Trace, GoldenRecord] | None = None
     snapped: Sequence[SnappedWeights] = ()
@@ -40,39 +40,40 @@ class Extras:
 
 
 def find_formats(formats: Sequence[str | Format]) -> dict[str, Format]:
-    """Formats by name: those that are named come with their default options. Raises InvalidInput for an unknown one."""
-    found: dict[str, Format] = {}
-    for given in formats:
-        if isinstance(given, str):
-            FORMATS.entry(given)
-            found[given] = FORMATS[given]()
+    """Map names to format objects. A format given by name has its default options. Raises InvalidInput if it is unknown."""
+    chosen: dict[str, Format] = {}
+    for item in formats:
+        if isinstance(item, str):
+            FORMATS.entry(item)
+            chosen[item] = FORMATS[item]()
         else:
-            found[next(name for name in FORMATS if FORMATS.entry(name).attribute == type(given).__name__)] = given
-    if not found:
+            chosen[next(name for name in FORMATS if FORMATS.entry(name).attribute == type(item).__name__)] = item
+    if not chosen:
         raise InvalidInput(f"formats is empty; choose from {', '.join(FORMATS)}")
-    return found
+    return chosen
 
 
 def write_bundle(path: Path, program: Program, source: Source, formats: Sequence[str | Format], extras: Extras) -> Bundle:
-    """Write a bundle to ``path``. A bundle that stands there is replaced; anything else is left alone.
+    """Write a bundle to ``path``. An existing bundle is replaced.
 
-    Raises InvalidInput for a place that cannot be written or holds something else, Unavailable for a tool that is missing.
+    Raises InvalidInput if the path cannot be written, or exists and is not a bundle. Raises Unavailable if a tool is
+    missing.
     """
     chosen = find_formats(formats)
     path = path.absolute()
     if path.exists() and not (path / MANIFEST).is_file() and (not path.is_dir() or any(path.iterdir())):
-        raise InvalidInput(f"{path} exists and is no bundle: choose another path")
-    above = next(folder for folder in path.parents if folder.exists())
-    if not above.is_dir():
-        raise InvalidInput(f"{path} cannot be written: {above} is no folder")
+        raise InvalidInput(f"{path} exists and is not a bundle: choose another path")
+    ancestor = next(folder for folder in path.parents if folder.exists())
+    if not ancestor.is_dir():
+        raise InvalidInput(f"{path} cannot be written: {ancestor} is not a folder")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
+        _clean_up(path)
         partial = Path(tempfile.mkdtemp(prefix=f".{path.name}{PARTIAL}{os.getpid()}-", dir=path.parent))
     except OSError as error:
         raise InvalidInput(f"{path} cannot be written: {error.strerror or error}") from None
     try:
-        _write_files(partial, path.name, program, source, chosen, extras)
+        _write_files(partial, program, source, chosen, extras, name=path.name)
         partial.chmod(0o755)
         _put_in_place(partial, path)
     except OSError as error:
@@ -83,7 +84,7 @@ def write_bundle(path: Path, program: Program, source: Source, formats: Sequence
 
 
 def _write_files(
-    folder: Path, name: str, program: Program, source: Source, formats: Mapping[str, Format], extras: Extras
+    folder: Path, program: Program, source: Source, formats: Mapping[str, Format], extras: Extras, *, name: str
 ) -> None:
     lowered = Lowered(program)
     sections = {name: format_.write(lowered, folder) for name, format_ in formats.items()}
@@ -98,7 +99,7 @@ def _write_files(
         source=source,
         structure=structure_of(program),
         contract=program.contract,
-        parameters=_readable(parameters),
+        parameters={name: _parameter_record(array) for name, array in parameters.items()},
         golden=golden,
         files={file.name: file_record(file) for file in sorted(folder.iterdir())},
         formats=sections,
@@ -110,10 +111,6 @@ def _write_files(
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
 
 
-def _readable(parameters: Arrays) -> dict[str, ParameterRecord]:
-    return {name: _parameter_record(array) for name, array in parameters.items()}
-
-
 def _parameter_record(array: Array) -> ParameterRecord:
     if array.ndim == 0:
         return ParameterRecord(value=_number(array))
@@ -123,7 +120,7 @@ def _parameter_record(array: Array) -> ParameterRecord:
 
 
 def _number(value: Array) -> float | str:
-    """A number as people write it: 0.1, where the float32 is 0.10000000149; a text for an infinity, which JSON lacks."""
+    """A number in short decimal form: 0.1, where the float32 is 0.10000000149. A string for infinities, for JSON."""
     return float(str(np.asarray(value))) if np.isfinite(value) else str(np.asarray(value))
 
 
@@ -151,19 +148,19 @@ def _put_in_place(partial: Path, path: Path) -> None:
         partial.rename(path)
 
 
-def _sweep(path: Path) -> None:
-    """Clear away what an export to this place left behind when it was killed, and put back a bundle it had set aside."""
-    for left in sorted(path.parent.glob(f".{path.name}{PARTIAL}*")):
-        if _alive(left.name.removeprefix(f".{path.name}{PARTIAL}").split("-")[0]):
+def _clean_up(path: Path) -> None:
+    """Remove the temporary folders of exports that were killed, and restore a bundle that such an export had moved."""
+    for leftover in sorted(path.parent.glob(f".{path.name}{PARTIAL}*")):
+        if _is_running(leftover.name.removeprefix(f".{path.name}{PARTIAL}").split("-")[0]):
             continue
-        if left.name.endswith(ASIDE) and not path.exists():
-            left.rename(path)
+        if leftover.name.endswith(ASIDE) and not path.exists():
+            leftover.rename(path)
         else:
-            shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _alive(process: str) -> bool:
-    if os.name == "nt":  # there, the question would end the process
+def _is_running(process: str) -> bool:
+    if os.name == "nt":  # on Windows, os.kill(pid, 0) would terminate the process
         return True
     try:
         os.kill(int(process), 0)

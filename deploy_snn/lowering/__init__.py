@@ -1,4 +1,4 @@
-"""From a program to captured graphs: a step, a sequence, a script. Each is captured once, for all formats."""
+"""Capture a program as graphs: a step, a sequence, a TorchScript module. Each is captured once, for all formats."""
 
 from deploy_snn.lowering.lowered import Lowered
 

@@ -1,4 +1,4 @@
-"""Capturing a program with torch.export: one step, and a whole sequence."""
+"""Capture a program with torch.export: one step, and a whole sequence."""
 
 from collections.abc import Iterable
 
@@ -12,50 +12,50 @@ from deploy_snn.program import Program
 from deploy_snn.torch_internals import silence_leaf_spec_warning
 
 ORIGINS = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node")
-"""What the exporter notes of a node's origin: the paths of this machine, and most of a saved file."""
+"""The node metadata about its origin. It contains paths of this machine, and would make up most of a saved file."""
 
 Tensors = dict[str, Tensor]
 
 
-class InOrder(nn.Module):
-    """A program whose results come in the contract's order: compiled code knows places, and no names."""
+class OrderedProgram(nn.Module):
+    """A program whose results are in the order of the contract, because compiled code identifies them by position."""
 
     def __init__(self, program: Program) -> None:
         super().__init__()
         self.program = program
         self.contract: Contract = program.contract
 
-    def in_order(self, outputs: Tensors, after: Tensors) -> tuple[Tensors, Tensors]:
+    def ordered(self, outputs: Tensors, after: Tensors) -> tuple[Tensors, Tensors]:
         return (
             {spec.name: outputs[spec.name] for spec in self.contract.outputs},
             {spec.name: after[spec.name] for spec in self.contract.states},
         )
 
 
-class Step(InOrder):
+class StepModule(OrderedProgram):
     """``outputs, next_state = step(inputs, state)``."""
 
     def forward(self, inputs: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
-        return self.in_order(*self.program(inputs, state))
+        return self.ordered(*self.program(inputs, state))
 
 
-class Sequence(InOrder):
+class SequenceModule(OrderedProgram):
     """``outputs, last_state = sequence(inputs, state)``, with a leading time axis on inputs and outputs."""
 
     def forward(self, inputs: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
-        return self.in_order(*self.program.over_time(inputs, state))
+        return self.ordered(*self.program.over_time(inputs, state))
 
 
 def capture_step(program: Program) -> ExportedProgram:
     """Capture one step, with a batch of any size: ``outputs, next_state = captured.module()(inputs, state)``."""
     contract = program.contract
-    return _capture(Step(program), contract.inputs, contract.states)
+    return _capture(StepModule(program), contract.inputs, contract.states)
 
 
 def capture_sequence(program: Program) -> ExportedProgram:
     """Capture a run over a sequence of any length: inputs and outputs have a leading time axis."""
     contract = program.contract
-    return _capture(Sequence(program), [spec.in_time() for spec in contract.inputs], contract.states)
+    return _capture(SequenceModule(program), [spec.in_time() for spec in contract.inputs], contract.states)
 
 
 def _capture(module: nn.Module, inputs: Iterable[TensorSpec], states: Iterable[TensorSpec]) -> ExportedProgram:
@@ -65,7 +65,7 @@ def _capture(module: nn.Module, inputs: Iterable[TensorSpec], states: Iterable[T
         return torch.zeros(spec.shape(batch=2, time=3), dtype=getattr(torch, spec.dtype))
 
     def dynamic(spec: TensorSpec) -> dict[int, Dim]:
-        return {place: open_axes[axis] for place, axis in enumerate(spec.axes) if axis in open_axes}
+        return {index: open_axes[axis] for index, axis in enumerate(spec.axes) if axis in open_axes}
 
     roles = (tuple(inputs), tuple(states))
     with torch.no_grad(), silence_leaf_spec_warning():

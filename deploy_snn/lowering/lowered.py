@@ -1,22 +1,21 @@
-"""A program and what has been captured of it: what every format is written from."""
+"""A program with its captured graphs, from which every format is written."""
 
 from functools import cached_property
 from typing import Any
 
 from torch.export import ExportedProgram
 
-from deploy_snn.contract import Contract
 from deploy_snn.lowering.capture import capture_sequence, capture_step
 from deploy_snn.program import Program
 from deploy_snn.torch_internals import script
 
 
 class Lowered:
-    """The captured graphs of a program. Each is captured when the first format asks for it, and then kept."""
+    """The captured graphs of a program. Each is captured on first use and then cached."""
 
     def __init__(self, program: Program) -> None:
         self._program = program.eval()
-        self.contract: Contract = program.contract
+        self.contract = program.contract
 
     @cached_property
     def step(self) -> ExportedProgram:
@@ -30,8 +29,8 @@ class Lowered:
 
     @cached_property
     def scripted(self) -> Any:
-        """The program as TorchScript compiles it: ``forward``, ``initial_state`` and ``rollout``.
+        """The program compiled by TorchScript: ``forward``, ``initial_state`` and ``rollout``.
 
-        Raises Unavailable where torch has no TorchScript any more.
+        Raises Unavailable if torch has no TorchScript.
         """
         return script(self._program)

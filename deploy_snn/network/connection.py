@@ -1,4 +1,4 @@
-"""What every connection is, and the simple ones: dense, one to one, lateral, mean field."""
+"""The base class of all connections, and the simple ones: dense, one to one, reshape, lateral, mean field."""
 
 import math
 from abc import ABC, abstractmethod
@@ -15,19 +15,20 @@ Exactness = Literal["never", "sums", "spikes", "always"]
 
 
 class Connection(nn.Module, ABC):
-    """Turns the spikes of a source, ``z`` ``[B, *source]`` of 0.0 and 1.0, into a drive for a target, ``[B, *target]``.
+    """Turns the spikes of a source layer into a drive for a target layer.
 
-    A graded source sends other numbers than these two. A connection with a memory (``STATES``) reads it from the network's
-    state and writes the next one; one with ``TAKES_NOISE`` has a ``noise`` input among the network's.
+    Spikes are ``z`` ``[B, *source]``, 0.0 or 1.0; a graded source sends arbitrary numbers. The drive is ``[B, *target]``. A
+    connection with its own state (``STATES``) reads it from the network's state and returns the next one. A connection with
+    ``TAKES_NOISE`` adds a ``noise`` input to the network.
 
-    Whether all runtimes compute the same bits is never assumed. A class declares in ``EXACT`` what it can prove; a class that
-    declares nothing is inexact, and so is a subclass that changes the equations and does not declare it anew.
+    Equal bits on all runtimes are never assumed. A class declares in ``EXACT`` what it can prove. A class without a
+    declaration is inexact. So is a subclass that changes the equations without its own declaration.
     """
 
     STATES: ClassVar[tuple[TensorSpec, ...]] = ()
     EXACT: ClassVar[Exactness] = "never"
-    """When every runtime computes the same bits: for spikes; for spikes and numbers ("always"); or for spikes where the sums of
-    ``summed_weights`` are exact ("sums")."""
+    """When every runtime computes the same bits: "never"; "sums", for spikes if the sums of ``summed_weights`` are exact;
+    "spikes", for spikes; "always", for spikes and for numbers."""
     TAKES_NOISE: ClassVar[bool] = False
 
     def __init__(self) -> None:
@@ -40,9 +41,9 @@ class Connection(nn.Module, ABC):
         self.n_source = self.n_target = 1
 
     def attach(self, source: str, source_shape: tuple[int, ...], target: str, target_shape: tuple[int, ...]) -> None:
-        """Take a place in a network. Raises InvalidInput if the shapes do not fit, with those that would."""
+        """Set the source and the target layer. Raises InvalidInput, with the expected shapes, if the shapes do not fit."""
         if self.name:
-            raise InvalidInput(f"this {type(self).__name__} connects {self.name} already: create another one")
+            raise InvalidInput(f"this {type(self).__name__} is already connection {self.name}: create another one")
         self.name = f"{source}_to_{target}"
         self.source, self.target = source, target
         self.source_shape, self.target_shape = source_shape, target_shape
@@ -56,27 +57,27 @@ class Connection(nn.Module, ABC):
 
     @abstractmethod
     def shape_error(self) -> str:
-        """What is wrong with the shapes this connection has been given, or nothing."""
+        """Describe what is wrong with the shapes of the weights, the source and the target; "" if they fit."""
 
     @abstractmethod
     def transmit(self, z: Tensor) -> Tensor:
-        """The drive that spikes make, ``[B, *source]`` to ``[B, *target]``."""
+        """Compute the drive of one step: spikes ``[B, *source]`` to ``[B, *target]``."""
 
     def forward(self, z: Tensor, inputs: dict[str, Tensor], state: dict[str, Tensor], after: dict[str, Tensor]) -> Tensor:
-        """The drive; a connection with a memory also puts its next state into ``after``."""
+        """Compute the drive of one step. A connection with its own state also writes the next state into ``after``."""
         return self.transmit(z)
 
     def over_time(self, z: Tensor, inputs: dict[str, Tensor]) -> Tensor:
-        """The drive of every step of a sequence at once: ``[T, B, *source]`` to ``[T, B, *target]``."""
+        """Compute the drives of all steps of a sequence at once: ``[T, B, *source]`` to ``[T, B, *target]``."""
         steps = z.shape[0]
         return self.transmit(z.flatten(0, 1)).reshape([steps, -1, *self.target_shape])
 
     def noise(self) -> TensorSpec:
-        """The noise that it takes at each step. Raises NotImplementedError for one that does not draw."""
+        """The record of its noise input. Raises NotImplementedError for a connection without noise."""
         raise NotImplementedError
 
     def resting_state(self) -> dict[str, Tensor]:
-        """The memory before the first step, without a batch axis."""
+        """Its state before the first step, without a batch axis."""
         state: dict[str, Tensor] = {}
         return state
 
@@ -86,39 +87,39 @@ class Connection(nn.Module, ABC):
         return ", ".join([*ends, *(f"{name}={list(buffer.shape)}" for name, buffer in self.named_buffers())])
 
     def structure_options(self) -> dict[str, Any] | None:
-        """What ``from_structure`` takes besides the buffers, as plain data; None where that is the constructor's keywords."""
+        """The options for ``from_structure``, as plain data; None if the constructor's keywords are enough."""
         return None
 
     @classmethod
-    def from_structure(cls, options: dict[str, Any], buffers: dict[str, Tensor]) -> Self | None:
-        """Rebuild a connection from ``structure_options`` and buffers; None where the constructor does it."""
+    def from_structure(cls, options: dict[str, Any], buffers: dict[str, Tensor]) -> Self | None:  # noqa: ARG003
+        """Rebuild a connection from ``structure_options`` and buffers; None if the constructor can do it."""
         return None
 
     def summed_weights(self) -> list[Tensor]:
-        """The buffers whose elements a drive adds up, such as ``[w, b]``; [] for a class that declares none."""
+        """The buffers whose elements are summed to a drive, such as ``[w, b]``; [] if the class declares none."""
         return []
 
     def largest_sums(self) -> Tensor | None:
-        """For each target neuron the largest absolute sum of its ``summed_weights``, float64 ``[M]``; None if undeclared."""
+        """The largest absolute sum of ``summed_weights`` for each target neuron, float64 ``[M]``; None if undeclared."""
         return None
 
     def flat(self, z: Tensor) -> Tensor:
-        """``[B, *source]`` as ``[B, N]``."""
+        """Flatten the source's shape: ``[B, *source]`` to ``[B, N]``."""
         return z if len(self.source_shape) == 1 else z.reshape([-1, self.n_source])
 
     def shaped(self, drive: Tensor) -> Tensor:
-        """``[B, M]`` as ``[B, *target]``."""
+        """Restore the target's shape: ``[B, M]`` to ``[B, *target]``."""
         return drive if len(self.target_shape) == 1 else drive.reshape([-1] + list(self.target_shape))
 
 
 def weights(name: str, value: Tensor | float | Sequence[float]) -> Tensor:
-    """Weights as a float32 tensor of their own. Raises InvalidInput for anything but finite numbers."""
+    """Copy weights to a float32 tensor. Raises InvalidInput for anything but finite numbers."""
     try:
         tensor = torch.as_tensor(value).detach().to(torch.float32, copy=True)
     except (TypeError, ValueError, RuntimeError):
-        raise InvalidInput(f"{name}: expected numbers or a tensor, and not {type(value).__name__}") from None
+        raise InvalidInput(f"{name} is a {type(value).__name__}; expected numbers or a tensor") from None
     if not tensor.isfinite().all():
-        raise InvalidInput(f"{name} holds NaN or an infinity")
+        raise InvalidInput(f"{name} must be finite, but holds NaN or an infinity")
     return tensor
 
 
@@ -176,10 +177,10 @@ class Dense(Connection):
 
 
 class OneToOne(Connection):
-    """Each neuron to its counterpart: ``drive = w * z``. A diagonal, without the matrix.
+    """Each source neuron to the target neuron of the same index: ``drive = w * z``.
 
     Args:
-        w: a weight, or weights that broadcast to the target's shape, in mV.
+        w: one weight, or weights that broadcast to the target's shape, in mV.
     """
 
     EXACT: ClassVar[Exactness] = "always"
@@ -192,7 +193,7 @@ class OneToOne(Connection):
 
     def shape_error(self) -> str:
         if self.source_shape != self.target_shape:
-            return "one to one needs equal shapes"
+            return "the source and the target must have the same shape"
         try:
             self.w.expand(self.target_shape)
         except RuntimeError:
@@ -204,27 +205,27 @@ class OneToOne(Connection):
 
 
 class Reshape(Connection):
-    """The same values in another shape of as many: ``drive = z``."""
+    """The same values in another shape: ``drive = z``. Source and target have the same number of neurons."""
 
     EXACT: ClassVar[Exactness] = "always"
 
     def shape_error(self) -> str:
         n, m = math.prod(self.source_shape), math.prod(self.target_shape)
-        return "" if n == m else f"{n} values cannot take a shape of {m}"
+        return "" if n == m else f"the source has {n} neurons and the target {m}; expected the same number"
 
     def transmit(self, z: Tensor) -> Tensor:
         return z.reshape([-1] + list(self.target_shape))
 
     def over_time(self, z: Tensor, inputs: dict[str, Tensor]) -> Tensor:
-        # Not by way of [T * B, ...]: of one view of a view torch.export cannot tell that it holds for every batch.
+        # Without the reshape to [T * B, ...]: torch.export cannot prove that it is valid for every batch size.
         flat = z.flatten(2)
         return flat if len(self.target_shape) == 1 else torch.unflatten(flat, 2, self.target_shape)
 
 
 class Lateral(Connection):
-    """The same weight to all but oneself: ``drive = w * (sum(z) - z)``. O(N), where the matrix is O(N * N).
+    """The same weight from each neuron to all others: ``drive = w * (sum(z) - z)``, in O(N) instead of O(N * N).
 
-    The sum of spikes is a whole number, and so exact. Source and target have the same shape.
+    The sum of spikes is a whole number, and so it is exact. Source and target have the same shape.
 
     Args:
         w: the weight, in mV.
@@ -240,7 +241,7 @@ class Lateral(Connection):
 
     def shape_error(self) -> str:
         if self.source_shape != self.target_shape:
-            return "lateral connections need equal shapes"
+            return "the source and the target must have the same shape"
         return "" if self.w.dim() == 0 else f"w is {list(self.w.shape)}, expected one number"
 
     def transmit(self, z: Tensor) -> Tensor:
@@ -248,10 +249,10 @@ class Lateral(Connection):
 
 
 class MeanField(Connection):
-    """Every target sees the mean of the source: ``drive = mean(z) * w``, each batch row its own mean.
+    """The mean of the source to each target neuron: ``drive = mean(z) * w``. Each batch row has its own mean.
 
     Args:
-        w: a weight, or weights that broadcast to the target's shape, in mV.
+        w: one weight, or weights that broadcast to the target's shape, in mV.
     """
 
     EXACT: ClassVar[Exactness] = "spikes"
@@ -270,6 +271,6 @@ class MeanField(Connection):
         return ""
 
     def transmit(self, z: Tensor) -> Tensor:
-        # The whole number of spikes over the whole number of neurons: one rounding, the same in every runtime.
+        # A division of two whole numbers rounds once, and to the same bits in every runtime.
         mean = self.flat(z).sum(1) / float(self.n_source)
         return mean.reshape([-1] + [1] * len(self.target_shape)) * self.w.expand(self.target_shape)

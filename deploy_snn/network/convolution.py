@@ -14,20 +14,23 @@ Sizes = int | Sequence[int]
 
 
 def per_axis(name: str, value: Sizes, axes: int, *, least: int = 1) -> list[int]:
-    """One number, or one for each axis. Raises InvalidInput for another count, and for less than the ``least``."""
+    """Return one size for each axis, from one number or one for each axis.
+
+    Raises InvalidInput for another count, and for a size that is not an integer or smaller than ``least``.
+    """
     sizes = list(value) if isinstance(value, Sequence) else [value] * axes
     if len(sizes) != axes or not all(isinstance(size, int) and size >= least for size in sizes):
-        raise InvalidInput(f"{name}={value!r}: expected one number or {axes}, whole and at least {least}")
+        raise InvalidInput(f"{name}={value!r}: expected one integer or {axes} integers, at least {least}")
     return sizes
 
 
 class Conv(Connection):
-    """What the convolutions share: ``drive = conv(z, w) + b``; see torch.nn.functional.conv2d.
+    """The base class of the convolutions: ``drive = conv(z, w) + b``; see torch.nn.functional.conv2d.
 
     Args:
         w: filters ``[C_out, C_in / groups, *kernel]``, in mV. b: bias ``[C_out]``, in mV, or None.
         stride, padding, dilation: one number, or one for each axis.
-        groups: how many parts the channels fall into; the filters of a part see the channels of that part alone.
+        groups: number of channel groups. The filters of a group read only the source channels of that group.
     """
 
     axes: ClassVar[int]
@@ -57,13 +60,13 @@ class Conv(Connection):
     def from_conv(cls, conv: nn.Module) -> Self:
         """The connection of a trained ``torch.nn.Conv1d``, ``Conv2d`` or ``Conv3d``, bias included.
 
-        Raises InvalidInput for another module, other numbers of axes, and padding that is not with zeros.
+        Raises InvalidInput for another module, another number of axes, and any padding mode but zeros.
         """
         layer = getattr(nn, cls.__name__)
         if not isinstance(conv, layer):
             raise InvalidInput(f"{cls.__name__}.from_conv({type(conv).__name__}): expected a torch.nn.{cls.__name__}")
         if conv.padding_mode != "zeros":
-            raise InvalidInput(f"from_conv: padding_mode={conv.padding_mode!r}, and only 'zeros' can be taken")
+            raise InvalidInput(f"{cls.__name__}.from_conv: padding_mode={conv.padding_mode!r}; only 'zeros' is supported")
         return cls(
             conv.weight.detach(),
             None if conv.bias is None else conv.bias.detach(),
@@ -75,17 +78,17 @@ class Conv(Connection):
 
     def shape_error(self) -> str:
         if self.w.dim() != self.axes + 2:
-            return f"w is {list(self.w.shape)}, expected [C_out, C_in] and {self.axes} kernel sizes"
+            return f"w is {list(self.w.shape)}, expected [C_out, C_in / groups] and {self.axes} kernel sizes"
         if len(self.source_shape) != self.axes + 1:
-            return f"the source needs a shape of channels and {self.axes} sizes"
+            return f"the shape of the source must be channels and {self.axes} sizes"
         channels = self.w.shape[1] * self.groups
         if self.source_shape[0] != channels:
-            return f"the source has {self.source_shape[0]} channels, and w {list(self.w.shape)} takes {channels}"
+            return f"the source has {self.source_shape[0]} channels; w {list(self.w.shape)} needs {channels}"
         try:
-            given = list(self.transmit(torch.zeros(1, *self.source_shape)).shape[1:])
+            output_shape = list(self.transmit(torch.zeros(1, *self.source_shape)).shape[1:])
         except RuntimeError as error:
             return str(error).partition("\n")[0]
-        return "" if given == list(self.target_shape) else f"the convolution gives {given}"
+        return "" if output_shape == list(self.target_shape) else f"the convolution outputs {output_shape}"
 
     def summed_weights(self) -> list[Tensor]:
         return [self.w] if self.b is None else [self.w, self.b]
@@ -96,7 +99,7 @@ class Conv(Connection):
 
 
 def _padding_of(conv: Any) -> list[int]:
-    """The padding of a torch convolution as numbers, where it is the same on both sides."""
+    """The padding of a torch convolution, one number for each axis."""
     if conv.padding == "valid":
         return [0] * len(conv.kernel_size)
     if conv.padding != "same":
@@ -104,7 +107,8 @@ def _padding_of(conv: Any) -> list[int]:
     total = [dilation * (size - 1) for size, dilation in zip(conv.kernel_size, conv.dilation, strict=True)]
     if any(n % 2 for n in total):
         raise InvalidInput(
-            f"from_conv: padding='same' of the kernel {list(conv.kernel_size)} is not the same on both sides"
+            f"from_conv: padding='same' with the kernel {list(conv.kernel_size)} pads the two sides differently, "
+            "which is not supported"
         )
     return [n // 2 for n in total]
 

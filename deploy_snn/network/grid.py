@@ -1,7 +1,7 @@
-"""Weights on a dyadic grid, so that every sum of them is exact in float32 and all runtimes give the same bits.
+"""Weights on a dyadic grid, so that every sum is exact in float32 and all runtimes compute the same bits.
 
-A float32 holds every multiple of 2**-bits up to 2**(24 - bits). Where a target's weights cannot sum to more, no addition
-rounds, and the order of addition does not matter.
+A float32 can represent every multiple of 2**-bits up to 2**(24 - bits). If the weights of a target neuron cannot sum to
+more than that, no addition rounds, and the order of addition does not matter.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ NOT_EQUATIONS = frozenset({"__init__", "attach", "noise", "resting_state", "shap
 
 @dataclass(frozen=True)
 class SnappedWeights:
-    """How far snapping moved the weights of one connection."""
+    """How much rounding to the grid changed the weights of one connection."""
 
     connection: str
     bits: int
@@ -33,9 +33,9 @@ class SnappedWeights:
 
 
 def is_exact(connection: Connection, *, graded: bool = False) -> bool:
-    """Whether all runtimes compute the same bits for a connection of spikes, or of a graded source's numbers.
+    """Whether all runtimes compute the same bits for a connection that transmits spikes or, if ``graded``, numbers.
 
-    True only where the class proves it, and where no subclass has put other equations in the place of the declared ones.
+    True only if the class declares it, and if no subclass has replaced the declared equations.
     """
     cls = type(connection)
     declared = cls.EXACT if declaration_holds(cls, "EXACT", NOT_EQUATIONS) else "never"
@@ -49,13 +49,13 @@ def is_exact(connection: Connection, *, graded: bool = False) -> bool:
     bits = FINEST
     while bits > -MANTISSA and all(_on_grid(w, bits - 1) for w in weights):
         bits -= 1
-    return float(sums.max()) <= _room(bits)
+    return float(sums.max()) <= _exact_limit(bits)
 
 
 def snap_weights(connections: Iterable[Connection], bits: int) -> tuple[SnappedWeights, ...]:
-    """Round the weights of every one of ``network.connections`` that sums to multiples of ``2**-bits``, in place.
+    """Round the weights of all connections with sums to multiples of ``2**-bits``, in place.
 
-    Raises InvalidInput, with the numbers, where the sums of some target would not be exact; then no weight has changed.
+    Raises InvalidInput, with the numbers, if the sums of a target neuron would not be exact. Then no weight has changed.
     """
     if not 0 <= bits <= FINEST:
         raise InvalidInput(f"bits={bits}: expected 0 to {FINEST}")
@@ -64,28 +64,29 @@ def snap_weights(connections: Iterable[Connection], bits: int) -> tuple[SnappedW
     for connection in connections:
         if connection not in summing and not is_exact(connection):
             raise InvalidInput(
-                f"connection {connection.name} ({type(connection).__name__}) declares no summed_weights: no grid makes it exact"
+                f"connection {connection.name} ({type(connection).__name__}) cannot be exact: "
+                "its class does not declare summed_weights"
             )
-    before = {connection.name: [w.clone() for w in connection.summed_weights()] for connection in summing}
+    original = {connection.name: [w.clone() for w in connection.summed_weights()] for connection in summing}
     try:
-        return tuple(_snap(connection, before[connection.name], bits) for connection in summing)
+        return tuple(_snap(connection, original[connection.name], bits) for connection in summing)
     except InvalidInput:
         for connection in summing:
-            for w, kept in zip(connection.summed_weights(), before[connection.name], strict=True):
-                w.copy_(kept)
+            for w, value in zip(connection.summed_weights(), original[connection.name], strict=True):
+                w.copy_(value)
         raise
 
 
-def _snap(connection: Connection, given: list[Tensor], bits: int) -> SnappedWeights:
-    most = _round(connection, given, bits)
-    if most > _room(bits):
-        fits = next((fewer for fewer in range(bits - 1, -1, -1) if _round(connection, given, fewer) <= _room(fewer)), None)
+def _snap(connection: Connection, original: list[Tensor], bits: int) -> SnappedWeights:
+    largest_sum = _round(connection, original, bits)
+    if largest_sum > _exact_limit(bits):
+        fewer_bits = next((b for b in range(bits - 1, -1, -1) if _round(connection, original, b) <= _exact_limit(b)), None)
         raise InvalidInput(
-            f"bits={bits}: the weights of {connection.name} sum to {most:g} for one target, and float32 holds "
-            f"multiples of 2**-{bits} exactly up to {_room(bits):g}: "
-            + ("they are too large" if fits is None else f"take {fits} bits or fewer")
+            f"bits={bits}: the weights of {connection.name} sum to {largest_sum:g} for one target neuron, "
+            f"but float32 holds multiples of 2**-{bits} exactly only up to {_exact_limit(bits):g}: "
+            + ("the weights are too large" if fewer_bits is None else f"use {fewer_bits} bits or fewer")
         )
-    changes = [(w - value).abs() for w, value in zip(connection.summed_weights(), given, strict=True)]
+    changes = [(w - value).abs() for w, value in zip(connection.summed_weights(), original, strict=True)]
     return SnappedWeights(
         connection=connection.name,
         bits=bits,
@@ -95,18 +96,18 @@ def _snap(connection: Connection, given: list[Tensor], bits: int) -> SnappedWeig
     )
 
 
-def _round(connection: Connection, given: list[Tensor], bits: int) -> float:
-    """Put the given weights, rounded, into a connection. Gives the largest sum that they can make."""
-    for w, value in zip(connection.summed_weights(), given, strict=True):
+def _round(connection: Connection, original: list[Tensor], bits: int) -> float:
+    """Set a connection's weights to the original ones, rounded. Returns the largest absolute sum."""
+    for w, value in zip(connection.summed_weights(), original, strict=True):
         w.copy_(torch.round(value.double() * 2.0**bits) / 2.0**bits)
     sums = connection.largest_sums()
     if sums is None:
-        raise InvalidInput(f"connection {connection.name} ({type(connection).__name__}) declares no largest_sums")
+        raise InvalidInput(f"connection {connection.name} ({type(connection).__name__}) does not declare largest_sums")
     return float(sums.max())
 
 
-def _room(bits: int) -> float:
-    """Up to where float32 holds every multiple of 2**-bits."""
+def _exact_limit(bits: int) -> float:
+    """The largest number up to which float32 can represent every multiple of 2**-bits."""
     return 2.0 ** (MANTISSA - bits)
 
 

@@ -1,4 +1,4 @@
-"""A neuron's place in a network: its tensors under qualified names, its window of past drives, its previous spikes."""
+"""A layer: neurons in a network, with qualified tensor names, a window of past drives, and previous spikes as states."""
 
 import torch
 from torch import Tensor, nn
@@ -8,18 +8,19 @@ from deploy_snn.neurons import DelayLine, Input, Nodes, Relay
 from deploy_snn.torch_internals import script_export
 
 PREVIOUS = TensorSpec(name="previous", role=Role.STATE, kind=Kind.PREVIOUS, initial="0")
-"""What a layer sent in the step before: its spikes as the 0.0 and 1.0 that connections weigh, or its numbers."""
+"""The output of a layer in the previous step: its spikes as 0.0 and 1.0, or a graded layer's numbers."""
 
 PAST_DRIVES = TensorSpec(
     name="past_drives", role=Role.STATE, kind=Kind.WINDOW, axes=(BATCH, WINDOW, NEURONS), initial="0", unit="mV"
 )
-"""The drives of the last steps, newest last, for a neuron that sees a window of them."""
+"""The drives of the last steps, newest last, for a neuron that needs a window of them."""
 
 
 class Layer(nn.Module):
-    """A neuron whose state ``v`` is the network's ``exc.v``."""
+    """Neurons with a name. The state ``v`` of the neurons in layer ``exc`` is the network's state ``exc.v``."""
 
     own: list[str]
+    """The unqualified names of the neurons' states."""
 
     def __init__(self, name: str, neuron: Nodes, *, external: bool) -> None:
         super().__init__()
@@ -28,19 +29,19 @@ class Layer(nn.Module):
         self.external = external
         self.shape = neuron.shape
         self.is_source = False
-        self.remembers = False  # whether a connection reads its spikes of the step before
+        self.remembers = False  # whether a connection reads its spikes of the previous step
         self.graded = neuron.graded
         self.is_input = isinstance(neuron, Input)
         self.is_passthrough = isinstance(
             neuron, Input | Relay | DelayLine
-        )  # it sends what it was given: no output of its own
+        )  # it only forwards its drive: not a network output
         window = neuron.sized(neuron.DRIVE).window_axis
         self.window = 0 if window is None else neuron.sized(neuron.DRIVE).axes[window].size or 0
         self.stochastic = neuron.stochastic
         self.own = [spec.name for spec in neuron.contract.states]
 
     def tensors(self) -> list[TensorSpec]:
-        """The records of all its tensors but the spikes, under qualified names."""
+        """The records of all its tensors but the output, with qualified names."""
         specs = [spec for spec in self.neuron.contract.tensors if spec.role in (Role.NOISE, Role.STATE)]
         if self.external:
             specs.append(TensorSpec(name="x", role=Role.DRIVE, unit="mV").over(self.shape))
@@ -54,7 +55,7 @@ class Layer(nn.Module):
         return spec.owned_by(self.name)
 
     def sent(self) -> TensorSpec:
-        """The record of what it sends: spikes, or a graded neuron's numbers."""
+        """The record of its output: spikes, or a graded neuron's numbers."""
         return self.qualified(self.neuron.OUTPUT).over(self.shape)
 
     @script_export
@@ -73,7 +74,7 @@ class Layer(nn.Module):
     def forward(
         self, x: Tensor | None, inputs: dict[str, Tensor], state: dict[str, Tensor], after: dict[str, Tensor]
     ) -> Tensor:
-        """Step the neuron on its drive, or on none, and put its next state into ``after``. Gives what it sends."""
+        """Step the neurons, write their next state into ``after``, and return their output. ``x`` is the drive, if any."""
         if self.window > 1:
             assert x is not None
             window = torch.cat([state[self.name + ".past_drives"], x.unsqueeze(1)], 1)

@@ -1,4 +1,4 @@
-"""Local receptive fields: convolutions whose weights differ from place to place."""
+"""Local receptive fields: convolutions without weight sharing."""
 
 import math
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from deploy_snn.network.sparse import Gathered
 
 
 class Local(Gathered):
-    """What the local connections share: a convolution whose weights differ from place to place.
+    """The base class of the local connections: a convolution with different weights at each output position.
 
     Args:
-        w: weights ``[C_in, filters * places, kernel]`` as in BindsNET, places and kernel in row-major order, in mV.
-        kernel_size, stride: one number, or one for each axis.
+        w: weights ``[C_in, filters * positions, kernel]`` as in BindsNET, in mV. Positions and kernel are in row-major
+        order. kernel_size, stride: one number, or one for each axis.
     """
 
     EXACT: ClassVar[Exactness] = "sums"
@@ -40,32 +40,32 @@ class Local(Gathered):
         return cls(fan_in.reshape(len(fan_in), -1, kernel).permute(1, 0, 2), options["kernel_size"], options["stride"])
 
     def filters(self) -> Tensor:
-        """The weights as the constructor takes them, ``[C_in, filters * places, kernel]``."""
+        """The weights in the constructor's layout, ``[C_in, filters * positions, kernel]``."""
         return self.fan_in.reshape(self.n_target, self.source_shape[0], -1).permute(1, 0, 2)
 
     def shape_error(self) -> str:
         if len(self.source_shape) != self.axes + 1:
-            return f"the source needs a shape of channels and {self.axes} sizes"
+            return f"the shape of the source must be channels and {self.axes} sizes"
         channels, *sizes = self.source_shape
         if any(size < kernel for size, kernel in zip(sizes, self.kernel_size, strict=True)):
             return f"the kernel {self.kernel_size} is larger than the source"
-        places = [(n - k) // s + 1 for n, k, s in zip(sizes, self.kernel_size, self.stride, strict=True)]
-        filters, rest = divmod(math.prod(self.target_shape), math.prod(places))
-        if rest or (len(self.target_shape) > 1 and list(self.target_shape[1:]) != places):
-            return f"the target's shape must be the number of filters and {places}"
-        expected = [channels, filters * math.prod(places), math.prod(self.kernel_size)]
+        positions = [(n - k) // s + 1 for n, k, s in zip(sizes, self.kernel_size, self.stride, strict=True)]
+        filters, rest = divmod(math.prod(self.target_shape), math.prod(positions))
+        if rest or (len(self.target_shape) > 1 and list(self.target_shape[1:]) != positions):
+            return f"the shape of the target must be the number of filters and {positions}"
+        expected = [channels, filters * math.prod(positions), math.prod(self.kernel_size)]
         if list(self.weights.shape) != expected:
             return f"w is {list(self.weights.shape)}, expected {expected}"
-        fields = self._fields(self.source_shape)  # [places, C_in * kernel]
+        fields = self._fields(self.source_shape)  # [positions, C_in * kernel]
         self.wire(fields.repeat(filters, 1), self.weights.permute(1, 0, 2).flatten(1).contiguous())
-        del self.weights  # the file need not hold them twice
+        del self.weights  # fan_in holds them now
         return ""
 
     def _fields(self, shape: Sequence[int]) -> Tensor:
-        """The flat source indices of each place's receptive field."""
+        """The flat source indices of the receptive field at each output position."""
         index = torch.arange(math.prod(shape)).reshape(*shape)
         for axis, (size, stride) in enumerate(zip(self.kernel_size, self.stride, strict=True)):
-            index = index.unfold(axis + 1, size, stride)  # [C, *places, *kernel], one axis at a time
+            index = index.unfold(axis + 1, size, stride)  # [C, *positions, *kernel], one axis at a time
         return index.flatten(1, self.axes).flatten(2).permute(1, 0, 2).flatten(1).contiguous()
 
 

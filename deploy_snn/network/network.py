@@ -13,7 +13,7 @@ from deploy_snn.errors import InvalidInput
 from deploy_snn.network.connection import Connection
 from deploy_snn.network.grid import is_exact
 from deploy_snn.network.layer import Layer
-from deploy_snn.network.over_time import Rollout, Wiring
+from deploy_snn.network.over_time import Graph, SequenceRun
 from deploy_snn.network.plan import Component, components
 from deploy_snn.network.sequential import add_in_sequence
 from deploy_snn.neurons import Input, Nodes
@@ -24,21 +24,21 @@ RECORD = "record."
 
 
 class Network(Program):
-    """Layers of neurons, and connections that turn the spikes of one into the drive of another.
+    """Layers of neurons, and connections that turn the spikes of one layer into the drive of another.
 
-    In each step, as in BindsNET, every connection reads its source's spikes of the *previous* step; a layer's drives are
-    summed in the order in which its connections were added, then the external input is added; then the layers step in
-    order. With ``one_step`` spikes go all the way in one step: a connection reads its source's spikes of this step, if
-    that layer comes earlier, and of the previous one if not.
+    In each step, every connection reads its source's spikes of the *previous* step, as in BindsNET. A layer's drive is the
+    sum over its connections, in the order in which they were added; the external input is added last. Then the layers step
+    in order. With ``one_step``, spikes pass through all layers within one step: a connection reads its source's spikes of
+    this step if the source is an earlier layer than the target, and of the previous step otherwise.
 
-    Inputs are ``NAME.x`` ``[B, *shape]`` of the layers that take one, and ``NAME.noise``, for connections too; outputs are
-    ``NAME.s``, the spikes of all layers but ``Input`` ones; a source has its previous spikes as state ``NAME.previous``. A
-    graded layer sends numbers where others send spikes; a ``Relay`` or ``DelayLine`` sends what it is given, and is no
-    output either.
+    Inputs are ``NAME.x`` ``[B, *shape]`` for each external layer, and ``NAME.noise`` for each stochastic layer or
+    connection. Outputs are ``NAME.s``, the spikes of each layer; a graded layer outputs numbers. ``Input``, ``Relay`` and
+    ``DelayLine`` layers only forward their input, so they are not outputs. A layer whose previous spikes are needed has
+    them as the state ``NAME.previous``.
 
     Args:
-        one_step: feed forward within the step.
-        record: more outputs: a layer's ``"X.s"``, or a state such as ``"exc.v"``, which comes out as ``record.exc.v``.
+        one_step: pass spikes through all layers within one step.
+        record: additional outputs: a layer's ``"X.s"``, or a state such as ``"exc.v"``, which becomes ``record.exc.v``.
     """
 
     record: list[str]
@@ -58,106 +58,117 @@ class Network(Program):
     def sequential(
         cls, *modules: nn.Module, input_shape: Sequence[int] | None = None, inputs: Literal["values", "spikes"] = "values"
     ) -> Self:
-        """A network of modules one after the other, in which spikes go all the way within a step.
+        """Build a feed-forward network from a sequence of modules. Spikes pass through all of them within one step.
 
         ::
 
             Network.sequential(nn.Linear(64, 20), LIFNodes(20), nn.Linear(20, 10), LIFNodes(10))
 
         Args:
-            modules: torch's ``Linear``, ``Conv1d`` to ``Conv3d`` and ``Flatten``, connections, and neurons. The neurons become
-                the layers ``layer1``, ``layer2``, ...; a connection at the end leads to an output ``output.s`` of numbers.
-            input_shape: shape of the input without batch, where it does not follow from the first module.
-            inputs: whether ``input.x`` holds numbers, or spikes (not 0).
+            modules: torch's ``Linear``, ``Conv1d`` to ``Conv3d`` and ``Flatten``, connections, and neurons. The neurons
+                become the layers ``layer1``, ``layer2``, ... If the last module is a connection, the network outputs its
+                numbers as ``output.s``.
+            input_shape: shape of the input without the batch axis. Needed only if the first module does not determine it.
+            inputs: "values" if ``input.x`` holds numbers; "spikes" if every nonzero element of ``input.x`` is a spike.
 
         Raises:
-            InvalidInput: for a module that cannot be taken, and for shapes that do not fit.
+            InvalidInput: for an unsupported module, and for shapes that do not fit.
         """
         network = cls(one_step=True)
         add_in_sequence(network, modules, input_shape, inputs)
         return network.finish()
 
     def add_layer(self, neuron: Nodes, name: str, *, external: bool = False) -> None:
-        """Add a layer; layers step in this order.
+        """Add a layer. Layers step in the order in which they were added.
 
-        ``external`` layers take an input ``NAME.x``; ``Input`` layers always do. Raises InvalidInput for a name that is
-        taken or is no identifier, a neuron that is a layer already, and a dt unlike the other layers'.
+        An ``external`` layer has an input ``NAME.x``; an ``Input`` layer always has one. Raises InvalidInput if the name is
+        in use or not an identifier, if the neurons are already in a layer, or if their dt differs from the other layers'.
         """
-        line = f"add_layer(..., {name!r})"
+        call = f"add_layer(..., {name!r})"
         if not isinstance(neuron, Nodes):
-            raise InvalidInput(f"{line}: {type(neuron).__name__} is no neuron; there is LIFNodes(n=100) and its like")
+            raise InvalidInput(f"{call}: expected a neuron such as LIFNodes(n=100), not a {type(neuron).__name__}")
         if not isinstance(name, str) or not name.isidentifier() or iskeyword(name):
-            raise InvalidInput(f"{line}: a name is letters, digits and underscores, and no word of Python's own")
-        self._free(name, line)
+            raise InvalidInput(
+                f"{call}: a name must be a Python identifier (letters, digits, underscores) and not a keyword"
+            )
+        self._check_name_is_free(name, call)
         if hasattr(self.layers, name):
-            raise InvalidInput(f"{line}: torch has this name for something of its own; take another one")
+            raise InvalidInput(f"{call}: torch uses the name {name!r} itself; choose another one")
         for layer in self.layers.values():
             if layer.neuron is neuron:
-                raise InvalidInput(f"{line}: these neurons are layer {layer.name!r} already: make others")
+                raise InvalidInput(f"{call}: these neurons are already layer {layer.name!r}; create new ones")
         others = {float(layer.neuron.dt) for layer in self.layers.values()} - {float(neuron.dt)}
         if others:
-            raise InvalidInput(f"{line}: its dt is {float(neuron.dt)}, and that of the others {others.pop()}")
+            raise InvalidInput(f"{call}: dt is {float(neuron.dt)} ms, but the other layers have {others.pop()} ms")
         self.layers[name] = Layer(name, neuron, external=external or isinstance(neuron, Input))
 
     def add_connection(self, connection: Connection, source: str, target: str) -> None:
-        """Connect two layers. Raises InvalidInput for a missing layer, a second connection, or shapes that do not fit."""
-        line = f"add_connection(..., {source!r}, {target!r})"
+        """Connect two layers.
+
+        Raises InvalidInput for an unknown layer, a second connection between the same layers, and shapes that do not fit.
+        """
+        call = f"add_connection(..., {source!r}, {target!r})"
         if not isinstance(connection, Connection):
-            raise InvalidInput(f"{line}: {type(connection).__name__} is no connection; there is Dense(w) and its like")
-        for end in (source, target):
-            if end not in self.layers:
-                raise InvalidInput(f"{line}: there is no layer {end!r}; there is {', '.join(self.layers) or 'none yet'}")
+            raise InvalidInput(f"{call}: expected a connection such as Dense(w), not a {type(connection).__name__}")
+        for name in (source, target):
+            if name not in self.layers:
+                known = f"choose from {', '.join(self.layers)}" if self.layers else "the network has no layers yet"
+                raise InvalidInput(f"{call}: unknown layer {name!r}; {known}")
         if any((connection.source, connection.target) == (source, target) for connection in self.connections):
-            raise InvalidInput(f"{line}: these two are connected already; add the weights up in one connection")
+            raise InvalidInput(
+                f"{call}: these layers are already connected; put the sum of the weights into one connection"
+            )
         if isinstance(self.layers[target].neuron, Input):
-            raise InvalidInput(f"{line}: {target!r} is an Input layer, which takes nothing but its own input")
-        self._free(f"{source}_to_{target}", line)
+            raise InvalidInput(f"{call}: {target!r} is an Input layer, which cannot be a target")
+        self._check_name_is_free(f"{source}_to_{target}", call)
         connection.attach(source, self.layers[source].shape, target, self.layers[target].shape)
         order = list(self.layers)
         self.layers[source].is_source = True
         self.layers[source].remembers |= not self.one_step or order.index(target) <= order.index(source)
         self.connections.append(connection)
 
-    def _free(self, name: str, line: str) -> None:
-        """Raise InvalidInput if states of this name would be another layer's or connection's as well."""
+    def _check_name_is_free(self, name: str, call: str) -> None:
+        """Raise InvalidInput if a layer or a connection already has this name."""
         if name in self.layers:
-            raise InvalidInput(f"{line}: there is a layer of this name already: {name!r}")
+            raise InvalidInput(f"{call}: the name {name!r} is already in use by a layer")
         for connection in self.connections:
             if connection.name == name:
-                ends = f"from {connection.source!r} to {connection.target!r}"
-                raise InvalidInput(f"{line}: the connection {ends} is called {name!r} already: rename a layer")
+                layers = f"from {connection.source!r} to {connection.target!r}"
+                raise InvalidInput(
+                    f"{call}: the name {name!r} is already in use by the connection {layers}; rename a layer"
+                )
 
     def finish(self) -> Self:
-        """Check the whole network, as ``contract`` does, and return it. Raises InvalidInput for what is missing."""
-        _ = self.contract
+        """Check the whole network and return it. Raises InvalidInput if it is incomplete."""
+        _ = self.contract  # building the contract is the check
         return self
 
     @property
     def contract(self) -> Contract:
         layers = list(self.layers.values())
         if not layers:
-            raise InvalidInput("an empty network: add_layer(...) first")
-        fed = {connection.target for connection in self.connections}
+            raise InvalidInput("the network is empty; call add_layer(...) first")
+        targets = {connection.target for connection in self.connections}
         for layer in layers:
-            if not (layer.external or layer.name in fed or layer.neuron.steps_without_input):
+            if not (layer.external or layer.name in targets or layer.neuron.steps_without_input):
                 raise InvalidInput(
-                    f"layer {layer.name!r} has no input: add_connection(..., target={layer.name!r}), "
+                    f"layer {layer.name!r} has no input: call add_connection(..., target={layer.name!r}), "
                     f"or add_layer(..., {layer.name!r}, external=True)"
                 )
-        tensors = [spec for layer in layers for spec in layer.tensors()] + self._memories()
+        tensors = [spec for layer in layers for spec in layer.tensors()] + self._connection_states()
         tensors += [connection.noise() for connection in self.connections if connection.TAKES_NOISE]
         if not any(spec.role in (Role.DRIVE, Role.NOISE) for spec in tensors):
-            raise InvalidInput("no layer takes an input: add_layer(..., external=True), or an Input layer")
-        sent = {f"{layer.name}.s": layer.sent() for layer in layers}
+            raise InvalidInput("the network has no input: call add_layer(..., external=True), or add an Input layer")
+        layer_outputs = {f"{layer.name}.s": layer.sent() for layer in layers}
         states = {spec.name: spec for spec in tensors if spec.role is Role.STATE}
-        shown = [spec for layer, spec in zip(layers, sent.values(), strict=True) if not layer.is_passthrough]
+        outputs = [spec for layer, spec in zip(layers, layer_outputs.values(), strict=True) if not layer.is_passthrough]
         for name in self.record:
             if name in states:
-                shown.append(states[name].replaced(name=RECORD + name, role=Role.RECORD, kind=None))
-            elif name not in sent:
-                raise InvalidInput(f"record={name!r}: there is {', '.join([*sent, *states])}")
-            elif sent[name] not in shown:
-                shown.append(sent[name])
+                outputs.append(states[name].replaced(name=RECORD + name, role=Role.RECORD, kind=None))
+            elif name not in layer_outputs:
+                raise InvalidInput(f"record: unknown name {name!r}; choose from {', '.join([*layer_outputs, *states])}")
+            elif layer_outputs[name] not in outputs:
+                outputs.append(layer_outputs[name])
         rounding = [
             Rounding(tensor=f"{layer.name}.{rounded.tensor}", operation=rounded.operation)
             for layer in layers
@@ -170,7 +181,7 @@ class Network(Program):
         ]
         return Contract(
             dt=layers[0].neuron.dt_in_ms(),
-            tensors=(*tensors, *shown),
+            tensors=(*tensors, *outputs),
             rounding=tuple(rounding),
         )
 
@@ -184,7 +195,7 @@ class Network(Program):
                 state[connection.name + "." + name] = value.expand([batch] + list(value.shape)).clone()
         return state
 
-    def forward(  # noqa: C901, PLR0912  (TorchScript unrolls loops over modules, and takes no module as an argument)
+    def forward(  # noqa: C901, PLR0912  (TorchScript unrolls loops over modules, and cannot pass a module to a function)
         self, inputs: dict[str, Tensor], state: dict[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         if not is_scripting() and not torch.compiler.is_compiling():
@@ -210,8 +221,8 @@ class Network(Program):
             if name in drives:
                 x = drives[name]
             if layer.external:
-                given = inputs[name + ".x"]
-                x = given if x is None else x + given
+                external = inputs[name + ".x"]
+                x = external if x is None else x + external
             s = layer(x, inputs, state, after)
             if layer.is_source:
                 z = s.clone() if layer.graded else s.to(torch.float32)
@@ -220,47 +231,46 @@ class Network(Program):
                 if self.one_step:
                     spiked[name] = z
             if not layer.is_passthrough or name + ".s" in self.record:
-                outputs[name + ".s"] = s.clone() if layer.graded else s  # what is sent may be a state as well
+                outputs[name + ".s"] = s.clone() if layer.graded else s  # a graded output may be the same tensor as a state
         for name in self.record:
             if name in after:
                 outputs["record." + name] = after[name].clone()
         return outputs, after
 
     def over_time(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        rollout = Rollout(
-            Wiring(dict(self.layers.items()), list(self.connections), self.one_step, self.record), inputs, state
-        )
+        graph = Graph(dict(self.layers.items()), list(self.connections), self.one_step, self.record)
+        sequence_run = SequenceRun(graph, inputs, state)
         for component in self.plan():
-            rollout.run(component)
-        return rollout.outputs, rollout.last
+            sequence_run.run(component)
+        return sequence_run.outputs, sequence_run.last
 
     def plan(self) -> list[Component]:
-        """The components that run one after the other over a whole sequence."""
-        still = [name for name, layer in self.layers.items() if not layer.own and not layer.window]
-        return components(list(self.layers), self.connections, still)
+        """The components in the order in which they run, each over the whole sequence."""
+        stateless = [name for name, layer in self.layers.items() if not layer.own and not layer.window]
+        return components(list(self.layers), self.connections, stateless)
 
     def plan_in_words(self) -> tuple[str, ...]:
         return tuple(map(str, self.plan()))
 
     def threshold_inputs(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-        seen: dict[str, tuple[Tensor, Tensor]] = {}
+        compared: dict[str, tuple[Tensor, Tensor]] = {}
         with ExitStack() as hooks:
             for layer in self.layers.values():
-                hooks.enter_context(_Watch(layer, seen))
+                hooks.enter_context(_ThresholdHook(layer, compared))
             self(inputs, state)
-        return seen
+        return compared
 
     @script_unused
     def _check(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> None:
-        seen = [(name, t.shape, t.dtype) for given in (inputs, state) for name, t in given.items()]
-        if seen == self._checked:  # the step before was given the same shapes
+        shapes = [(name, t.shape, t.dtype) for tensors in (inputs, state) for name, t in tensors.items()]
+        if shapes == self._checked:  # the previous step had the same shapes
             return
         contract = self.contract
         check_tensors(contract.states, state, "state", check_tensors(contract.inputs, inputs, "input"))
-        self._checked = seen
+        self._checked = shapes
 
-    def _memories(self) -> list[TensorSpec]:
-        """The states of connections that have a memory."""
+    def _connection_states(self) -> list[TensorSpec]:
+        """The records of the connections' own states."""
         return [
             spec.over(connection.source_shape).owned_by(connection.name)
             for connection in self.connections
@@ -268,18 +278,18 @@ class Network(Program):
         ]
 
 
-class _Watch(AbstractContextManager[None]):
-    """Note what the comparison of a layer sees while the network steps."""
+class _ThresholdHook(AbstractContextManager[None]):
+    """Records the operands of a layer's threshold comparison while the network steps."""
 
-    def __init__(self, layer: Layer, seen: dict[str, tuple[Tensor, Tensor]]) -> None:
-        def note(neuron: nn.Module, given: tuple[Tensor, dict[str, Tensor], Tensor | None]) -> None:
+    def __init__(self, layer: Layer, compared: dict[str, tuple[Tensor, Tensor]]) -> None:
+        def record(neuron: nn.Module, arguments: tuple[Tensor, dict[str, Tensor], Tensor | None]) -> None:
             assert isinstance(neuron, Nodes)
-            x, state, noise = given
+            x, state, noise = arguments
             if not neuron.graded:
                 drive = torch.zeros_like(state["v"]) if x is None else x
-                seen[f"{layer.name}.s"] = neuron.threshold_inputs(drive, state, noise)
+                compared[f"{layer.name}.s"] = neuron.threshold_inputs(drive, state, noise)
 
-        self._hook = layer.neuron.register_forward_pre_hook(note)
+        self._hook = layer.neuron.register_forward_pre_hook(record)
 
     def __exit__(self, *_: object) -> None:
         self._hook.remove()

@@ -1,4 +1,4 @@
-"""A network over a whole sequence, after its plan: what torch.export captures for its sequence files."""
+"""A network over a whole sequence, component by component. torch.export captures this for the sequence files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from deploy_snn.network.plan import Component
 from deploy_snn.torch_internals import scan
 
 Tensors = dict[str, Tensor]
-DRIVE = "drive:"  # no name of a layer, which is an identifier, can begin so
-HEARD = "heard:"
+DRIVE = "drive:"  # layer names are identifiers, so they cannot contain a colon
+PRESYNAPTIC = "presynaptic:"
 PREVIOUS = ".previous"
 
 
 @dataclass(frozen=True)
-class Wiring:
-    """What a network is connection of."""
+class Graph:
+    """The layers and connections of a network, and its options."""
 
     layers: Mapping[str, Layer]
     connections: Sequence[Connection]
@@ -27,10 +27,10 @@ class Wiring:
     record: Sequence[str]
 
 
-class Rollout:
-    """One run of a network: the sequences it was given, and those its components have connection so far."""
+class SequenceRun:
+    """One run of a network over a sequence: its inputs, and the results of the components that have run so far."""
 
-    def __init__(self, network: Wiring, inputs: Tensors, state: Tensors) -> None:
+    def __init__(self, network: Graph, inputs: Tensors, state: Tensors) -> None:
         self.network = network
         self.inputs = inputs
         self.state = state
@@ -39,11 +39,11 @@ class Rollout:
         self.last: Tensors = {}
         self.outputs: Tensors = {}
         self.spiked: Tensors = {}
-        """By layer, spikes as 0.0 and 1.0, or a graded layer's numbers, ``[T, B, *shape]``."""
+        """For each layer its spikes as 0.0 and 1.0, or a graded layer's numbers, ``[T, B, *shape]``."""
 
     def run(self, component: Component) -> None:
-        """Run a component whose sources have all run."""
-        recordings = self._at_once(component) if component.stateless else self._scanned(component)
+        """Run one component over the whole sequence. The components that it reads from must have run before."""
+        recordings = self._run_stateless(component) if component.stateless else self._run_scan(component)
         for name in component.layers:
             layer, spikes = self.network.layers[name], recordings.pop(f"{name}.s")
             if layer.is_source:
@@ -57,17 +57,18 @@ class Rollout:
             if name + PREVIOUS in self.network.record:
                 self.outputs[f"record.{name}{PREVIOUS}"] = self.spiked[name].clone()
 
-    def _heard(self, connection: Connection) -> Tensor:
-        """What a connection reads at each step: its source's spikes of the step before, or of this one."""
+    def _presynaptic(self, connection: Connection) -> Tensor:
+        """The spikes that a connection reads at each step: its source's spikes of the previous step, or of this step."""
         spiked = self.spiked[connection.source]
         if self.network.one_step and self.order.index(connection.source) < self.order.index(connection.target):
             return spiked
         return torch.cat([self.state[connection.source + PREVIOUS].unsqueeze(0), spiked])[:-1]
 
     def _terms(self, component: Component, name: str) -> tuple[list[Connection], Tensors]:
-        """A layer's drive, in its order of addition: what must be added inside the Scan, and sequences for it.
+        """Split a layer's drive into the connections that are added inside the Scan, and the input sequences for the Scan.
 
-        What stands before the first inner connection, or all if there is none, is one sequence already added up.
+        The order of addition stays the same. All terms before the first inner connection are added up here, into one
+        sequence. Without an inner connection, these are all terms.
         """
         incoming = [
             self.connections[connection] for connection in component.incoming if self.connections[connection].target == name
@@ -76,31 +77,33 @@ class Rollout:
         first = next((i for i, connection in enumerate(incoming) if connection.name in component.inner), len(incoming))
         total: Tensor | None = None
         for connection in incoming[:first]:
-            drive = connection.over_time(self._heard(connection), self.inputs)
+            drive = connection.over_time(self._presynaptic(connection), self.inputs)
             total = drive if total is None else total + drive
         inside = incoming[first:]
         if self.network.layers[name].external and not inside:
-            given = self.inputs[f"{name}.x"]
-            total = given if total is None else total + given
+            external = self.inputs[f"{name}.x"]
+            total = external if total is None else total + external
         elif self.network.layers[name].external:
             sequences[f"{name}.x"] = self.inputs[f"{name}.x"]
         if total is not None:
             sequences[DRIVE + name] = total
         for connection in inside:
             if connection.name not in component.inner:
-                sequences[DRIVE + connection.name] = connection.over_time(self._heard(connection), self.inputs)
+                sequences[DRIVE + connection.name] = connection.over_time(self._presynaptic(connection), self.inputs)
             elif connection.source not in component.layers:
-                sequences[HEARD + connection.name] = self._heard(connection)
+                sequences[PRESYNAPTIC + connection.name] = self._presynaptic(connection)
         return inside, sequences
 
-    def _at_once(self, component: Component) -> Tensors:
+    def _run_stateless(self, component: Component) -> Tensors:
+        """Run a layer without a state on all steps at once."""
         (name,) = component.layers
         _, sequences = self._terms(component, name)
         after: Tensors = {}
         layer = self.network.layers[name]
         return {f"{name}.s": layer(sequences.get(DRIVE + name), self.inputs, self.state, after)}
 
-    def _scanned(self, component: Component) -> Tensors:
+    def _run_scan(self, component: Component) -> Tensors:
+        """Run a component step by step, in a Scan."""
         inside: dict[str, list[Connection]] = {}
         sequences: Tensors = {}
         for name in component.layers:
@@ -114,14 +117,15 @@ class Rollout:
             for connection in inner
             if connection.TAKES_NOISE
         }
-        if not sequences:  # a Scan needs a sequence, to know how long it is
+        if not sequences:  # a Scan gets its length from a sequence
             sequences["length"] = next(iter(self.inputs.values())).flatten(1)[:, :1]
-        last, recordings = scan(Loop(self.network, component, inside, inner), self._carried(component, inner), sequences)
+        body = ScanBody(self.network, component, inside, inner)
+        last, recordings = scan(body, self._carried(component, inner), sequences)
         self.last |= {name: value for name, value in last.items() if not name.endswith(PREVIOUS)}
         return dict(recordings)
 
     def _carried(self, component: Component, inner: list[Connection]) -> Tensors:
-        """The states that go from step to step inside the Scan."""
+        """The states that the Scan carries from step to step."""
         prefixes = tuple(f"{name}." for name in (*component.layers, *(connection.name for connection in inner)))
         looped = {connection.source + PREVIOUS for connection in inner if connection.source in component.layers}
         return {
@@ -131,17 +135,17 @@ class Rollout:
         }
 
 
-class Loop:
-    """One step of a component inside its Scan: ``next_state, outputs = loop(state, now)``.
+class ScanBody:
+    """One step of a component inside its Scan: ``next_state, outputs = body(state, now)``.
 
     Args:
-        network: the network. component: the part of it that steps.
-        inside: for each layer, the connections whose drives are added in here, one after the other.
-        inner: the connections that are computed in here.
+        network: the network. component: the component that steps.
+        inside: for each layer, the connections whose drives are added inside the Scan, in this order.
+        inner: the connections whose drives are computed inside the Scan.
     """
 
     def __init__(
-        self, network: Wiring, component: Component, inside: dict[str, list[Connection]], inner: list[Connection]
+        self, network: Graph, component: Component, inside: dict[str, list[Connection]], inner: list[Connection]
     ) -> None:
         self.network = network
         self.component = component
@@ -171,12 +175,12 @@ class Loop:
         return {name: after[name] for name in state}, spikes | recorded
 
     def _drive(self, name: str, now: Tensors, state: Tensors, after: Tensors, spiked: Tensors) -> Tensor | None:
-        """The sum of a layer's drives, in the order in which its connections were added; the external one last."""
+        """Sum a layer's drives in the order in which its connections were added. The external input is last."""
         total = now.get(DRIVE + name)
         for connection in self.inside[name]:
             if connection.name in self.component.inner:
-                heard = now[HEARD + connection.name] if HEARD + connection.name in now else spiked[connection.source]
-                term = connection(heard, now, state, after)
+                z = now.get(PRESYNAPTIC + connection.name)
+                term = connection(spiked[connection.source] if z is None else z, now, state, after)
             else:
                 term = now[DRIVE + connection.name]
             total = term if total is None else total + term

@@ -1,7 +1,8 @@
-"""How a network runs over a whole sequence: component after component, each over all steps.
+"""The order in which a network runs over a whole sequence: component by component, each over all steps.
 
-Layers that no loop joins need not step together. The strongly connected components of the layer graph run one after the
-other, each over the whole sequence: inside a component in a Scan, between components as one large product over all steps.
+Only layers in a common loop must step together. These are the strongly connected components of the layer graph. They run
+one after the other, each over the whole sequence: a component runs in a Scan, and a connection between two components is
+one large product over all steps.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,10 +15,10 @@ from deploy_snn.network.connection import Connection
 
 @dataclass(frozen=True)
 class Component:
-    """Layers that run together, in the network's order, and the connections into them, in the network's order.
+    """Layers that run together and the connections into them, both in the network's order.
 
-    ``inner`` connections step inside the component's Scan: those that are part of a loop, and those with a memory.
-    ``stateless`` components need no Scan at all.
+    ``inner`` connections are computed inside the component's Scan, because they are part of a loop or have their own state.
+    A ``stateless`` component needs no Scan.
     """
 
     layers: tuple[str, ...]
@@ -34,7 +35,7 @@ class Component:
 
 
 def components(layers: Sequence[str], connections: Iterable[Connection], stateless: Iterable[str]) -> list[Component]:
-    """The components of a network in an order in which each comes after all that it reads."""
+    """The components of a network, sorted so that each comes after the components that it reads from."""
     connections, stateless = list(connections), set(stateless)
     graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from(layers)

@@ -1,4 +1,4 @@
-"""Max pooling of spikes, in one to three dimensions: the source with the highest recent rate passes."""
+"""Spiking max pooling in one to three dimensions: the source neuron with the highest recent rate is passed on."""
 
 from abc import abstractmethod
 from typing import ClassVar
@@ -16,15 +16,14 @@ RATES = TensorSpec(name="rates", role=Role.STATE, kind=Kind.TRACE, initial="0")
 
 
 class MaxPool(Connection):
-    """What the poolings share. In each field, the spike of the source with the largest rate passes.
+    """The base class of spiking max pooling: in each field, the source neuron with the largest rate is passed on.
 
-    ``rates = rates - decay * rates + z`` comes first; of equal rates the first wins (Rueckauer et al. 2017,
-    doi:10.3389/fnins.2017.00682). State: ``rates`` ``[B, *source]``, zeros.
+    Each step first updates ``rates = rates - decay * rates + z``. Of equal rates the first one wins (Rueckauer et al. 2017,
+    doi:10.3389/fnins.2017.00682). State: ``rates`` ``[B, *source]``, initially 0.
 
     Args:
-        kernel_size, stride, padding, dilation: one number, or one for each axis; the stride is the kernel's size unless
-            given.
-        decay: the fraction of its rate that a source loses each step.
+        kernel_size, stride, padding, dilation: one number, or one for each axis. The default stride is the kernel size.
+        decay: the fraction of its rate that a source neuron loses in each step.
     """
 
     STATES: ClassVar[tuple[TensorSpec, ...]] = (RATES,)
@@ -51,24 +50,24 @@ class MaxPool(Connection):
 
     def shape_error(self) -> str:
         if len(self.source_shape) != self.axes + 1:
-            return f"the source needs a shape of channels and {self.axes} sizes"
+            return f"the shape of the source must be channels and {self.axes} sizes"
         try:
-            given = list(self.winners(torch.zeros(1, *self.source_shape)).shape[1:])
+            output_shape = list(self.winners(torch.zeros(1, *self.source_shape)).shape[1:])
         except RuntimeError as error:
             return str(error).partition("\n")[0]
-        return "" if given == list(self.target_shape) else f"the pooling gives {given}"
+        return "" if output_shape == list(self.target_shape) else f"the pooling outputs {output_shape}"
 
     def resting_state(self) -> dict[str, Tensor]:
         return {"rates": torch.zeros(self.source_shape, dtype=torch.float32, device=self.decay.device)}
 
     def transmit(self, z: Tensor) -> Tensor:
-        raise RuntimeError("pooling needs its rates: it is stepped with a state")
+        raise RuntimeError("max pooling has a state; call forward instead of transmit")
 
     def forward(self, z: Tensor, inputs: dict[str, Tensor], state: dict[str, Tensor], after: dict[str, Tensor]) -> Tensor:
         rates = state[self.name + ".rates"]
         rates = rates - self.decay * rates + z
         after[self.name + ".rates"] = rates
-        # Shapes in numbers, and -1 for the batch, keep the graph free of shape arithmetic.
+        # Constant sizes, and -1 for the batch, keep shape arithmetic out of the graph.
         channels = self.source_shape[0]
         winners = self.winners(rates).reshape([-1, channels, self.n_target // channels])
         spikes = z.reshape([-1, channels, self.n_source // channels]).gather(2, winners)
@@ -76,7 +75,7 @@ class MaxPool(Connection):
 
     @abstractmethod
     def winners(self, rates: Tensor) -> Tensor:
-        """For each field the flat index, within its channel, of the source with the largest rate."""
+        """The flat index, within its channel, of the source neuron with the largest rate in each field."""
 
 
 class MaxPool1d(MaxPool):

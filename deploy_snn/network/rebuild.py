@@ -1,4 +1,4 @@
-"""A program's structure as data, and the program rebuilt from that data: without the file that once defined it."""
+"""Describe a program's structure as data, and rebuild the program from it, without the file that defined it."""
 
 import inspect
 from collections.abc import Mapping
@@ -23,11 +23,11 @@ PLAIN = (bool, int, float, str, type(None))
 
 
 def structure_of(program: Program) -> Structure:
-    """The structure of a neuron or a network. Raises InvalidInput for a class that cannot be described."""
+    """Describe a neuron or a network. Raises InvalidInput for a class that cannot be described."""
     if isinstance(program, NeuronProgram):
         return Structure(kind="neuron", neuron=ModuleRecord(**_described(program.neuron)))
     if not isinstance(program, Network):
-        raise InvalidInput(f"{type(program).__name__} is neither a neuron nor a Network, and cannot be exported")
+        raise InvalidInput(f"{type(program).__name__} cannot be exported; expected a neuron or a Network")
     return Structure(
         kind="network",
         layers=tuple(
@@ -44,9 +44,9 @@ def structure_of(program: Program) -> Structure:
 
 
 def rebuild_program(structure: Structure, parameters: Arrays, classes: Classes | None = None) -> Program:
-    """Build a program from its structure, with the saved parameters in place of what the constructors compute or draw.
+    """Build a program from its structure and its saved parameters.
 
-    ``classes`` are the user's own. Raises InvalidInput for a class that is unknown, or parameters that do not fit.
+    ``classes`` are the user's own classes. Raises InvalidInput for an unknown class, and for parameters that do not fit.
     """
     classes = classes or {}
     program: Program
@@ -59,11 +59,11 @@ def rebuild_program(structure: Structure, parameters: Arrays, classes: Classes |
         for layer in structure.layers:
             neuron = _rebuilt_neuron(layer, parameters, f"layers.{layer.name}.neuron.", f"layer '{layer.name}'", classes)
             network.add_layer(neuron, layer.name, external=layer.external)
-        for place, record in enumerate(structure.connections):
+        for index, record in enumerate(structure.connections):
             what = f"connection '{record.source}' to '{record.target}'"
-            connection = _rebuilt(record, parameters, f"connections.{place}.", what, classes)
+            connection = _rebuilt(record, parameters, f"connections.{index}.", what, classes)
             if not isinstance(connection, Connection):
-                raise InvalidInput(f"{what}: {record.class_name} is no connection")
+                raise InvalidInput(f"{what}: {record.class_name} is not a connection class")
             network.add_connection(connection, record.source, record.target)
         program = network
     restore_parameters(program, parameters)
@@ -71,34 +71,34 @@ def rebuild_program(structure: Structure, parameters: Arrays, classes: Classes |
 
 
 def restore_parameters(program: Program, parameters: Arrays) -> None:
-    """Put saved parameters into a program. Raises InvalidInput if some are missing, or belong to nothing."""
+    """Load saved parameters into a program. Raises InvalidInput for missing and for unknown parameters."""
     missing = sorted(program.state_dict().keys() - parameters.keys())
     if missing:
-        raise InvalidInput(f"the saved parameters lack {', '.join(missing)}")
+        raise InvalidInput(f"parameters are missing: {', '.join(missing)}")
     for name, array in parameters.items():
         owner, _, leaf = name.rpartition(".")
         try:
-            buffers = program.get_submodule(owner)._buffers  # noqa: SLF001  (a bound that was None has no other way in)
+            buffers = program.get_submodule(owner)._buffers  # noqa: SLF001  (state_dict skips buffers that are None)
         except AttributeError:
             buffers = {}
         if leaf not in buffers:
-            raise InvalidInput(f"the saved parameters hold '{name}', which the model does not have")
+            raise InvalidInput(f"unknown parameter '{name}'; the model does not have it")
         buffers[leaf] = torch.from_numpy(array.copy())
 
 
 def constructor_keywords(cls: type) -> list[str]:
-    """The keywords that a neuron's or a connection's constructor takes."""
+    """The keywords of the constructor of a neuron or connection class."""
     if issubclass(cls, Nodes):
         return list(keywords(cls))
     return [name for name in inspect.signature(cls).parameters if name != "self"]
 
 
 def _described(module: nn.Module) -> dict[str, Any]:
-    """A module's class, and those of its constructor's keywords that are no buffers, read from attributes of their names."""
+    """A module's class, and the constructor's keywords that are not buffers, read from the attributes of these names."""
     cls = type(module)
-    buffers = module._buffers  # noqa: SLF001  (named_buffers() leaves out those that are None)
-    if isinstance(module, Connection) and (own := module.structure_options()) is not None:
-        return {"class_name": cls.__name__, "options": own, "user_defined": _built_in(cls.__name__) is not cls}
+    buffers = module._buffers  # noqa: SLF001  (named_buffers() skips those that are None)
+    if isinstance(module, Connection) and (declared := module.structure_options()) is not None:
+        return {"class_name": cls.__name__, "options": declared, "user_defined": _built_in(cls.__name__) is not cls}
     options: dict[str, Any] = {}
     for name in constructor_keywords(cls):
         if name in buffers or (name == "n" and isinstance(module, Nodes)):
@@ -108,7 +108,8 @@ def _described(module: nn.Module) -> dict[str, Any]:
             continue
         if not hasattr(module, name):
             raise InvalidInput(
-                f"{cls.__name__} does not keep its keyword '{name}': set self.{name} in __init__, so that it can be rebuilt"
+                f"{cls.__name__} has no attribute for its keyword '{name}'; "
+                f"set self.{name} in __init__, so that it can be rebuilt"
             )
         options[name] = _plain(getattr(module, name), cls, name)
     if isinstance(module, Nodes):
@@ -121,8 +122,8 @@ def _plain(value: Any, cls: type, name: str) -> Any:
         return [_plain(item, cls, name) for item in value]
     if not isinstance(value, PLAIN):
         raise InvalidInput(
-            f"{cls.__name__}: its keyword '{name}' is a {type(value).__name__}; a bundle keeps numbers, text and lists of them; "
-            "register a tensor as a buffer of this name"
+            f"{cls.__name__}: keyword '{name}' is a {type(value).__name__}; expected a number, a string or a list of them. "
+            "If it is a tensor, register it as a buffer of this name"
         )
     return value
 
@@ -138,7 +139,7 @@ def _built_in(class_name: str) -> type | None:
 def _rebuilt_neuron(record: ModuleRecord, parameters: Arrays, prefix: str, what: str, classes: Classes) -> Nodes:
     neuron = _rebuilt(record, parameters, prefix, what, classes)
     if not isinstance(neuron, Nodes):
-        raise InvalidInput(f"{what}: {record.class_name} is no neuron")
+        raise InvalidInput(f"{what}: {record.class_name} is not a neuron class")
     return neuron
 
 
@@ -146,11 +147,11 @@ def _rebuilt(record: ModuleRecord, parameters: Arrays, prefix: str, what: str, c
     cls = classes.get(record.class_name) if record.user_defined else _built_in(record.class_name)
     if cls is None and record.user_defined:
         raise InvalidInput(
-            f"{what} is of the class {record.class_name}, which is none of deploy_snn's: name the Python file that defines it "
-            "(definition=FILE)"
+            f"{what}: {record.class_name} is not a class of deploy_snn; "
+            "pass the Python file that defines it (definition=FILE)"
         )
     if cls is None:
-        raise InvalidInput(f"{what} is of the unknown class {record.class_name}: install a newer deploy_snn")
+        raise InvalidInput(f"{what}: unknown class {record.class_name}: install a newer deploy_snn")
     saved = {
         name.removeprefix(prefix): torch.from_numpy(array.copy())
         for name, array in parameters.items()

@@ -1,4 +1,4 @@
-"""A network from a sequence of modules: trained torch layers, connections and neurons, one after the other."""
+"""Build a network from a sequence of modules: trained torch layers, connections and neurons."""
 
 import math
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def add_in_sequence(
     neurons = [module for module in modules if isinstance(module, Nodes)]
     if not neurons:
         raise InvalidInput(
-            "sequential(...): no neurons among the modules; there must be at least one, such as LIFNodes(100)"
+            "sequential(...): the modules contain no neurons; expected at least one module such as LIFNodes(100)"
         )
     if inputs not in ("values", "spikes"):
         raise InvalidInput(f"sequential(..., inputs={inputs!r}): expected 'values' or 'spikes'")
@@ -38,15 +38,15 @@ def add_in_sequence(
     )
     source, relays, layers = "input", 0, 0
     pending: Connection | None = None
-    for place, module in enumerate(modules):
-        what = f"sequential(...): module {place} ({type(module).__name__})"
+    for index, module in enumerate(modules):
+        what = f"sequential(...): module {index} ({type(module).__name__})"
         if isinstance(module, Nodes):
             layers += 1
             network.add_layer(module, f"layer{layers}")
-            network.add_connection(pending or _passed_on(shape, module.shape), source, f"layer{layers}")
+            network.add_connection(pending or _identity(shape, module.shape), source, f"layer{layers}")
             source, shape, pending = f"layer{layers}", module.shape, None
             continue
-        if pending is not None:  # two connections in a row: a relay stands between them
+        if pending is not None:  # two connections in a row need a relay layer between them
             relays += 1
             network.add_layer(Relay(shape=shape, dt=dt), f"relay{relays}")
             network.add_connection(pending, source, f"relay{relays}")
@@ -66,16 +66,16 @@ def _connection(module: nn.Module, what: str) -> Connection:
         return Dense.from_linear(module)
     if isinstance(module, nn.Flatten):
         if (module.start_dim, module.end_dim) != (1, -1):
-            raise InvalidInput(f"{what}: only Flatten() of all axes but the batch can be taken")
+            raise InvalidInput(f"{what}: only Flatten(1, -1), of all axes but the batch, is supported")
         return Reshape()
     for layer, cls in CONVOLUTIONS.items():
         if isinstance(module, layer):
             return cls.from_conv(module)
-    taken = ", ".join(["Linear", *(layer.__name__ for layer in CONVOLUTIONS), "Flatten"])
-    raise InvalidInput(f"{what} cannot be taken; expected neurons and connections of deploy_snn, or torch's {taken}")
+    supported = ", ".join(["Linear", *(layer.__name__ for layer in CONVOLUTIONS), "Flatten"])
+    raise InvalidInput(f"{what} is not supported; expected neurons and connections of deploy_snn, or torch's {supported}")
 
 
-def _passed_on(source: Shape, target: Shape) -> Connection:
+def _identity(source: Shape, target: Shape) -> Connection:
     return OneToOne(1.0) if source == target else Reshape()
 
 
@@ -87,7 +87,7 @@ def _input_shape(module: nn.Module) -> Shape:
     if isinstance(module, Dense):
         return (len(module.w),)
     raise InvalidInput(
-        f"sequential({type(module).__name__}, ...): its input's shape is unknown; give input_shape=(channels, height, width)"
+        f"sequential({type(module).__name__}, ...): the input shape is unknown; pass input_shape=(channels, height, width)"
     )
 
 

@@ -1,4 +1,4 @@
-"""Connections with few sources for each target, stored as lists of sources: no dense matrix at any point."""
+"""Sparse connections, stored as a list of sources for each target neuron. A dense matrix is never built."""
 
 import math
 from typing import Any, ClassVar, Self
@@ -11,10 +11,11 @@ from deploy_snn.network.connection import Connection, Exactness, weights
 
 
 class Gathered(Connection):
-    """Each target sums over its own list of sources: ``drive[j] = sum_k z[sources[j, k]] * fan_in[j, k]``.
+    """Each target neuron sums over its list of sources: ``drive[j] = sum_k z[sources[j, k]] * fan_in[j, k]``.
 
-    Lists of equal length are two tensors ``[M, K]``. Where lengths differ much, targets are sorted into groups of similar
-    length: the lists of all groups one after the other, flat, and ``places`` ``[M]`` says where a target's sum is.
+    If the lists have similar lengths, ``sources`` and ``fan_in`` are ``[M, K]``. If their lengths differ much, the targets
+    are sorted into groups of similar length. Then ``sources`` and ``fan_in`` are flat, group after group, and ``places``
+    ``[M]`` is the row of each target in that order.
     """
 
     EXACT: ClassVar[Exactness] = "sums"
@@ -27,7 +28,7 @@ class Gathered(Connection):
     def wire(
         self, sources: Tensor, fan_in: Tensor, groups: list[list[int]] | None = None, places: Tensor | None = None
     ) -> None:
-        """Set the lists, the sources as flat indices. ``groups`` are ``[targets, list length]`` each; one group unless given."""
+        """Set the lists. Sources are flat indices. A group is ``[targets, list length]``; by default there is one group."""
         self.register_buffer("sources", sources)
         self.register_buffer("fan_in", fan_in)
         self.register_buffer("places", places)
@@ -58,7 +59,7 @@ class Gathered(Connection):
 
 
 class Sparse(Gathered):
-    """Few weights that are not 0: ``drive = z @ w``.
+    """A sparse weight matrix: ``drive = z @ w``.
 
     Args:
         w: weights ``[N, M]``, source by target, in mV: a sparse COO or CSR tensor, or a dense one.
@@ -69,13 +70,13 @@ class Sparse(Gathered):
     def __init__(self, w: Tensor) -> None:
         super().__init__()
         if not isinstance(w, Tensor) or w.dim() != 2:
-            given = list(w.shape) if isinstance(w, Tensor) else type(w).__name__
-            raise InvalidInput(f"w is {given}, expected a tensor [N, M], sparse or dense")
-        found = torch.Tensor.to_sparse_coo(w.detach()).coalesce()  # type: ignore[no-untyped-call]
-        self.size = list(found.shape)
-        values = weights("w", found.values())
-        kept = values != 0
-        self.wire(*_lists(found.indices()[:, kept], values[kept], self.size[1]))
+            actual = list(w.shape) if isinstance(w, Tensor) else type(w).__name__
+            raise InvalidInput(f"w is {actual}, expected a tensor [N, M], sparse or dense")
+        coo = torch.Tensor.to_sparse_coo(w.detach()).coalesce()  # type: ignore[no-untyped-call]
+        self.size = list(coo.shape)
+        values = weights("w", coo.values())
+        nonzero = values != 0
+        self.wire(*_lists(coo.indices()[:, nonzero], values[nonzero], self.size[1]))
 
     @classmethod
     def from_structure(cls, options: dict[str, Any], buffers: dict[str, Tensor]) -> Self:
@@ -94,12 +95,12 @@ class Sparse(Gathered):
         """The weights ``[N, M]`` as a sparse COO tensor."""
         rows = torch.cat([torch.arange(start, start + n).repeat_interleave(k) for start, n, k in self._rows()])
         targets = rows if self.places is None else self.places.argsort()[rows]
-        kept = self.fan_in.flatten() != 0
-        indices = torch.stack([self.sources.flatten()[kept], targets[kept]])
-        return torch.sparse_coo_tensor(indices, self.fan_in.flatten()[kept], self.size, check_invariants=True).coalesce()
+        nonzero = self.fan_in.flatten() != 0
+        indices = torch.stack([self.sources.flatten()[nonzero], targets[nonzero]])
+        return torch.sparse_coo_tensor(indices, self.fan_in.flatten()[nonzero], self.size, check_invariants=True).coalesce()
 
     def _rows(self) -> list[tuple[int, int, int]]:
-        """For each group its first row, the number of its rows, and their length."""
+        """For each group: its first row, its number of rows, and the length of the rows."""
         found, start = [], 0
         for targets, length in self.groups:
             found.append((start, targets, length))
@@ -112,13 +113,16 @@ class Sparse(Gathered):
 
 
 def _lists(indices: Tensor, values: Tensor, targets: int) -> tuple[Tensor, Tensor, list[list[int]], Tensor | None]:
-    """Weights at ``indices`` ``[2, nnz]`` as lists of sources: in one group, unless that would more than double the weights."""
-    order = indices[1].argsort(stable=True)  # sources stay in ascending order within a target
+    """Convert COO weights at ``indices`` ``[2, nnz]`` to lists of sources.
+
+    They form one group, unless padding to one length would more than double the number of weights.
+    """
+    order = indices[1].argsort(stable=True)  # keeps the sources of a target in ascending order
     source, target, value = indices[0][order], indices[1][order], values[order]
     counts = torch.bincount(target, minlength=targets)
     longest = max(1, int(counts.max())) if targets else 1
     one_group = longest * targets <= 2 * (len(values) + targets)
-    # Lists are padded by weights of 0, to one length, or to the next power of 2.
+    # Lists are padded with weights of 0, to one length or to the next power of 2.
     power = torch.exp2(counts.clamp(min=1).double().log2().ceil()).long()
     lengths = torch.full_like(counts, longest) if one_group else power.clamp(max=longest)
     rows = lengths.argsort(stable=True)

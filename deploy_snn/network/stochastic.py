@@ -1,4 +1,4 @@
-"""Synapses that fail: each passes a spike on with a probability of its own."""
+"""Stochastic synapses: each synapse transmits a spike with its own probability."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -11,17 +11,18 @@ from deploy_snn.network.connection import Dense, Exactness, weights
 
 
 class StochasticDense(Dense):
-    """All to all, by synapses of which each passes a spike on with its probability: ``drive = z @ (w where noise < p) + b``.
+    """All to all, with stochastic synapses: ``drive = z @ (w where noise < p) + b``.
 
-    Nothing draws: ``noise``, uniform on [0, 1), is an input of the network's, ``SOURCE_to_TARGET.noise`` ``[B, N, M]``.
+    The connection draws no random numbers. The network has an input ``SOURCE_to_TARGET.noise`` ``[B, N, M]`` for them,
+    uniform on [0, 1).
 
     Args:
         w: weights ``[N, M]``, source by target, in mV.
-        p: probabilities from 0 to 1, for all synapses or ``[N, M]``.
+        p: probability of transmission, from 0 to 1: one number, or ``[N, M]``.
         b: bias ``[M]``, in mV, or None.
     """
 
-    EXACT: ClassVar[Exactness] = "sums"  # a sum of some of the weights is no larger than that of all
+    EXACT: ClassVar[Exactness] = "sums"  # the sum of a subset of the absolute weights is at most the sum of all
     TAKES_NOISE: ClassVar[bool] = True
 
     p: Tensor
@@ -34,7 +35,7 @@ class StochasticDense(Dense):
         if self.p.dim() and self.p.shape != self.w.shape:
             return f"p is {list(self.p.shape)}, expected one number or {list(self.w.shape)}"
         if bool((self.p < 0).any()) or bool((self.p > 1).any()):
-            return "p holds numbers that are no probability"
+            return "p must hold probabilities from 0 to 1"
         return super().shape_error()
 
     def noise(self) -> TensorSpec:
@@ -49,7 +50,7 @@ class StochasticDense(Dense):
         return drive if len(self.target_shape) == 1 else torch.unflatten(drive, 2, self.target_shape)
 
     def drive(self, z: Tensor, noise: Tensor) -> Tensor:
-        """``[..., N]`` spikes and ``[..., N, M]`` noise to a drive of ``[..., M]``."""
+        """Compute the drive ``[..., M]`` from spikes ``[..., N]`` and noise ``[..., N, M]``."""
         synapses = torch.where(noise < self.p, self.w, torch.zeros_like(self.w))
         drive = torch.matmul(z.unsqueeze(-2), synapses).squeeze(-2)
         b = self.b

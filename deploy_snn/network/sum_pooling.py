@@ -1,4 +1,4 @@
-"""Pooling by sum and by mean, in two dimensions."""
+"""Sum pooling and average pooling in two dimensions."""
 
 from typing import ClassVar
 
@@ -11,12 +11,13 @@ from deploy_snn.network.convolution import Sizes, per_axis
 
 
 class SumPool2d(Connection):
-    """Every target sees the sum of its field, channel by channel; beyond the border there is 0.
+    """Sums each field, channel by channel. Padding counts as 0.
 
-    The sum of spikes is a whole number, and so exact. It is a convolution with ones, which every runtime has.
+    The sum of spikes is a whole number, and so it is exact. It is computed as a convolution with ones, which every runtime
+    supports.
 
     Args:
-        kernel_size, stride, padding: one number, or one for each axis; the stride is the kernel's size unless given.
+        kernel_size, stride, padding: one number, or one for each axis. The default stride is the kernel size.
     """
 
     EXACT: ClassVar[Exactness] = "spikes"
@@ -33,14 +34,14 @@ class SumPool2d(Connection):
 
     def shape_error(self) -> str:
         if len(self.source_shape) != 3:
-            return "the source needs a shape of channels and 2 sizes"
+            return "the shape of the source must be channels and 2 sizes"
         self.channels = self.source_shape[0]
         self.ones = torch.ones(self.channels, 1, *self.kernel_size)
         try:
-            given = list(self.transmit(torch.zeros(1, *self.source_shape)).shape[1:])
+            output_shape = list(self.transmit(torch.zeros(1, *self.source_shape)).shape[1:])
         except RuntimeError as error:
             return str(error).partition("\n")[0]
-        return "" if given == list(self.target_shape) else f"the pooling gives {given}"
+        return "" if output_shape == list(self.target_shape) else f"the pooling outputs {output_shape}"
 
     def total(self, z: Tensor) -> Tensor:
         return functional.conv2d(z, self.ones, None, self.stride, self.padding, 1, self.channels)
@@ -50,7 +51,7 @@ class SumPool2d(Connection):
 
 
 class AvgPool2d(SumPool2d):
-    """Every target sees the mean of its field, channel by channel; what lies beyond the border counts as 0.
+    """Averages each field, channel by channel. Padding counts as 0.
 
     Arguments: those of :class:`SumPool2d`.
     """

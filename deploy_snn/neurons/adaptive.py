@@ -1,4 +1,4 @@
-"""LIF with a threshold that grows with every spike, and its winner-take-all form."""
+"""LIF with an adaptive threshold, and its winner-take-all variant."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Unpack
@@ -12,17 +12,17 @@ from deploy_snn.neurons.leaky import LeakyNodes, LeakyOptions
 from deploy_snn.neurons.nodes import Number
 
 THETA = TensorSpec(name="theta", role=Role.STATE, kind=Kind.THRESHOLD, axes=(NEURONS,), initial="theta", unit="mV")
-"""How far the threshold has grown: one value a neuron, which all rows of a batch share."""
+"""The growth of the threshold: one value per neuron, shared by all rows of a batch."""
 
 
 class AdaptiveLIFNodes(LeakyNodes):
     """LIF with an adaptive threshold ``thresh + theta`` (Diehl & Cook 2015, doi:10.3389/fncom.2015.00099).
 
-    State: ``v`` (rest), ``refrac_count`` (0), each ``[B, *shape]``; while learning also ``theta`` ``[*shape]``, which
-    starts from the buffer ``theta``. Not learning, that buffer is a parameter and does not change.
+    State: ``v`` (rest), ``refrac_count`` (0), each ``[B, *shape]``. With ``learning=True`` also ``theta`` ``[*shape]``,
+    which starts from the buffer ``theta``. With ``learning=False`` that buffer is a constant parameter.
 
     Args:
-        theta_plus: what a spike adds to theta, in mV. tc_theta_decay: time constant of theta's decay, in ms.
+        theta_plus: increase of theta per spike, in mV. tc_theta_decay: time constant of theta's decay, in ms.
 
     Further keywords: those of :class:`LeakyNodes`.
     """
@@ -81,20 +81,21 @@ class AdaptiveLIFNodes(LeakyNodes):
 
 
 class AdaptiveOptions(LeakyOptions, total=False):
-    """The keywords that every class with an adaptive threshold takes."""
+    """The keywords of every class with an adaptive threshold."""
 
     theta_plus: Number
     tc_theta_decay: Number
 
 
 class DiehlAndCookNodes(AdaptiveLIFNodes):
-    """AdaptiveLIF of which, with ``one_spike``, one spike a step survives in each batch row, drawn uniformly.
+    """AdaptiveLIF with winner-take-all: with ``one_spike``, one random spike per step and batch row is kept.
 
-    The draw is an input: among a row's spikes the one with the largest ``noise`` survives. Refractory period, reset
-    and theta apply to all that crossed (Diehl & Cook 2015, doi:10.3389/fncom.2015.00099). State: as AdaptiveLIF.
+    The randomness is an input: of the spikes in a row, the one with the largest ``noise`` is kept. Refractory period, reset
+    and theta still apply to all neurons that reached the threshold (Diehl & Cook 2015, doi:10.3389/fncom.2015.00099).
+    State: that of :class:`AdaptiveLIFNodes`.
 
     Args:
-        one_spike: winner-take-all; the step then takes ``noise`` ``[B, *shape]``, uniform on [0, 1).
+        one_spike: winner-take-all. The step then has an input ``noise`` ``[B, *shape]``, uniform on [0, 1).
 
     Further keywords: those of :class:`AdaptiveLIFNodes`.
     """
@@ -120,14 +121,14 @@ class DiehlAndCookNodes(AdaptiveLIFNodes):
     def step(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         s, entered, after = self.adapt(x, state)
         if self.one_spike:
-            assert noise is not None  # the type refinement that TorchScript needs
-            s = self.survivor(s, noise)
+            assert noise is not None  # TorchScript needs this to refine the type
+            s = self.winner(s, noise)
         return s, entered, after
 
-    def survivor(self, s: Tensor, noise: Tensor) -> Tensor:
-        """Of each row's spikes the one with the largest noise; of several with the same, the first."""
-        tickets = torch.where(s, noise, -1.0)
+    def winner(self, s: Tensor, noise: Tensor) -> Tensor:
+        """Keep the spike with the largest noise in each row; in a tie, the first."""
+        spike_noise = torch.where(s, noise, -1.0)
         if len(self.shape) == 1:
-            return s & (self.index == tickets.argmax(1, keepdim=True))
-        drawn = self.index == tickets.reshape([-1, self.n]).argmax(1, keepdim=True)
-        return s & drawn.reshape([-1] + list(self.shape))
+            return s & (self.index == spike_noise.argmax(1, keepdim=True))
+        is_winner = self.index == spike_noise.reshape([-1, self.n]).argmax(1, keepdim=True)
+        return s & is_winner.reshape([-1] + list(self.shape))

@@ -1,4 +1,4 @@
-"""The cumulative spike response model: a neuron that sees a window of past drives and remembers a window of its spikes."""
+"""The cumulative spike response model: it filters a window of past drives and a window of its own past spikes."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Unpack
@@ -18,20 +18,20 @@ LAST_SPIKES = TensorSpec(name="last_spikes", role=Role.STATE, kind=Kind.WINDOW, 
 class CSRMNodes(MembraneNodes):
     """Cumulative spike response model (Gerstner & van Hemmen 1992, doi:10.1088/0954-898X_3_2_004).
 
-    Its drive is a window of past drives, ``x`` ``[B, res_window, *shape]``, newest last; a window of w ms holds
+    The input ``x`` ``[B, res_window, *shape]`` is a window of past drives, newest last. A window of w ms holds
     ``ceil(w / dt)`` steps.
 
-    State: ``v`` (rest) ``[B, *shape]``, ``last_spikes`` (0) ``[B, ref_window, *shape]``, newest last; while learning
-    also ``theta`` ``[*shape]``.
+    State: ``v`` (rest) ``[B, *shape]``, ``last_spikes`` (0) ``[B, ref_window, *shape]``, newest last. With
+    ``learning=True`` also ``theta`` ``[*shape]``.
 
     Args:
         rest: initial potential, in mV. thresh: threshold, in mV.
-        responseKernel: how a drive acts over time: AlphaKernel, AlphaKernelSLAYER, LaplacianKernel,
+        responseKernel: response to a drive over time: AlphaKernel, AlphaKernelSLAYER, LaplacianKernel,
             ExponentialKernel, RectangularKernel or TriangularKernel. refractoryKernel: EtaKernel.
         tau: time constant of the kernels, in ms. reset_const: amplitude of the refractory kernel, in mV.
         res_window_size: window of the drive, in ms. ref_window_size: window of the neuron's own spikes, in ms.
         tc_decay: membrane time constant, in ms.
-        theta_plus: what a spike adds to theta, in mV. tc_theta_decay: time constant of theta's decay, in ms.
+        theta_plus: increase of theta per spike, in mV. tc_theta_decay: time constant of theta's decay, in ms.
         lbound: lower bound of the potential, in mV, or None.
     """
 
@@ -95,7 +95,7 @@ class CSRMNodes(MembraneNodes):
         self.register_buffer("refKernel", self._sampled(refractory, self.ref_window, self.reset_const))
 
     def _sampled(self, kernel: kernels.Kernel, window: int, amplitude: Tensor | None = None) -> Tensor:
-        """The kernel at 0, dt, 2 dt, ..., newest last: ``[window]``, or ``[window, *shape]`` for parameters per neuron."""
+        """Sample the kernel at 0, dt, 2 dt, ..., newest last: ``[window]``, or ``[window, *shape]`` if per neuron."""
         t = torch.arange(window, dtype=torch.float32) * self.dt
         per_neuron = max(self.tau.dim(), self.reset_const.dim()) > 0
         if per_neuron:
@@ -117,11 +117,11 @@ class CSRMNodes(MembraneNodes):
         return state
 
     def weigh(self, kernel: Tensor, window: Tensor) -> Tensor:
-        """The window's slices, each times its kernel value, summed: ``[B, W, *shape]`` to ``[B, *shape]``."""
+        """Sum the window over its steps, weighted by the kernel: ``[B, W, *shape]`` to ``[B, *shape]``."""
         if kernel.dim() == 1:
             kernel = kernel.reshape([-1] + [1] * len(self.shape))
-        # Summed in pairs, so that the order of addition is the graph's and not the runtime's: every runtime gets the same
-        # bits, where one reduction over the window would leave the last ones open.
+        # Pairwise sums fix the order of addition in the graph, so that every runtime computes the same bits. In a single
+        # reduction over the window, each runtime would choose its own order.
         terms = kernel * window
         odd: list[Tensor] = []
         while terms.size(1) > 1:

@@ -1,7 +1,7 @@
-"""Integrate-and-fire as a difference equation: the discretised neurons that most training frameworks step.
+"""Integrate-and-fire as a difference equation: the discretised neurons of most training frameworks.
 
-The numbers of a step (decay, gain) are the parameters, and not time constants: a framework has its own way from one to the
-other, and what was trained is the step.
+The parameters are the factors of one step (decay, gain), not time constants. Each framework derives the factors from time
+constants in its own way, and the trained model is the one with these factors.
 """
 
 from collections.abc import Sequence
@@ -12,16 +12,17 @@ from torch import Tensor
 
 from deploy_snn.contract import Rounding, TensorSpec
 from deploy_snn.errors import InvalidInput
-from deploy_snn.neurons.graded import CURRENT, V, add_optional_parameters, at_rest, relax
+from deploy_snn.neurons.graded import CURRENT, V, add_optional_parameters, leak_and_drive, resting_potential
 from deploy_snn.neurons.nodes import Nodes, NodesOptions, Number
 
 RESET_AFTER = ("spike", "leak")
 
 
 class Heaviside(Nodes):
-    """Fires while its drive is over the threshold, and not on it: ``s = x > thresh``. No own state.
+    """Fires while its drive is above the threshold: ``s = x > thresh``. It has no state.
 
-    Threshold in Pedersen et al. 2024, doi:10.1038/s41467-024-52259-9; :class:`McCullochPitts` fires on it too.
+    It is Threshold in Pedersen et al. 2024, doi:10.1038/s41467-024-52259-9. :class:`McCullochPitts` also fires if the drive
+    is equal to the threshold.
 
     Args:
         thresh: the threshold, in the unit of the drive.
@@ -54,7 +55,7 @@ class Heaviside(Nodes):
 
 
 class DifferenceOptions(NodesOptions, total=False):
-    """The keywords that both classes take."""
+    """The keywords of both classes."""
 
     thresh: Number
     inclusive: bool
@@ -68,19 +69,18 @@ class DifferenceOptions(NodesOptions, total=False):
 class DifferenceLIFNodes(Nodes):
     """LIF as a difference equation: ``v = decay * (v - rest) + rest + gain * x``, ``s = v > thresh``, then the reset.
 
-    Those that spiked go to ``reset``, or lose ``thresh`` where that is None. With ``reset_after="leak"`` those that come
-    into the next step over the threshold do so there, after leak and drive:
-    ``v = decay * (v - rest) + rest + gain * x - thresh``, so that what is subtracted does not leak away with the rest
-    (Eshraghian et al. 2023, doi:10.1109/JPROC.2023.3308088). Without decay it is integrate-and-fire. LIF and IF in
-    Pedersen et al. 2024, doi:10.1038/s41467-024-52259-9; for decay and gain see :class:`Integrator`. State: ``v`` (rest),
-    ``[B, *shape]``.
+    The reset sets the potential to ``reset``, or subtracts ``thresh`` if ``reset`` is None. With ``reset_after="leak"`` the
+    reset takes place in the next step, after leak and drive: ``v = decay * (v - rest) + rest + gain * x - thresh`` if the
+    potential of the previous step was above the threshold (Eshraghian et al. 2023, doi:10.1109/JPROC.2023.3308088). Without
+    decay it is integrate-and-fire. These are LIF and IF in Pedersen et al. 2024, doi:10.1038/s41467-024-52259-9; for decay
+    and gain see :class:`Integrator`. State: ``v`` (rest), ``[B, *shape]``.
 
     Args:
-        thresh: threshold, in mV. inclusive: a potential on the threshold fires too.
+        thresh: threshold, in mV. inclusive: whether a potential equal to the threshold fires.
         reset: potential after a spike, in mV; None to subtract the threshold.
-        reset_after: "spike", at once; "leak", in the next step.
-        decay: what a step leaves of ``v - rest``; None for no leak.
-        rest: resting potential, in mV; None for 0. gain: what a drive of 1 adds to v; None for 1.
+        reset_after: "spike" to reset in the step of the spike; "leak" to reset in the next step.
+        decay: factor on ``v - rest`` in each step; None for no leak.
+        rest: resting potential, in mV; None for 0. gain: factor on the drive; None for 1.
     """
 
     ROUNDING: ClassVar[tuple[Rounding, ...]] = ()
@@ -117,37 +117,38 @@ class DifferenceLIFNodes(Nodes):
         self.late = reset_after == "leak"
 
     def resting_state(self) -> dict[str, Tensor]:
-        return {"v": at_rest(torch.zeros_like(self.expand(self.dt)), self.rest)}
+        return {"v": resting_potential(torch.zeros_like(self.expand(self.dt)), self.rest)}
 
     def fires(self, v: Tensor) -> Tensor:
         return v >= self.thresh if self.inclusive else v > self.thresh
 
     def integrate(self, x: Tensor, state: dict[str, Tensor]) -> Tensor:
         """The potential that is compared with the threshold."""
-        v = relax(x, state["v"], self.decay, self.rest, self.gain)
-        return self.fall(self.fires(state["v"]), v) if self.late else v
+        v = leak_and_drive(x, state["v"], self.decay, self.rest, self.gain)
+        return self.apply_reset(self.fires(state["v"]), v) if self.late else v
 
-    def fall(self, s: Tensor, v: Tensor) -> Tensor:
-        """The potential after the reset of those that spiked."""
+    def apply_reset(self, s: Tensor, v: Tensor) -> Tensor:
+        """Reset the potential of the neurons that spiked."""
         reset = self.reset
         return torch.where(s, v - self.thresh, v) if reset is None else torch.where(s, reset, v)
 
     def step(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         v = self.integrate(x, state)
         s = self.fires(v)
-        return s, x, {"v": v if self.late else self.fall(s, v)}
+        return s, x, {"v": v if self.late else self.apply_reset(s, v)}
 
     def threshold_inputs(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.integrate(x, state), self.expand(self.thresh)
 
 
 class DifferenceCurrentLIFNodes(DifferenceLIFNodes):
-    """That LIF behind a synaptic current: ``i = i_decay * i + i_gain * x``, and the current is the membrane's drive.
+    """DifferenceLIF with a synaptic current ``i = i_decay * i + i_gain * x``, which is the drive of the membrane.
 
-    CubaLIF in Pedersen et al. 2024, doi:10.1038/s41467-024-52259-9. State: ``v`` (rest), ``i`` (0), each ``[B, *shape]``.
+    It is CubaLIF in Pedersen et al. 2024, doi:10.1038/s41467-024-52259-9. State: ``v`` (rest), ``i`` (0), each
+    ``[B, *shape]``.
 
     Args:
-        i_decay: what a step leaves of the current; None for all of it. i_gain: what a drive of 1 adds to it; None for 1.
+        i_decay: factor on the current in each step; None for 1. i_gain: factor on the drive; None for 1.
 
     Further keywords: those of :class:`DifferenceLIFNodes`.
     """
@@ -172,16 +173,16 @@ class DifferenceCurrentLIFNodes(DifferenceLIFNodes):
 
     def resting_state(self) -> dict[str, Tensor]:
         zero = torch.zeros_like(self.expand(self.dt))
-        return {"v": at_rest(zero, self.rest), "i": zero}
+        return {"v": resting_potential(zero, self.rest), "i": zero}
 
     def current(self, x: Tensor, state: dict[str, Tensor]) -> Tensor:
-        return relax(x, state["i"], self.i_decay, None, self.i_gain)
+        return leak_and_drive(x, state["i"], self.i_decay, None, self.i_gain)
 
     def step(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         i = self.current(x, state)
         v = self.integrate(i, state)
         s = self.fires(v)
-        return s, x, {"v": v if self.late else self.fall(s, v), "i": i}
+        return s, x, {"v": v if self.late else self.apply_reset(s, v), "i": i}
 
     def threshold_inputs(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.integrate(self.current(x, state), state), self.expand(self.thresh)

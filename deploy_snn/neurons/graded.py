@@ -1,4 +1,4 @@
-"""Neurons that send a number at every step in the place of spikes: a relay, a delay line, integrators without threshold."""
+"""Graded neurons, which output numbers instead of spikes: a relay, a delay line, and integrators without a threshold."""
 
 from collections.abc import Sequence
 from typing import ClassVar, TypedDict, Unpack
@@ -12,32 +12,32 @@ from deploy_snn.neurons.nodes import VALUES, Nodes, Number
 
 
 class GradedOptions(TypedDict, total=False):
-    """The keywords that every graded class takes: what spikes would leave behind is not among them."""
+    """The keywords of every graded class. Spike traces are not among them."""
 
     sum_input: bool
     dt: float
 
 
 class GradedNodes(Nodes):
-    """What the graded classes share: ``s`` is float32, and nothing is compared with a threshold."""
+    """The base class of the graded neurons: ``s`` is float32, and there is no threshold."""
 
     OUTPUT: ClassVar[TensorSpec] = VALUES
 
     def __init__(self, n: int | None = None, shape: Sequence[int] | None = None, **options: Unpack[GradedOptions]) -> None:
         super().__init__(n, shape, **options)
         if self.traces:
-            raise InvalidInput(f"{type(self).__name__}(traces=True): it sends no spikes that could leave a trace")
+            raise InvalidInput(f"{type(self).__name__}(traces=True): a graded neuron has no spikes to trace")
 
     def resting_state(self) -> dict[str, Tensor]:
         state: dict[str, Tensor] = {}
         return state
 
     def threshold_inputs(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        raise RuntimeError(f"{type(self).__name__} compares nothing with a threshold")
+        raise RuntimeError(f"{type(self).__name__} has no threshold")
 
 
 class Relay(GradedNodes):
-    """Hands its drive on as it is: ``s = x``. As an external layer, a network's input of numbers. State: none."""
+    """Outputs its drive: ``s = x``. As an external layer it is a network's input for numbers. It has no state."""
 
     ROUNDING: ClassVar[tuple[Rounding, ...]] = ()
 
@@ -46,13 +46,13 @@ class Relay(GradedNodes):
 
 
 class DelayLine(GradedNodes):
-    """Hands its drive on some steps later: ``s(t) = x(t - delay)``, and 0 before that.
+    """Outputs its drive after a delay: ``s(t) = x(t - delay)``, and 0 before that.
 
-    Its drive is a window of the last drives, ``x`` ``[B, window, *shape]``, newest last, as long as the longest delay and
-    one more; a network keeps it. State: none of its own.
+    The input ``x`` ``[B, window, *shape]`` is a window of past drives, newest last. Its length is the longest delay in
+    steps plus one. A network keeps the window as its own state. The class has no state.
 
     Args:
-        delay: in ms: one for all, or one for each neuron. Raises InvalidInput for what is not a whole number of steps.
+        delay: delay in ms, a whole number of steps: one number, or one for each neuron. Raises InvalidInput otherwise.
     """
 
     ROUNDING: ClassVar[tuple[Rounding, ...]] = ()
@@ -75,10 +75,10 @@ class DelayLine(GradedNodes):
         steps = exact.round()
         if (steps < 0).any() or ((exact - steps).abs() > 1e-5 * steps.clamp(min=1)).any():
             raise InvalidInput(
-                f"DelayLine(delay=...): delays must be whole numbers of steps of {self.dt_in_ms()} ms, and not negative"
+                f"DelayLine(delay=...): each delay must be a non-negative whole number of steps of {self.dt_in_ms()} ms"
             )
         self.window = int(steps.max()) + 1
-        # Where in the flattened window each neuron's value stands: a gather of fixed places, whatever the batch.
+        # The index of each neuron's value in the flattened window: a gather with constant indices, for any batch size.
         slot = (self.window - 1 - steps.to(torch.int64)).expand(self.shape).flatten()
         self.register_buffer("place", slot * self.n + torch.arange(self.n), persistent=False)
 
@@ -99,7 +99,7 @@ class LeakOptions(GradedOptions, total=False):
 
 
 def add_optional_parameters(neuron: Nodes, **values: Number | None) -> None:
-    """Keep parameters as buffers; None stands for a term that the equation is written without."""
+    """Register parameters as buffers. None means that the equation does not have this term."""
     for name, value in values.items():
         if value is None:
             neuron.register_buffer(name, None)
@@ -107,7 +107,7 @@ def add_optional_parameters(neuron: Nodes, **values: Number | None) -> None:
             neuron.add_parameter(name, value)
 
 
-def relax(x: Tensor, v: Tensor, decay: Tensor | None, rest: Tensor | None, gain: Tensor | None) -> Tensor:
+def leak_and_drive(x: Tensor, v: Tensor, decay: Tensor | None, rest: Tensor | None, gain: Tensor | None) -> Tensor:
     """One step of a linear membrane, ``decay * (v - rest) + rest + gain * x``, without the terms that are None."""
     if gain is not None:
         x = gain * x
@@ -116,8 +116,8 @@ def relax(x: Tensor, v: Tensor, decay: Tensor | None, rest: Tensor | None, gain:
     return v + x
 
 
-def at_rest(zero: Tensor, rest: Tensor | None) -> Tensor:
-    """The resting potential of every neuron, in the shape of ``zero``, which it is for None."""
+def resting_potential(zero: Tensor, rest: Tensor | None) -> Tensor:
+    """The resting potential of every neuron, in the shape of ``zero``; 0 if ``rest`` is None."""
     return zero if rest is None else rest.expand_as(zero)
 
 
@@ -128,14 +128,15 @@ CURRENT = TensorSpec(name="i", role=Role.STATE, kind=Kind.CURRENT, initial="0", 
 class Integrator(GradedNodes):
     """A membrane without a threshold, as a difference equation: ``v = decay * (v - rest) + rest + gain * x``, ``s = v``.
 
-    It is the leaky integrator ``tau dv/dt = (rest - v) + R x`` in steps of dt: by Euler's rule with
-    ``decay = 1 - dt / tau``, or exactly for a drive that holds through the step with ``decay = exp(-dt / tau)``; in both
-    cases ``gain = R * (1 - decay)``. Without decay it is the integrator ``dv/dt = R x``, with ``gain = R * dt``
-    (LI and I in Pedersen et al. 2024, doi:10.1038/s41467-024-52259-9). State: ``v`` (rest), ``[B, *shape]``.
+    It is the leaky integrator ``tau dv/dt = (rest - v) + R x`` in steps of dt. ``decay = 1 - dt / tau`` is the Euler
+    method; ``decay = exp(-dt / tau)`` is exact for a drive that is constant during the step. In both cases ``gain = R * (1
+    - decay)``. Without decay it is the integrator ``dv/dt = R x``, with ``gain = R * dt`` (LI and I in Pedersen et al.
+    2024,
+    doi:10.1038/s41467-024-52259-9). State: ``v`` (rest), ``[B, *shape]``.
 
     Args:
-        decay: what a step leaves of ``v - rest``; None for no leak.
-        rest: resting potential, in mV; None for 0. gain: what a drive of 1 adds to v; None for 1.
+        decay: factor on ``v - rest`` in each step; None for no leak.
+        rest: resting potential, in mV; None for 0. gain: factor on the drive; None for 1.
     """
 
     ROUNDING: ClassVar[tuple[Rounding, ...]] = ()
@@ -159,21 +160,21 @@ class Integrator(GradedNodes):
         add_optional_parameters(self, decay=decay, rest=rest, gain=gain)
 
     def resting_state(self) -> dict[str, Tensor]:
-        return {"v": at_rest(torch.zeros_like(self.expand(self.dt)), self.rest)}
+        return {"v": resting_potential(torch.zeros_like(self.expand(self.dt)), self.rest)}
 
     def step(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        v = relax(x, state["v"], self.decay, self.rest, self.gain)
+        v = leak_and_drive(x, state["v"], self.decay, self.rest, self.gain)
         return v, x, {"v": v}
 
 
 class CurrentIntegrator(Integrator):
-    """An integrator behind a synaptic current: ``i = i_decay * i + i_gain * x``, and that current is the membrane's drive.
+    """An integrator with a synaptic current ``i = i_decay * i + i_gain * x``, which is the drive of the membrane.
 
-    In steps of dt it is ``tau_syn di/dt = -i + w x`` and ``tau dv/dt = (rest - v) + R i`` (CubaLI in Pedersen et al.
-    2024). State: ``v`` (rest), ``i`` (0), each ``[B, *shape]``.
+    It is ``tau_syn di/dt = -i + w x`` and ``tau dv/dt = (rest - v) + R i`` in steps of dt (CubaLI in Pedersen et al. 2024).
+    State: ``v`` (rest), ``i`` (0), each ``[B, *shape]``.
 
     Args:
-        i_decay: what a step leaves of the current; None for all of it. i_gain: what a drive of 1 adds to it; None for 1.
+        i_decay: factor on the current in each step; None for 1. i_gain: factor on the drive; None for 1.
 
     Further keywords: those of :class:`Integrator`.
     """
@@ -198,9 +199,9 @@ class CurrentIntegrator(Integrator):
 
     def resting_state(self) -> dict[str, Tensor]:
         zero = torch.zeros_like(self.expand(self.dt))
-        return {"v": at_rest(zero, self.rest), "i": zero}
+        return {"v": resting_potential(zero, self.rest), "i": zero}
 
     def step(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        i = relax(x, state["i"], self.i_decay, None, self.i_gain)
-        v = relax(i, state["v"], self.decay, self.rest, self.gain)
+        i = leak_and_drive(x, state["i"], self.i_decay, None, self.i_gain)
+        v = leak_and_drive(i, state["v"], self.decay, self.rest, self.gain)
         return v, x, {"v": v, "i": i}

@@ -1,4 +1,4 @@
-"""Integrate-and-fire: what all neurons with a membrane potential, a reset and a refractory period share, and IF itself."""
+"""Integrate-and-fire, and the base classes of neurons with a membrane potential, a reset and a refractory period."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Unpack
@@ -23,7 +23,7 @@ class MembraneNodes(Nodes):
     lbound: Tensor | None
 
     def add_lbound(self, lbound: Number | None) -> None:
-        """Keep the lower bound as a buffer; None stands for no bound."""
+        """Register the lower bound as a buffer; None for no bound."""
         if lbound is None:
             self.register_buffer("lbound", None)
         else:
@@ -37,7 +37,7 @@ class MembraneNodes(Nodes):
 
 
 class RefractoryOptions(NodesOptions, total=False):
-    """The keywords that every class with a refractory membrane takes."""
+    """The keywords of every class with a refractory membrane."""
 
     thresh: Number
     reset: Number
@@ -46,7 +46,7 @@ class RefractoryOptions(NodesOptions, total=False):
 
 
 class RefractoryNodes(MembraneNodes):
-    """A membrane that is reset by a spike and then takes no input for a while.
+    """A membrane with a reset and a refractory period, during which it ignores its input.
 
     Args:
         thresh: threshold, in mV. reset: potential after a spike, in mV. refrac: refractory period, in ms.
@@ -75,7 +75,7 @@ class RefractoryNodes(MembraneNodes):
         self.add_lbound(lbound)
 
     def fire(self, s: Tensor, v: Tensor, refrac_count: Tensor) -> dict[str, Tensor]:
-        """Start the refractory period and reset the potential of those that spiked; clip."""
+        """Reset the potential of the neurons that spiked and start their refractory period. Apply the lower bound."""
         return {
             "v": self.clip(torch.where(s, self.reset, v)),
             "refrac_count": torch.where(s, self.refrac, refrac_count),

@@ -16,10 +16,10 @@ from deploy_snn.neurons.nodes import NodesOptions, Number
 class IzhikevichNodes(MembraneNodes):
     """Izhikevich's simple model of spiking neurons (Izhikevich 2003, doi:10.1109/TNN.2003.820440).
 
-    The first ``int(N * excitatory)`` neurons are excitatory, the others inhibitory. ``a``, ``b``, ``c``, ``d``
-    ``[*shape]`` and the recurrent weights ``S`` ``[N, N]`` (row: target) are drawn at construction by torch's global
-    generator. S is drawn on a dyadic grid, as fine as a sum of N weights can be exact on in float32, so that the
-    recurrent drive has the same bits whatever the order of addition.
+    The first ``int(N * excitatory)`` neurons are excitatory, the others inhibitory. The constructor draws ``a``, ``b``,
+    ``c``, ``d`` ``[*shape]`` and the recurrent weights ``S`` ``[N, N]`` (row: target) from torch's global generator. S lies
+    on the finest dyadic grid on which a sum of N weights is exact in float32, so the recurrent drive has the same bits for
+    any order of addition.
 
     State: ``v`` (rest), ``u`` (b*v), each ``[B, *shape]``.
 
@@ -27,8 +27,8 @@ class IzhikevichNodes(MembraneNodes):
         excitatory: fraction of excitatory neurons, clamped to [0, 1].
         thresh: potential at which a spike is counted, in mV. rest: initial potential, in mV.
         lbound: lower bound of the potential, in mV, or None.
-        spike_at: "start" tests the potential that comes into a step, so that a spike is reported one step after its
-            crossing; "end" tests the potential that leaves it, as BindsNET 0.3.4 does.
+        spike_at: "start" compares the potential at the start of a step with the threshold, so a spike is reported one step
+            late; "end" compares the potential at the end of the step, as in BindsNET 0.3.4.
     """
 
     STATES: ClassVar[tuple[TensorSpec, ...]] = (
@@ -90,7 +90,7 @@ class IzhikevichNodes(MembraneNodes):
         return {"v": v, "u": self.b * v}
 
     def recur(self, s: Tensor) -> Tensor:
-        """What the spikes of this step send to each neuron."""
+        """The recurrent drive of each neuron from the spikes of this step."""
         if len(self.shape) == 1:
             return s.to(torch.float32) @ self.S.T
         return (s.to(torch.float32).reshape([-1, self.n]) @ self.S.T).reshape([-1] + list(self.shape))

@@ -1,7 +1,7 @@
-"""The response and refractory kernels of the cumulative spike response model, by BindsNET's names.
+"""The response and refractory kernels of the cumulative spike response model, with BindsNET's names.
 
-Each is a function of the time ``t`` since the event, in ms, and of the time constant ``tau``, in ms; equations as in
-Gerstner & van Hemmen 1992 (doi:10.1088/0954-898X_3_2_004) and, for AlphaKernelSLAYER, Shrestha & Orchard 2018.
+Each is a function of the time ``t`` since the event and of the time constant ``tau``, both in ms. The equations are those
+of Gerstner & van Hemmen 1992 (doi:10.1088/0954-898X_3_2_004) and, for AlphaKernelSLAYER, Shrestha & Orchard 2018.
 """
 
 import math
@@ -15,7 +15,7 @@ from deploy_snn.errors import InvalidInput
 Kernel = Callable[[Tensor, Tensor], Tensor]
 
 SLACK = 1e-6
-"""What rounding may add to a time in steps of dt, relative to it: a sample at tau is at tau, and no window gains a step."""
+"""Relative tolerance for the rounding of times: a sample at tau counts as t <= tau, and no window gets an extra step."""
 
 RESPONSE: dict[str, Kernel] = {
     "AlphaKernel": lambda t, tau: (1 / tau**2) * t * torch.exp(-t / tau),
@@ -30,14 +30,14 @@ REFRACTORY: dict[str, Kernel] = {"EtaKernel": lambda t, tau: -torch.exp(-t / tau
 
 
 def pick(kernels: dict[str, Kernel], name: str) -> Kernel:
-    """A kernel by its name. Raises InvalidInput with the names there are."""
+    """Return a kernel by name. Raises InvalidInput, with the known names, for an unknown name."""
     if name not in kernels:
         raise InvalidInput(f"unknown kernel '{name}'; choose from {', '.join(kernels)}")
     return kernels[name]
 
 
 def samples(window: float, dt: float) -> int:
-    """How many steps of ``dt`` a window of so many ms holds: ``ceil(window / dt)``, but for rounding."""
+    """The number of steps in a window, ``ceil(window / dt)`` with a tolerance for rounding. Both arguments are in ms."""
     if not 0 < window < math.inf:
-        raise InvalidInput(f"a window of {window} ms: expected a finite length greater than 0")
+        raise InvalidInput(f"window of {window} ms: expected a finite length greater than 0")
     return math.ceil(window / dt * (1 - SLACK))

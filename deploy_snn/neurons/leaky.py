@@ -1,4 +1,4 @@
-"""Leaky integrate-and-fire: the plain neuron, one boosted for speed, and one with a synaptic current."""
+"""Leaky integrate-and-fire: the plain neuron, one with rest and reset at 0, and one with a synaptic current."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Unpack
@@ -12,7 +12,7 @@ from deploy_snn.neurons.nodes import Nodes, NodesOptions, Number
 
 
 class LeakyOptions(RefractoryOptions, total=False):
-    """The keywords that every leaky class takes."""
+    """The keywords of every leaky class."""
 
     rest: Number
     tc_decay: Number
@@ -76,12 +76,12 @@ class LIFNodes(LeakyNodes):
 
 
 class BoostedLIFNodes(Nodes):
-    """LIF with rest and reset at 0. It steps without a drive too: ``neuron(None, state)``.
+    """LIF with rest and reset at 0. It can step without a drive: ``neuron(None, state)``.
 
     State: ``v`` (0), ``refrac_count`` (0), each ``[B, *shape]``.
 
     Args:
-        thresh: threshold, in mV over rest. refrac: refractory period, in ms. tc_decay: membrane time constant, in ms.
+        thresh: threshold, in mV above rest. refrac: refractory period, in ms. tc_decay: membrane time constant, in ms.
     """
 
     ROUNDING: ClassVar[tuple[Rounding, ...]] = ()
@@ -130,10 +130,10 @@ class BoostedLIFNodes(Nodes):
 
 
 class CurrentLIFNodes(LeakyNodes):
-    """LIF driven through a synaptic current that decays (Gerstner & Kistler 2002).
+    """LIF with a decaying synaptic current (Gerstner & Kistler 2002).
 
-    State: ``v`` (rest), ``i`` (0), ``refrac_count`` (0), each ``[B, *shape]``. The refractory period is counted down
-    before the current enters, so it is one step shorter than LIF's.
+    State: ``v`` (rest), ``i`` (0), ``refrac_count`` (0), each ``[B, *shape]``. The refractory counter is decremented before
+    the current is added to the potential, so the refractory period is one step shorter than that of LIF.
 
     Args:
         tc_i_decay: time constant of the current, in ms.

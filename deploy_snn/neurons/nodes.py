@@ -1,4 +1,4 @@
-"""The base of all neurons: parameters as buffers, state as data, traces and summed input after each class's own step."""
+"""The base class of all neurons: parameters as buffers, state as data, spike traces and summed input."""
 
 import inspect
 import math
@@ -20,13 +20,13 @@ DRIVE = TensorSpec(name="x", role=Role.DRIVE, unit="mV")
 NOISE = TensorSpec(name="noise", role=Role.NOISE, unit="uniform on [0, 1)")
 SPIKES = TensorSpec(name="s", role=Role.SPIKES, dtype="bool")
 VALUES = TensorSpec(name="s", role=Role.RECORD)
-"""What a graded neuron sends in the place of spikes: a number at every step."""
+"""The output of a graded neuron: numbers instead of spikes."""
 TRACE = TensorSpec(name="trace", role=Role.STATE, kind=Kind.TRACE, initial="0")
 SUMMED = TensorSpec(name="summed", role=Role.STATE, kind=Kind.SUM, initial="0", unit="mV")
 
 
 class NodesOptions(TypedDict, total=False):
-    """The keywords that every class takes besides its own."""
+    """The keywords that all classes have in common."""
 
     traces: bool
     traces_additive: bool
@@ -38,25 +38,25 @@ class NodesOptions(TypedDict, total=False):
 
 
 class Nodes(nn.Module, ABC):
-    """A population of neurons: ``s, state = neuron(x, state)``, with ``noise`` third where the class is stochastic.
+    """A population of neurons: ``s, state = neuron(x, state)``, or ``neuron(x, state, noise)`` for a stochastic class.
 
     Args:
-        n: number of neurons. Give ``n``, or ``shape``, or both where ``prod(shape) == n``.
+        n: number of neurons. Pass ``n`` or ``shape``, or both if ``prod(shape) == n``.
         shape: the population's shape, ``[*shape]`` below.
         traces: keep a spike trace as state ``trace`` ``[B, *shape]``.
         traces_additive: a spike adds ``trace_scale`` to the trace; otherwise it sets the trace to 1.
         tc_trace: time constant of the trace, in ms.
-        trace_scale: what a spike adds to an additive trace.
-        sum_input: sum the drive as it entered the membrane, as state ``summed`` ``[B, *shape]``.
-        learning: whether the adaptive classes move their ``theta``.
+        trace_scale: increase of an additive trace per spike.
+        sum_input: sum the drive that enters the membrane, as state ``summed`` ``[B, *shape]``.
+        learning: whether the adaptive classes update their ``theta``.
         dt: length of a step, in ms.
 
     Raises:
-        InvalidInput: for sizes that are missing or disagree, and for parameters that are NaN, do not broadcast to
-            ``shape``, or are not positive where they must be.
+        InvalidInput: for missing or contradicting sizes, and for parameters that are NaN, do not broadcast to ``shape``, or
+            are not positive although they must be.
 
-    Parameters and the constants computed from them (``exp(-dt / tc)``, once, in float32) are buffers, so that they can
-    be set and load from a ``state_dict``. The models are those of BindsNET (Hazan et al. 2018,
+    Parameters are buffers, so that they can be assigned and loaded from a ``state_dict``. So are the constants computed
+    from them once, in float32, such as ``exp(-dt / tc)``. The models are those of BindsNET (Hazan et al. 2018,
     doi:10.3389/fninf.2018.00089), as functions of an explicit state.
     """
 
@@ -64,11 +64,11 @@ class Nodes(nn.Module, ABC):
     OUTPUT: ClassVar[TensorSpec] = SPIKES
     STATES: ClassVar[tuple[TensorSpec, ...]] = ()
     ROUNDING: ClassVar[tuple[Rounding, ...] | None] = None
-    """The operations of ``step`` whose last bits differ between runtimes; () for a class with none. A class that computes
-    its own step and does not declare this is taken for inexact."""
+    """The operations of ``step`` whose last bits differ between runtimes; () for none. A class that defines its own step
+    without this declaration is inexact."""
 
     __jit_unused_properties__: ClassVar[list[str]] = ["contract"]
-    # TorchScript takes these for constants, and leaves the branches out that they rule out.
+    # Constants for TorchScript, which then removes the branches that are never taken.
     __constants__: ClassVar[list[str]] = [
         "traces",
         "traces_additive",
@@ -101,7 +101,7 @@ class Nodes(nn.Module, ABC):
         self.stochastic = False
         self.graded = self.OUTPUT is VALUES
         self.steps_without_input = False
-        self.shared_state = ""  # the one state that the rows of a batch share, if any
+        self.shared_state = ""  # the name of the state that the rows of a batch share, if any
         self._checked: object = None
         self.add_parameter("dt", options.get("dt", 1.0), positive=True)
         if self.dt.dim() != 0 or not self.dt.isfinite():
@@ -110,26 +110,26 @@ class Nodes(nn.Module, ABC):
         self.add_decay("tc_trace", options.get("tc_trace", 20.0), "trace_decay")
 
     def add_parameter(self, name: str, value: Number, *, positive: bool = False) -> None:
-        """Keep a parameter as a float32 buffer of its own. Raises InvalidInput if it cannot serve as one."""
-        given = f"{type(self).__name__}({name}={value if not isinstance(value, Tensor) else list(value.shape)})"
+        """Copy a parameter to a float32 buffer. Raises InvalidInput if it is not a valid value."""
+        argument = f"{type(self).__name__}({name}={value if not isinstance(value, Tensor) else list(value.shape)})"
         try:
             tensor = torch.as_tensor(value).detach().to(torch.float32, copy=True)
         except (TypeError, ValueError, RuntimeError):
-            raise InvalidInput(f"{given}: expected a number or a tensor") from None
+            raise InvalidInput(f"{argument}: expected a number or a tensor") from None
         try:
             fits = tensor.expand(self.shape).shape == self.shape
         except RuntimeError:
             fits = False
         if not fits:
-            raise InvalidInput(f"{given}: a tensor here must broadcast to the neurons' shape {list(self.shape)}")
+            raise InvalidInput(f"{argument}: the tensor must broadcast to the neurons' shape {list(self.shape)}")
         if tensor.isnan().any():
-            raise InvalidInput(f"{given}: NaN")
+            raise InvalidInput(f"{argument}: must not be NaN")
         if positive and not (tensor > 0).all():
-            raise InvalidInput(f"{given}: must be greater than 0")
+            raise InvalidInput(f"{argument}: must be greater than 0")
         self.register_buffer(name, tensor)
 
     def add_decay(self, name: str, tc: Number, decay: str) -> None:
-        """Keep a time constant in ms, and the factor ``exp(-dt / tc)`` by which it shrinks a value each step."""
+        """Register a time constant in ms, and its decay factor ``exp(-dt / tc)`` per step."""
         self.add_parameter(name, tc, positive=True)
         self.register_buffer(decay, torch.exp(-self.dt / self.get_buffer(name)))
 
@@ -144,7 +144,7 @@ class Nodes(nn.Module, ABC):
 
     @property
     def contract(self) -> Contract:
-        """The records of every tensor that a step takes and gives, with this population's shape."""
+        """The records of every tensor that a step reads and returns, with this population's shape."""
         tensors = [self.DRIVE, *((NOISE,) if self.stochastic else ()), *self.own_states()]
         tensors += [spec for spec, on in ((TRACE, self.traces), (SUMMED, self.sum_input)) if on]
         return Contract(
@@ -155,21 +155,21 @@ class Nodes(nn.Module, ABC):
 
     @classmethod
     def rounding(cls) -> tuple[Rounding, ...]:
-        """The operations that the class declares to round. A declaration does not hold for a subclass with other equations."""
+        """The operations that round, as declared by the class. A subclass with other equations must declare its own."""
         if cls.ROUNDING is None or not declaration_holds(cls, "ROUNDING", NOT_EQUATIONS):
             return (Rounding(tensor=cls.OUTPUT.name, operation=Operation.UNKNOWN),)
         return cls.ROUNDING
 
     def dt_in_ms(self) -> float:
-        """The length of a step as people write it: 0.1, where the float32 is 0.10000000149."""
+        """The length of a step in short decimal form: 0.1, where the float32 is 0.10000000149."""
         return float(f"{float(self.dt):.7g}")
 
     def own_states(self) -> tuple[TensorSpec, ...]:
-        """The records of the class's own states; fewer than ``STATES`` where an option freezes one."""
+        """The records of the class's own states; fewer than ``STATES`` if an option makes one of them constant."""
         return self.STATES
 
     def sized(self, spec: TensorSpec) -> TensorSpec:
-        """The record with this population's shape in it."""
+        """Return the record with this population's shape."""
         return spec.over(self.shape)
 
     @abstractmethod
@@ -178,32 +178,32 @@ class Nodes(nn.Module, ABC):
 
     @abstractmethod
     def step(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """The class's own step: spikes, the drive as it entered the membrane, and the class's own next state."""
+        """Step the class's own equations. Returns spikes, the drive that entered the membrane, and the next state."""
 
     @abstractmethod
     def threshold_inputs(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The two numbers that the spike's comparison sees in this step, value and threshold, each ``[B, *shape]``."""
+        """The two operands of the threshold comparison in this step, value and threshold, each ``[B, *shape]``."""
 
     @script_export
     def initial_state(self, batch: int) -> dict[str, Tensor]:
-        """The state before the first step, for ``batch`` rows: ``[batch, *shape]``, but for states that rows share."""
+        """The state before the first step, for ``batch`` rows: ``[batch, *shape]``, except for a shared state."""
         if batch < 1:
-            raise ValueError(f"a batch of {batch}: it needs at least one row")
+            raise ValueError(f"batch={batch}: expected at least 1")
         state: dict[str, Tensor] = {}
         for name, value in self.resting_state().items():
             if name == self.shared_state:
                 state[name] = value.clone()
             else:
                 state[name] = value.expand([batch] + list(value.shape)).clone()
-        nothing = torch.zeros([batch] + list(self.shape), dtype=torch.float32, device=self.dt.device)
+        zeros = torch.zeros([batch] + list(self.shape), dtype=torch.float32, device=self.dt.device)
         if self.traces:
-            state["trace"] = nothing
+            state["trace"] = zeros
         if self.sum_input:
-            state["summed"] = nothing.clone()
+            state["summed"] = zeros.clone()
         return state
 
     def expand(self, value: Tensor) -> Tensor:
-        """A parameter at every neuron: ``[*shape]``."""
+        """Expand a parameter to one value per neuron: ``[*shape]``."""
         return value.expand(self.shape)
 
     def forward(
@@ -213,18 +213,18 @@ class Nodes(nn.Module, ABC):
 
         Args:
             x: drive ``[B, *shape]``, float32.
-            state: what ``initial_state`` or the step before gave.
-            noise: ``[B, *shape]``, uniform on [0, 1), where the class is stochastic; otherwise left out.
+            state: the state from ``initial_state`` or from the previous step.
+            noise: ``[B, *shape]``, uniform on [0, 1), for a stochastic class; None otherwise.
 
         Returns:
-            Spikes ``[B, *shape]``, bool, and the next state. A graded class gives numbers, float32, in their place.
+            Spikes ``[B, *shape]``, bool, and the next state. A graded class returns numbers, float32, instead of spikes.
 
         Raises:
             InvalidInput: in eager mode, for a tensor that is missing, unknown, or of the wrong shape or type.
         """
         if x is None:
             if not self.steps_without_input:
-                raise ValueError("x is missing: this class cannot step without a drive; write neuron(x, state)")
+                raise ValueError("x is None: this class cannot step without a drive; call neuron(x, state)")
             if not is_scripting() and not torch.compiler.is_compiling():
                 check_tensors(self.contract.states, state, "state")
             x = torch.zeros_like(state["v"])
@@ -234,7 +234,7 @@ class Nodes(nn.Module, ABC):
         if self.traces:
             trace = state["trace"] * self.trace_decay
             if self.traces_additive:
-                # A sum picked where there is a spike, as trace + scale * s needs a cast and gives the same bits.
+                # The same bits as trace + scale * s, without the cast of s.
                 after["trace"] = torch.where(s, trace + self.trace_scale, trace)
             else:
                 after["trace"] = torch.where(s, 1.0, trace)
@@ -245,13 +245,14 @@ class Nodes(nn.Module, ABC):
     @script_unused
     def _check(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> None:
         inputs = {"x": x} if noise is None else {"x": x, "noise": noise}
-        seen = [self.learning, *((name, t.shape, t.dtype) for given in (inputs, state) for name, t in given.items())]
-        if seen == self._checked:  # the step before was given the same shapes
+        shapes = [(name, t.shape, t.dtype) for tensors in (inputs, state) for name, t in tensors.items()]
+        signature = [self.learning, *shapes]
+        if signature == self._checked:  # the previous step had the same shapes
             return
         contract = self.contract
         batch = check_tensors(contract.inputs, inputs, "input")
         check_tensors(contract.states, state, "state", batch)
-        self._checked = seen
+        self._checked = signature
 
 
 NOT_EQUATIONS = frozenset({"__init__", "resting_state", "own_states", "sized", "threshold_inputs"})
@@ -259,7 +260,10 @@ NOT_EQUATIONS = frozenset({"__init__", "resting_state", "own_states", "sized", "
 
 
 def declaration_holds(cls: type, attribute: str, harmless: frozenset[str]) -> bool:
-    """Whether no class below the one that declares an attribute defines a method, but for ``harmless`` ones."""
+    """Whether a class attribute still applies: no subclass of the class that declares it defines other methods.
+
+    Methods in ``harmless`` are allowed.
+    """
     for owner in cls.__mro__:
         if attribute in vars(owner):
             return True
@@ -275,7 +279,7 @@ def _shown(value: object) -> str:
 
 
 def keywords(cls: type[Nodes]) -> dict[str, object]:
-    """Every keyword that a class takes, with its default where the signature shows one."""
+    """Every keyword of a class's constructor, with its default if the signature has one."""
     found: dict[str, object] = dict.fromkeys(NodesOptions.__annotations__)
     for owner in reversed(cls.__mro__):
         if issubclass(owner, Nodes) and "__init__" in vars(owner):
@@ -287,13 +291,13 @@ def keywords(cls: type[Nodes]) -> dict[str, object]:
 def _population(n: int | None, shape: Sequence[int] | None) -> tuple[int, ...]:
     if shape is None:
         if n is None:
-            raise InvalidInput("how many neurons? Give n=100, or shape=(10, 10)")
+            raise InvalidInput("the number of neurons is missing; pass n=100 or shape=(10, 10)")
         shape = (n,)
     sizes = tuple(int(size) for size in shape)
     if not sizes or any(size < 1 for size in sizes):
-        raise InvalidInput(f"shape {list(sizes)}: every size must be at least 1")
+        raise InvalidInput(f"shape={list(sizes)}: every size must be at least 1")
     if n is not None and math.prod(sizes) != n:
         raise InvalidInput(
-            f"n={n} and shape={list(sizes)} disagree: the shape has {math.prod(sizes)} neurons; give one of them"
+            f"n={n} and shape={list(sizes)} contradict each other: the shape has {math.prod(sizes)} neurons; pass only one"
         )
     return sizes

@@ -1,4 +1,4 @@
-"""One neuron class as a program."""
+"""A single neuron class as a program."""
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ from deploy_snn.torch_internals import script_export
 class NeuronProgram(Program):
     """A population of neurons as ``{"s": spikes}, next_state = program({"x": drive}, state)``.
 
-    Where the class is stochastic, the inputs are ``{"x": drive, "noise": noise}``.
+    For a stochastic class, the inputs are ``{"x": drive, "noise": noise}``.
     """
 
     def __init__(self, neuron: Nodes) -> None:
@@ -24,7 +24,7 @@ class NeuronProgram(Program):
 
     def forward(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         s, after = self.neuron(inputs["x"], state, self.noise(inputs))
-        return {"s": s.clone() if self.neuron.graded else s}, after  # what is sent may be a state, or the drive itself
+        return {"s": s.clone() if self.neuron.graded else s}, after  # may be the same tensor as a state or the drive
 
     def noise(self, inputs: dict[str, Tensor]) -> Tensor | None:
         return inputs["noise"] if self.neuron.stochastic else None
@@ -34,7 +34,7 @@ class NeuronProgram(Program):
         return self.neuron.initial_state(batch)
 
     def over_time(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        if not state:  # nothing goes from step to step: all of them at once
+        if not state:  # the steps are independent: compute all of them at once
             return self.forward(inputs, state)
         return super().over_time(inputs, state)
 

@@ -1,4 +1,4 @@
-"""SRM0: a leaky membrane that fires at random, the more likely the nearer it is to its threshold."""
+"""SRM0: a leaky membrane that fires at random, with a probability that grows with the potential."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Unpack
@@ -12,7 +12,7 @@ from deploy_snn.neurons.nodes import NodesOptions, Number
 
 
 class SRM0Options(NodesOptions, total=False):
-    """The keywords that SRM0 takes with their usual defaults."""
+    """The keywords of SRM0 whose defaults are those of the base classes."""
 
     refrac: Number
     lbound: Number | None
@@ -21,12 +21,12 @@ class SRM0Options(NodesOptions, total=False):
 class SRM0Nodes(LeakyNodes):
     """Simplified spike response model with escape noise (Vasilaki et al. 2009, doi:10.1371/journal.pcbi.1000586).
 
-    It spikes with probability ``p = 1 - exp(-rho * dt)``, ``rho = rho_0 * exp((v - thresh) / d_thresh)``: that is, where
-    ``noise < p``. State: ``v`` (rest), ``refrac_count`` (0), each ``[B, *shape]``; the step takes ``noise``.
+    It spikes with probability ``p = 1 - exp(-rho * dt)``, ``rho = rho_0 * exp((v - thresh) / d_thresh)``. The step has an
+    input ``noise``, and spikes where ``noise < p``. State: ``v`` (rest), ``refrac_count`` (0), each ``[B, *shape]``.
 
     Args:
         thresh: potential at which rho is rho_0, in mV. rest, reset: in mV. tc_decay: membrane time constant, in ms.
-        eps_0: what a unit of drive adds to the potential. rho_0: rate at the threshold, in 1/ms.
+        eps_0: factor on the drive. rho_0: firing rate at the threshold, in 1/ms.
         d_thresh: width of the threshold, in mV.
 
     Further keywords: those of :class:`LeakyNodes`.
@@ -65,7 +65,7 @@ class SRM0Nodes(LeakyNodes):
         return v, 1 - torch.exp(-rho * self.dt)
 
     def step(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        assert noise is not None  # the type refinement that TorchScript needs
+        assert noise is not None  # TorchScript needs this to refine the type
         v, p = self.integrate(x, state)
         refrac_count = state["refrac_count"] - self.dt
         s = noise < p

@@ -1,4 +1,4 @@
-"""Neurons without a membrane: a source of given spikes, and a threshold."""
+"""Neurons without a membrane: an input for spikes, and a threshold unit."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Unpack
@@ -11,7 +11,7 @@ from deploy_snn.neurons.nodes import Nodes, NodesOptions, Number
 
 
 class Input(Nodes):
-    """Hands given spikes on: ``s = x != 0``. ``x`` is float32 like every drive. State: none of its own."""
+    """Outputs the spikes of its input: ``s = x != 0``. ``x`` is float32, like every drive. It has no state."""
 
     ROUNDING: ClassVar[tuple[Rounding, ...]] = ()
 
@@ -23,11 +23,11 @@ class Input(Nodes):
         return x != 0, x, self.resting_state()
 
     def threshold_inputs(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return x.abs(), torch.full_like(x, 2.0**-149)  # the smallest number that is not 0
+        return x.abs(), torch.full_like(x, 2.0**-149)  # the smallest positive float32
 
 
 class McCullochPitts(Nodes):
-    """Fires while its drive is at or over the threshold (McCulloch & Pitts 1943, doi:10.1007/BF02478259). No own state.
+    """Fires while its drive is at or above the threshold (McCulloch & Pitts 1943, doi:10.1007/BF02478259). It has no state.
 
     Args:
         thresh: the threshold, in the unit of the drive.

@@ -1,4 +1,4 @@
-"""Integrate-and-fire that keeps what it had over its threshold: the neuron of converted rate networks."""
+"""Integrate-and-fire with reset by subtraction: the neuron of networks converted from artificial neural networks."""
 
 from typing import ClassVar
 
@@ -12,10 +12,10 @@ from deploy_snn.neurons.integrate_and_fire import REFRACTORY, RefractoryNodes, p
 class SubtractiveResetIFNodes(RefractoryNodes):
     """Integrate and fire with reset by subtraction (Rueckauer et al. 2017, doi:10.3389/fnins.2017.00682).
 
-    A spike lowers the potential by ``thresh``, whatever ``reset`` is, so that no drive is lost and rates stay linear in it.
-    State: ``v`` (reset), ``refrac_count`` (0), each ``[B, *shape]``; the count stops at 0 or one step below it.
+    A spike subtracts ``thresh`` from the potential. No drive is lost, so the firing rate is linear in the drive. State:
+    ``v`` (reset), ``refrac_count`` (0), each ``[B, *shape]``. The counter stops at 0 or less than one step below it.
 
-    Keywords: those of :class:`RefractoryNodes`; ``reset`` is where the potential starts.
+    Keywords: those of :class:`RefractoryNodes`. Here, ``reset`` is only the initial potential.
     """
 
     ROUNDING: ClassVar[tuple[Rounding, ...]] = ()

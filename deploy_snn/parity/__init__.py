@@ -1,4 +1,4 @@
-"""Comparing every runtime with eager torch: stimulus, lockstep comparison, report."""
+"""Compare every runtime with eager torch: stimuli, lockstep comparison, report."""
 
 from deploy_snn.parity.golden import GOLDEN_BATCH, GOLDEN_STEPS, golden_steps_that_fit, golden_trace
 from deploy_snn.parity.lockstep import Lockstep

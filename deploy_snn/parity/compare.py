@@ -1,4 +1,4 @@
-"""Comparing a candidate's recorded tensors with the reference's."""
+"""Compare the recorded tensors of a runtime with those of the reference."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from deploy_snn.tensors import Array
 
 
 def differs(expected: Array, actual: Array, tolerance: Tolerance) -> NDArray[np.bool_]:
-    """Where two arrays differ: bools at all, floats by more than the tolerance. Like infinities and NaNs are equal."""
+    """Where two arrays differ: bools exactly, floats by more than the tolerance. NaN equals NaN, and inf equals inf."""
     if expected.dtype == np.bool_:
         differ: NDArray[np.bool_] = expected != actual
         return differ
@@ -22,7 +22,7 @@ def differs(expected: Array, actual: Array, tolerance: Tolerance) -> NDArray[np.
 
 
 def compare_tensor(spec: TensorSpec, name: str, expected: Array, actual: Array, tolerance: Tolerance) -> TensorReport:
-    """Report on one tensor over all steps that both ran, ``[T, ...]``."""
+    """Compare one tensor ``[T, ...]`` over all steps that the runtime has run."""
     expected = expected[: len(actual)]
     report = TensorReport(
         tensor=name,

@@ -1,4 +1,4 @@
-"""Real input: scikit-learn's bundled handwritten digits, Poisson-encoded."""
+"""The stimulus "digits": the handwritten digits of scikit-learn, Poisson-encoded."""
 
 import numpy as np
 from numpy.random import Generator
@@ -7,22 +7,22 @@ from numpy.typing import NDArray
 from deploy_snn.errors import Unavailable
 from deploy_snn.tensors import Array
 
-STEPS_A_DIGIT = 100
-MOST_SPIKES = 0.5
-"""The chance of a spike in a step at the brightest pixel."""
+STEPS_PER_DIGIT = 100
+MAX_RATE = 0.5
+"""The spike probability per step at the brightest pixel."""
 
 
 def digit_spikes(rng: Generator, shape: tuple[int, ...]) -> Array:
-    """Digits one after another, a new one every ``STEPS_A_DIGIT`` steps, as spikes ``[T, B, *shape]``.
+    """Random digits as spikes ``[T, B, *shape]``, each shown for ``STEPS_PER_DIGIT`` steps.
 
-    The 8 x 8 images (Alpaydin & Kaynak 1998) are resized to the shape, by nearest pixel. Raises Unavailable where
+    The 8 x 8 images (Alpaydin & Kaynak 1998) are resized to the shape by nearest neighbour. Raises Unavailable if
     scikit-learn is not installed.
     """
     steps, batch, *size = shape
     images = load_images()
-    shown = rng.integers(len(images), size=(-(-steps // STEPS_A_DIGIT), batch))
-    pixels = resize(images, tuple(size))[shown].repeat(STEPS_A_DIGIT, axis=0)[:steps]
-    return (rng.random(shape) < MOST_SPIKES * pixels).astype(np.float32)
+    shown = rng.integers(len(images), size=(-(-steps // STEPS_PER_DIGIT), batch))
+    pixels = resize(images, tuple(size))[shown].repeat(STEPS_PER_DIGIT, axis=0)[:steps]
+    return (rng.random(shape) < MAX_RATE * pixels).astype(np.float32)
 
 
 def load_images() -> NDArray[np.float32]:
@@ -31,14 +31,14 @@ def load_images() -> NDArray[np.float32]:
         from sklearn.datasets import load_digits  # noqa: PLC0415  (an extra, and slow to import)
     except ImportError:
         raise Unavailable(
-            "the digits come with scikit-learn, which is not installed: pip install 'deploy-snn[digits]'"
+            "the stimulus digits needs scikit-learn, which is not installed: install the extra 'digits' of deploy-snn (in its folder: pip install '.[digits]')"
         ) from None
     images: NDArray[np.float64] = load_digits().images
     return (images / 16).astype(np.float32)
 
 
 def resize(images: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Images ``[K, 8, 8]`` as ``[K, *shape]``: in the last two axes by nearest pixel, or along a line of all 64."""
+    """Resize images ``[K, 8, 8]`` to ``[K, *shape]`` by nearest neighbour: the last two axes, or all 64 pixels in a row."""
     if len(shape) == 1:
         return images.reshape(len(images), -1)[:, np.arange(shape[0]) * images[0].size // shape[0]]
     *outer, height, width = shape

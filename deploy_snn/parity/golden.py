@@ -1,4 +1,4 @@
-"""The golden trace: a recorded run that travels in a bundle, so that hosts can check themselves without torch."""
+"""The golden trace: a recorded run inside a bundle, with which a host can check itself without torch."""
 
 import numpy as np
 
@@ -9,18 +9,18 @@ from deploy_snn.parity.stimulus import Request, from_pattern
 from deploy_snn.program import Program
 
 GOLDEN_STEPS = 200
-"""The length of a golden trace, if it fits into its budget."""
+"""The length of a golden trace that fits into its budget."""
 FEWEST_STEPS = 2
-"""The second step is the first one that shows whether a host keeps the state."""
+"""A shorter trace could not show whether a host keeps the state."""
 GOLDEN_BATCH = 2
 """Two rows, so that a host that mixes up the rows of a batch cannot pass its check."""
 BUDGET = 2**20
-"""Bytes that every golden trace may take; on top of them as many as the model's parameters take."""
+"""The size limit of a golden trace in bytes, without the share for the parameters. The size of the parameters is added."""
 STIMULUS = "poisson"
 
 
 def golden_trace(program: Program, steps: int | None, seed: int) -> tuple[Trace, GoldenRecord] | None:
-    """Record a golden trace of ``steps`` steps, or of as many as fit into the budget; None for ``steps=0``.
+    """Record a golden trace. ``steps=None`` records as many steps as fit into the budget. Returns None for ``steps=0``.
 
     Raises InvalidInput for a negative number of steps.
     """
@@ -35,9 +35,9 @@ def golden_trace(program: Program, steps: int | None, seed: int) -> tuple[Trace,
 
 
 def golden_steps_that_fit(program: Program) -> int:
-    """How many steps of a golden trace fit into its budget, from ``FEWEST_STEPS`` to ``GOLDEN_STEPS``."""
-    a_step = sum(
+    """The number of steps that fit into the budget, between ``FEWEST_STEPS`` and ``GOLDEN_STEPS``."""
+    bytes_per_step = sum(
         int(np.prod(spec.shape(batch=GOLDEN_BATCH))) * np.dtype(spec.dtype).itemsize for spec in program.contract.tensors
     )
     parameters = sum(buffer.numel() * buffer.element_size() for buffer in program.state_dict().values())
-    return max(FEWEST_STEPS, min(GOLDEN_STEPS, int(BUDGET + parameters) // a_step))
+    return max(FEWEST_STEPS, min(GOLDEN_STEPS, int(BUDGET + parameters) // bytes_per_step))

@@ -1,8 +1,8 @@
-"""Lockstep: a runtime beside the reference, step by step, on the same inputs.
+"""Lockstep: run a runtime step by step on the inputs of the reference, and compare.
 
-*Locked*, it is given the reference's state before each step, so that a difference shows the faulty operation. *Free*, it
-keeps its own, as in production, so that a difference shows what it leads to. As a *sequence*, it takes the steps in a few
-calls, cut at random places.
+In *locked* mode the runtime starts each step from the reference's state, so a difference points to the faulty operation. In
+*free* mode it keeps its own state, as in production, so a difference shows its consequences. In *sequence* mode it runs the
+steps in a few calls, which split the sequence at random steps.
 """
 
 import itertools
@@ -28,12 +28,12 @@ PROGRESS_EVERY = 50
 CUTS = 4
 
 Progress = Callable[[int], None]
-"""Called with the number of steps just done."""
+"""A callback that receives the number of steps completed since its last call."""
 
 
 @dataclass(frozen=True)
 class _Recording:
-    """What a runtime did: for each tensor its values, and the steps that they are of."""
+    """The results of a runtime: the values of each tensor, and the steps that they belong to."""
 
     steps: int
     values: Arrays
@@ -45,11 +45,11 @@ class Lockstep:
     """Compares runtimes with one recorded run of the reference.
 
     Args:
-        trace: what the reference did.
-        program: the reference itself, which tells how far it was from its threshold; None where only the trace is left.
-        tolerance: how far floats may be apart.
-        fail_fast: whether a run ends with the first difference.
-        seed: where sequences are cut.
+        trace: the recorded run of the reference.
+        program: the reference program, which provides the distances from the threshold; None if only the trace is known.
+        tolerance: the tolerance for floats.
+        fail_fast: whether to stop a run at the first difference.
+        seed: seed of the steps at which sequences are split.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Lockstep:
         self.seed = seed
 
     def run(self, name: str, runtime: Runtime, mode: Mode, progress: Progress) -> RunReport:
-        """Take one runtime through the whole trace in one mode."""
+        """Run one runtime over the whole trace in one mode, and compare."""
         contract = runtime.contract
         specs = [(spec, spec.name) for spec in contract.outputs] + [(spec, spec.next_name) for spec in contract.states]
         runtime.check(at(self.trace.inputs, 0), self.trace.start)
@@ -86,7 +86,7 @@ class Lockstep:
         )
 
     def _expected(self, tensor: str) -> Array:
-        """What the reference gave, for an output or a ``next.`` state."""
+        """The reference's values of an output or of a ``next.`` state."""
         return self.trace.states[tensor.removeprefix(NEXT)] if tensor.startswith(NEXT) else self.trace.outputs[tensor]
 
     def _steps(self, runtime: Runtime, mode: Mode, progress: Progress) -> _Recording:
@@ -97,9 +97,9 @@ class Lockstep:
             if mode == "locked" and step:
                 runtime.start(trace.state_before(step))
             inputs = at(trace.inputs, step)
-            begun = time.perf_counter()
+            start_time = time.perf_counter()
             outputs = runtime.step(inputs)
-            seconds += time.perf_counter() - begun
+            seconds += time.perf_counter() - start_time
             state = runtime.state()
             now = outputs | {spec.next_name: state[spec.name] for spec in states}
             for tensor, array in now.items():
@@ -110,12 +110,12 @@ class Lockstep:
             if self.fail_fast and any(differs(self._expected(t)[step], now[t], self.tolerance).any() for t in now):
                 break
         progress(trace.steps - reported)
-        done = np.arange(step + 1)
+        completed = np.arange(step + 1)
         values = {tensor: np.stack(arrays) for tensor, arrays in series.items()}
-        return _Recording(step + 1, values, dict.fromkeys(values, done), seconds)
+        return _Recording(step + 1, values, dict.fromkeys(values, completed), seconds)
 
     def _sequences(self, runtime: Runtime, progress: Progress) -> _Recording:
-        """In few calls, cut at random places, each going on from the state that the one before left."""
+        """Run the trace in a few calls, split at random steps. Each call continues from the state of the previous one."""
         trace, states = self.trace, runtime.contract.states
         rng = np.random.default_rng(self.seed)
         cuts = np.unique(np.concatenate([rng.integers(0, trace.steps, CUTS), [0, trace.steps]]))
@@ -123,9 +123,9 @@ class Lockstep:
         seconds = 0.0
         for begin, end in itertools.pairwise(cuts):
             inputs = {name: array[begin:end] for name, array in trace.inputs.items()}
-            begun = time.perf_counter()
+            start_time = time.perf_counter()
             outputs = runtime.run(inputs)
-            seconds += time.perf_counter() - begun
+            seconds += time.perf_counter() - start_time
             state = runtime.state()
             for tensor, array in (outputs | {spec.next_name: state[spec.name][None] for spec in states}).items():
                 series.setdefault(tensor, []).append(array)
@@ -135,48 +135,48 @@ class Lockstep:
         return _Recording(trace.steps, values, {t: ends if t.startswith(NEXT) else steps for t in values}, seconds)
 
     def _first_divergence(self, specs: list[tuple[TensorSpec, str]], recorded: _Recording) -> Divergence:
-        found: list[tuple[int, int, TensorSpec, str]] = []
+        candidates: list[tuple[int, int, TensorSpec, str]] = []
         for spec, tensor in specs:
             steps, values = recorded.at[tensor], recorded.values[tensor]
-            bad = differs(self._expected(tensor)[steps], values, self.tolerance)
-            if bad.any():
-                index = int(bad.reshape(len(bad), -1).any(axis=1).argmax())
-                found.append((int(steps[index]), index, spec, tensor))
-        # Of one step's tensors the first: spikes come before states.
-        step, index, spec, tensor = min(found, key=lambda item: item[0])
+            different = differs(self._expected(tensor)[steps], values, self.tolerance)
+            if different.any():
+                index = int(different.reshape(len(different), -1).any(axis=1).argmax())
+                candidates.append((int(steps[index]), index, spec, tensor))
+        # min() returns the first of several tensors that differ at the same step, and spikes come before states.
+        step, index, spec, tensor = min(candidates, key=lambda item: item[0])
         expected, actual = self._expected(tensor)[step], recorded.values[tensor][index]
-        place = tuple(int(i) for i in np.argwhere(differs(expected, actual, self.tolerance))[0])
-        row, neuron = (None, place) if spec.batch_axis is None else (place[0], place[1:])
-        seen = self._comparison(spec, step, place)
+        element = tuple(int(i) for i in np.argwhere(differs(expected, actual, self.tolerance))[0])
+        row, neuron = (None, element) if spec.batch_axis is None else (element[0], element[1:])
+        compared = self._comparison(spec, step, element)
         return Divergence(
             step=step,
             tensor=tensor,
             batch_row=row,
             neuron=neuron,
-            expected=expected[place].item(),
-            actual=actual[place].item(),
-            value=seen and seen[0].item(),
-            threshold=seen and seen[1].item(),
-            ulp_from_threshold=seen and int(ulps(*seen)),
-            verdict=self._verdict(spec, seen),
+            expected=expected[element].item(),
+            actual=actual[element].item(),
+            value=compared and compared[0].item(),
+            threshold=compared and compared[1].item(),
+            ulp_from_threshold=compared and int(ulps(*compared)),
+            verdict=self._verdict(spec, compared),
         )
 
-    def _comparison(self, spec: TensorSpec, step: int, place: tuple[int, ...]) -> tuple[Any, Any] | None:
-        """The value and threshold that the reference compared there, if this is a spike and the reference is at hand."""
+    def _comparison(self, spec: TensorSpec, step: int, element: tuple[int, ...]) -> tuple[Any, Any] | None:
+        """The value and the threshold that the reference compared for a spike; None without a reference program."""
         if spec.dtype != "bool" or self.program is None:
             return None
         inputs, state = to_torch(at(self.trace.inputs, step)), to_torch(self.trace.state_before(step))
         value, threshold = self.program.threshold_inputs(inputs, state)[spec.name]
-        return value.numpy()[place], threshold.expand(value.shape).numpy()[place]
+        return value.numpy()[element], threshold.expand(value.shape).numpy()[element]
 
-    def _verdict(self, spec: TensorSpec, seen: tuple[Any, Any] | None) -> str:
+    def _verdict(self, spec: TensorSpec, compared: tuple[Any, Any] | None) -> str:
         if spec.dtype != "bool":
-            return "a value is off by more than the tolerance"
-        if seen is None or self.program is None:
+            return "a value differs by more than the tolerance"
+        if compared is None or self.program is None:
             return "a spike differs"
-        value, threshold = seen
+        value, threshold = compared
         slack = self.tolerance.atol + self.tolerance.rtol * abs(threshold)
         inexact = self.program.contract.rounding
         if inexact and 0 < abs(value - threshold) <= slack:
-            return f"a spike flipped within the rounding of {' and '.join(map(str, inexact))}"
-        return "a spike differs, and no rounding explains it: a bug"
+            return f"a spike differs within the rounding of {' and '.join(map(str, inexact))}"
+        return "a spike differs, and rounding does not explain it: this is a bug"

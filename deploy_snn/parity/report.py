@@ -1,4 +1,4 @@
-"""What a comparison found: frozen records, for the table that people read and the JSON that machines read."""
+"""The results of a comparison as frozen records, for the printed table and for JSON."""
 
 from typing import Literal
 
@@ -8,14 +8,14 @@ Mode = Literal["locked", "free", "sequence"]
 
 
 class Tolerance(Record):
-    """Floats agree where ``|actual - expected| <= atol + rtol * |expected|``. Spikes must be equal."""
+    """Floats are equal if ``|actual - expected| <= atol + rtol * |expected|``. Spikes must be identical."""
 
     atol: float = 1e-5
     rtol: float = 1e-5
 
 
 class TensorReport(Record):
-    """One tensor over a whole run. ``compared`` and ``differing`` count elements; differences are None for spikes."""
+    """One tensor over a whole run. ``compared`` and ``differing`` count elements; ``max_...`` are None for spikes."""
 
     tensor: str
     dtype: str
@@ -28,7 +28,7 @@ class TensorReport(Record):
 
 
 class Divergence(Record):
-    """The first element that differed, and how far the reference was from its threshold there."""
+    """The first element that differed, and the reference's distance from the threshold for this element."""
 
     step: int
     tensor: str
@@ -43,7 +43,7 @@ class Divergence(Record):
 
 
 class RunReport(Record):
-    """One runtime in one mode against the reference."""
+    """The comparison of one runtime in one mode with the reference."""
 
     runtime: str
     mode: Mode
@@ -55,7 +55,7 @@ class RunReport(Record):
 
 
 class ModelReport(Record):
-    """One bundle, on every runtime and in every mode that was asked for."""
+    """The comparison of one bundle: all requested runtimes and modes."""
 
     model: str
     stimulus: str
@@ -83,7 +83,7 @@ class ModelReport(Record):
 
 
 class ParityReport(Record):
-    """All that one command compared."""
+    """All comparisons of one command."""
 
     equal: bool
     versions: dict[str, str]

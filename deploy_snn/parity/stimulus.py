@@ -1,4 +1,4 @@
-"""Stimuli: the drives and the noise that a comparison gives to every runtime."""
+"""Stimuli: the drives and the noise that every runtime of a comparison receives."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ RATE = 0.1
 
 @dataclass(frozen=True)
 class Stimulus:
-    """Inputs ``[T, B, ...]`` by name, the state to start from, and remarks for the report."""
+    """Inputs ``[T, B, ...]`` by name, the initial state, and remarks for the report."""
 
     name: str
     inputs: Arrays
@@ -31,7 +31,7 @@ class Stimulus:
 
 @dataclass(frozen=True)
 class Request:
-    """What a stimulus is made for."""
+    """The program, the size and the seed of a stimulus."""
 
     program: Program
     steps: int
@@ -47,31 +47,31 @@ class Request:
 
 
 PROBE_STEPS = 50
-"""Steps over which an amplitude is tried."""
+"""The number of steps to test an amplitude with."""
 
 Pattern = Callable[[Generator, tuple[int, ...]], Array]
-"""Draws the shape of a drive over time, ``[T, B, *shape]``, between 0 and 1. Its amplitude is found afterwards."""
+"""Draws a drive over time, ``[T, B, *shape]``, between 0 and 1. ``_gain`` finds its amplitude."""
 
 
 def poisson(rng: Generator, shape: tuple[int, ...]) -> Array:
-    """Independent spikes, each neuron at a rate of its own, up to one step in two."""
+    """Independent random spikes, with a different rate for each neuron, at most one spike in two steps."""
     rates = rng.uniform(0.02, 0.5, shape[1:])
     return (rng.random(shape) < rates).astype(np.float32)
 
 
 def constant(rng: Generator, shape: tuple[int, ...]) -> Array:
-    """A level for each neuron, the same at every step."""
+    """A constant level for each neuron."""
     return np.broadcast_to(rng.random(shape[1:], np.float32), shape)
 
 
 def ramp(rng: Generator, shape: tuple[int, ...]) -> Array:
-    """A rise from nothing to a level for each neuron."""
+    """A linear rise from 0 to a level for each neuron."""
     rise = np.linspace(0, 1, shape[0], dtype=np.float32).reshape(-1, *(1 for _ in shape[1:]))
     return rise * rng.random(shape[1:], np.float32)
 
 
 def from_pattern(name: str, request: Request) -> Stimulus:
-    """A pattern on every drive, as strong as it takes for the program to fire at about ``RATE``, and uniform noise."""
+    """A pattern for every drive, scaled so that the program fires at about ``RATE``, and uniform noise."""
     rng, drives, noise = request.rng(), {}, {}
     for spec in request.contract.inputs:
         shape = (request.steps, *spec.shape(batch=request.batch))
@@ -85,7 +85,7 @@ def from_pattern(name: str, request: Request) -> Stimulus:
 
 
 def from_file(path: Path, request: Request) -> Stimulus:
-    """The inputs in a tensor file, ``[T, B, ...]`` by name. Raises InvalidInput for what does not fit the contract."""
+    """Read the inputs ``[T, B, ...]`` from a .safetensors file. Raises InvalidInput if they do not fit the contract."""
     inputs = read_tensors(path)
     sizes = check_tensors((spec.in_time() for spec in request.contract.inputs), inputs, "input")
     check_finite(inputs, "input")
@@ -93,21 +93,22 @@ def from_file(path: Path, request: Request) -> Stimulus:
 
 
 def _windowed(pattern: Pattern, rng: Generator, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
-    """The pattern as the drive takes it: step by step or, where it has a window axis, as the last steps at each step."""
+    """Draw a pattern for a drive. If the drive has a window axis, each step holds the last steps of the pattern."""
     if spec.window_axis is None:
         return pattern(rng, shape)
-    place = spec.window_axis + 1  # a time axis leads
-    window = shape[place]
-    series = pattern(rng, (shape[0], *shape[1:place], *shape[place + 1 :]))
+    axis = spec.window_axis + 1  # after the time axis
+    window = shape[axis]
+    series = pattern(rng, (shape[0], *shape[1:axis], *shape[axis + 1 :]))
     padded = np.concatenate([np.zeros_like(series[:1]).repeat(window - 1, axis=0), series])
     windows = np.lib.stride_tricks.sliding_window_view(padded, window, axis=0)
-    return np.ascontiguousarray(np.moveaxis(windows, -1, place))
+    return np.ascontiguousarray(np.moveaxis(windows, -1, axis))
 
 
 def _gain(program: Program, drives: Arrays, noise: Arrays, start: Arrays) -> np.float32:
-    """The amplitude at which the program fires at ``RATE``, or at half the most that it fires at all (winner-take-all).
+    """Find the amplitude at which the program fires at ``RATE``.
 
-    1 for a program that has nothing that fires.
+    If it never reaches that rate (as with winner-take-all), half of its highest rate is enough. 1 for a program without
+    spikes.
     """
     if not any(spec.role is Role.SPIKES for spec in program.contract.outputs):
         return np.float32(1)
@@ -121,7 +122,7 @@ def _gain(program: Program, drives: Arrays, noise: Arrays, start: Arrays) -> np.
             scaled = {name: float(gain) * drive for name, drive in moving.items()}
             outputs, _ = program.rollout(scaled | fixed, to_torch(start))
         rates.append(float(np.mean([outputs[name].float().mean().item() for name in spikes])))
-        if rates[-1] >= 2 * RATE:  # stronger drives than this change nothing about the choice
+        if rates[-1] >= 2 * RATE:  # stronger drives would not change the choice
             break
     enough = min(RATE, max(rates) / 2)
     return np.float32(gains[next(i for i, rate in enumerate(rates) if rate >= enough)])

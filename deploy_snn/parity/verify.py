@@ -1,4 +1,4 @@
-"""The whole comparison of one bundle: its reference, a stimulus, and each runtime in each mode."""
+"""The comparison of one bundle: its reference, a stimulus, and each runtime in each mode."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ NAMES = (*STIMULI, "threshold", GOLDEN)
 
 @dataclass(frozen=True)
 class Plan:
-    """What to compare, and how strictly."""
+    """The settings of a comparison."""
 
     runtimes: Sequence[str]
     modes: Sequence[Mode] = MODES
@@ -46,9 +46,9 @@ class Plan:
 
 
 def make_stimulus(name: str, request: Request) -> Stimulus:
-    """A stimulus by name, or from a .safetensors file by path. Raises InvalidInput for a name that is neither."""
+    """Build a stimulus by name, or read it from a .safetensors file. Raises InvalidInput for an unknown name."""
     if request.steps < 1 or request.batch < 1:
-        raise InvalidInput(f"steps={request.steps}, batch={request.batch}: expected at least one of each")
+        raise InvalidInput(f"steps={request.steps}, batch={request.batch}: expected at least 1 for both")
     if name in STIMULI:
         return from_pattern(name, request)
     if name == "threshold":
@@ -56,19 +56,19 @@ def make_stimulus(name: str, request: Request) -> Stimulus:
     if name.endswith(TENSORS):
         return from_file(Path(name), request)
     raise InvalidInput(
-        f"unknown stimulus '{name}'; choose from {', '.join(NAMES)}, or give the path of a .safetensors file"
+        f"unknown stimulus '{name}'; choose from {', '.join(NAMES)}, or pass the path of a .safetensors file"
     )
 
 
 def reference_run(program: Program, stimulus: Stimulus) -> Trace:
-    """What eager torch does with a stimulus."""
+    """Run eager torch on a stimulus and record it."""
     return record(program, stimulus.inputs, stimulus.start)
 
 
 def compare_runtimes(bundle: Bundle, plan: Plan, progress: Progress = lambda _: None) -> ModelReport:
-    """Compare every runtime in every mode with eager torch or, on the golden stimulus, with what that once gave.
+    """Compare every runtime in every mode with eager torch or, for the stimulus "golden", with the golden trace.
 
-    Raises InvalidInput for a bundle or stimulus that does not fit, Unavailable for a runtime that cannot run here.
+    Raises InvalidInput for an invalid bundle or stimulus, and Unavailable for a runtime that cannot run here.
     """
     runtimes = {name: find_runtime(name) for name in plan.runtimes}
     program: Program | None = None
@@ -119,18 +119,22 @@ def verify(
     """Compare every runtime with eager torch, step by step, as ``deploy-snn parity`` does.
 
     Args:
-        bundle: a bundle, or its folder. runtimes: names; all that can run here unless given.
+        bundle: a bundle, or the path of its folder.
+        runtimes: names of runtimes. By default all that can run here.
         modes: "locked", "free", "sequence".
         stimulus: "poisson", "constant", "ramp", "digits", "threshold", "golden", or the path of a .safetensors file.
-        steps: steps to compare. batch: rows. seed: seed of the stimulus.
-        tolerance: how far floats may be apart; 1e-5 absolute and relative unless given.
+        steps: number of steps to compare.
+        batch: number of rows.
+        seed: seed of the stimulus.
+        tolerance: tolerance for floats; by default 1e-5, absolute and relative.
         definition: the Python file that defines the user's own classes, for a model that has any.
 
     Returns:
-        The report; ``report.equal`` says whether all runs were equal.
+        The report. ``report.equal`` is True if all runs were equal.
 
     Raises:
-        InvalidInput: for a bundle or a stimulus that does not fit. Unavailable: for a runtime that cannot run here.
+        InvalidInput: for an invalid bundle or stimulus.
+        Unavailable: for a runtime that cannot run here.
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     plan = Plan(

@@ -1,4 +1,4 @@
-"""The runtimes that can step a bundle, one file a runtime, imported when it is used."""
+"""The runtimes that can run a bundle, one file per runtime. A runtime is imported when it is used."""
 
 from deploy_snn.runtimes.find import find_runtime, unavailable_reason, usable_runtimes
 from deploy_snn.runtimes.runtime import Runtime

@@ -1,4 +1,4 @@
-"""The runtime of steps that AOTInductor has compiled ahead of time."""
+"""AOTInductor: runs a step that was compiled ahead of time."""
 
 import platform
 import zipfile
@@ -14,13 +14,13 @@ from deploy_snn.runtimes.torch_runtime import Function, TorchRuntime, first_line
 from deploy_snn.torch_internals import load_aoti_package
 
 CPU_FILE = "deploy_snn.cpu"
-"""The name under which the CPU that a compiled step needs travels inside its archive."""
+"""The name of the file inside the archive that says which CPU the compiled step needs."""
 
 X86 = "x86-64-v3"
 
 
 class AotInductor(TorchRuntime):
-    """A loaded package. A run is its step, again and again: AOTInductor compiles no Scan with an open batch."""
+    """A loaded package. A run repeats the step, because AOTInductor cannot compile a Scan with a dynamic batch."""
 
     files: ClassVar[tuple[str, ...]] = ("step.aoti.pt2",)
 
@@ -29,9 +29,9 @@ class AotInductor(TorchRuntime):
         package = self._load()
         inputs, states = ([spec.name for spec in specs] for specs in (self.contract.inputs, self.contract.states))
 
-        def step(given: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-            # Compiled code pairs tensors by their place, and does not look at the names.
-            outputs, after = package({name: given[name] for name in inputs}, {name: state[name] for name in states})
+        def step(tensors: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+            # Compiled code identifies tensors by position and ignores their names.
+            outputs, after = package({name: tensors[name] for name in inputs}, {name: state[name] for name in states})
             return outputs, after
 
         return step
@@ -58,11 +58,11 @@ class AotInductor(TorchRuntime):
                 }
                 contract, cpu = texts[CONTRACT_FILE], texts[CPU_FILE]
         except (zipfile.BadZipFile, KeyError, ValueError) as error:
-            raise InvalidInput(f"{path} is no compiled step of deploy_snn: {error}") from None
+            raise InvalidInput(f"{path} is not a compiled step of deploy_snn: {error}") from None
         self.bundle.check_contract(Contract.parse(contract, str(path)), path.name)
         if not runs_here(cpu):
             raise Unavailable(
-                f"{path} was compiled for {cpu}, and this CPU does not support it: export the model here, with format aoti"
+                f"{path} was compiled for {cpu}, which this CPU does not support: export the model here, with format aoti"
             )
         try:
             return load_aoti_package(path)

@@ -1,4 +1,4 @@
-"""Whether ONNX Runtime's CUDA provider can load its libraries. Cheap: it imports ONNX Runtime only if all else is there."""
+"""Check whether ONNX Runtime's CUDA provider can load its libraries. ONNX Runtime is imported only if this is possible."""
 
 import ctypes
 from functools import cache
@@ -10,7 +10,7 @@ PROVIDER = "libonnxruntime_providers_cuda.so"
 
 @cache
 def missing_cuda_library() -> str | None:
-    """The first library that the CUDA provider needs and that does not load, with the reason; None if all load."""
+    """The reason why the CUDA provider cannot be loaded, naming the first missing library; None if it can."""
     spec = find_spec("onnxruntime")
     if spec is None or spec.origin is None:
         return "the package onnxruntime is not installed: install the extra 'gpu' of deploy-snn (README.md, Install)"
@@ -18,10 +18,10 @@ def missing_cuda_library() -> str | None:
     if not provider.is_file():
         return "this onnxruntime is built without CUDA: pip uninstall onnxruntime, then pip install onnxruntime-gpu"
     try:
-        ctypes.CDLL("libcuda.so.1")  # the driver's
+        ctypes.CDLL("libcuda.so.1")  # from the driver
         import onnxruntime as ort  # noqa: PLC0415
 
-        ort.preload_dlls()  # CUDA's, from the wheels that torch brings
+        ort.preload_dlls()  # the CUDA libraries from the wheels that torch depends on
         ctypes.CDLL(str(provider))
     except OSError as error:
         return f"a library of the CUDA provider could not be loaded: {error}"

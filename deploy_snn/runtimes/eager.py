@@ -1,4 +1,4 @@
-"""Eager torch: the program itself, rebuilt from the manifest. The reference of every comparison."""
+"""Eager torch: the program rebuilt from the manifest. It is the reference of every comparison."""
 
 from functools import cached_property
 from typing import ClassVar

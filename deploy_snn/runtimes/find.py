@@ -1,4 +1,4 @@
-"""Which runtimes there are, and which of them can run here."""
+"""Find a runtime by name, and check which runtimes can run on this machine."""
 
 from deploy_snn.bundle import Bundle
 from deploy_snn.errors import Unavailable
@@ -7,7 +7,7 @@ from deploy_snn.runtimes.cuda_libraries import missing_cuda_library
 from deploy_snn.runtimes.runtime import Runtime
 
 EAGER = "eager"
-"""The reference itself."""
+"""The name of the reference runtime."""
 
 INSTALL = {
     "onnxruntime": "install the extra 'cpu' or 'gpu' of deploy-snn (README.md, Install)",
@@ -17,7 +17,7 @@ INSTALL = {
 
 
 def unavailable_reason(name: str) -> str | None:
-    """Why a runtime cannot run on this machine, or None if it can. Imports no runtime."""
+    """The reason why a runtime cannot run on this machine, or None if it can. Does not import the runtime."""
     package = RUNTIMES.missing_package(name)
     if package:
         return f"the package {package} is not installed: {INSTALL.get(package, f'pip install {package}')}"
@@ -25,7 +25,11 @@ def unavailable_reason(name: str) -> str | None:
 
 
 def find_runtime(name: str) -> type[Runtime]:
-    """A runtime's class, by name. Raises InvalidInput with the names, and Unavailable with what this machine lacks."""
+    """Return the class of a runtime.
+
+    Raises InvalidInput, with the known names, for an unknown name. Raises Unavailable, with the reason, if it cannot run
+    here.
+    """
     RUNTIMES.entry(name)
     reason = unavailable_reason(name)
     if reason:
@@ -35,7 +39,7 @@ def find_runtime(name: str) -> type[Runtime]:
 
 
 def usable_runtimes(bundle: Bundle) -> list[str]:
-    """The runtimes that can run here and whose files the bundle holds, but for eager, the reference itself."""
+    """The runtimes that can run here and whose files are in the bundle, without eager, which is the reference."""
     return [
         name
         for name in RUNTIMES

@@ -1,4 +1,4 @@
-"""onnx's ReferenceEvaluator: slow, but it is the specification, and shows who is wrong."""
+"""onnx's ReferenceEvaluator. It is slow, but it follows the ONNX specification, so it shows which runtime is wrong."""
 
 from functools import cached_property
 from typing import ClassVar
@@ -48,22 +48,22 @@ class OnnxReference(Runtime):
     def _evaluate(self, evaluator: ReferenceEvaluator, inputs: Arrays) -> Arrays:
         with np.errstate(all="ignore"):  # IEEE arithmetic, as in every other runtime
             results = evaluator.run(None, {**inputs, **self._state})
-        given = dict(zip(evaluator.output_names, results, strict=True))
-        self._state = {spec.name: given[spec.next_name] for spec in self.contract.states}
-        return {spec.name: given[spec.name] for spec in self.contract.outputs}
+        named = dict(zip(evaluator.output_names, results, strict=True))
+        self._state = {spec.name: named[spec.next_name] for spec in self.contract.states}
+        return {spec.name: named[spec.name] for spec in self.contract.outputs}
 
     def state(self) -> Arrays:
         return dict(self._state)
 
 
 def load_onnx(bundle: Bundle, name: str) -> onnx.ModelProto:
-    """Load a bundle's ONNX file. Raises InvalidInput if it is damaged, or of another model than the manifest."""
+    """Load a bundle's ONNX file. Raises InvalidInput if it is damaged, or if its contract differs from the manifest's."""
     path = bundle.file(name)
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError) as error:
-        raise InvalidInput(f"{path} is no valid ONNX file: {str(error).strip().partition(chr(10))[0]}") from None
+        raise InvalidInput(f"{path} is not a valid ONNX file: {str(error).strip().partition(chr(10))[0]}") from None
     inside = {entry.key: entry.value for entry in model.metadata_props}
     bundle.check_contract(Contract.parse(inside.get(CONTRACT_KEY, ""), str(path)), name)
     return model

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: the state stays in OrtValues between steps, bound to the session in two alternating sets."""
+"""ONNX Runtime on the CPU. Between steps the state stays in two sets of OrtValues, which alternate as input and output."""
 
 from functools import cached_property
 from typing import Any, ClassVar
@@ -16,13 +16,13 @@ STEP = "step.onnx"
 SEQUENCE = "sequence.onnx"
 
 BORROW = 32 * 2**10
-"""Bytes from which an input on the CPU is read where the caller has it: binding it anew costs less than a copy."""
+"""From this size in bytes, a CPU input is bound to the caller's memory, because binding costs less than a copy."""
 
 Providers = list[str | tuple[str, dict[str, str]]]
 
 
 class OnnxRuntimeCpu(Runtime):
-    """Runs ``step.onnx`` and ``sequence.onnx`` on one core: a step is too small a thing to share between several."""
+    """Runs ``step.onnx`` and ``sequence.onnx`` on one core: a step is too small to split between cores."""
 
     files: ClassVar[tuple[str, ...]] = (STEP, SEQUENCE)
     device: ClassVar[str] = "cpu"
@@ -35,18 +35,18 @@ class OnnxRuntimeCpu(Runtime):
         self._batch = 0
 
     def _open(self, name: str) -> Any:
-        """A session. Raises InvalidInput for a file that does not load, Unavailable for a provider that was not taken."""
+        """Create a session. Raises InvalidInput if the file cannot be loaded, Unavailable if the provider is not used."""
         path = self.bundle.file(name)
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what goes wrong is raised
+        options.log_severity_level = 4  # errors are raised as exceptions
         try:
             session = ort.InferenceSession(path, options, providers=self.providers)
         except Exception as error:  # noqa: BLE001  (its exceptions share no base class)
-            raise InvalidInput(f"{path} is no ONNX file that ONNX Runtime can load: {_first_line(error)}") from None
-        wanted = self.providers[0] if isinstance(self.providers[0], str) else self.providers[0][0]
-        if session.get_providers()[0] != wanted:
-            raise Unavailable(f"ONNX Runtime did not take {wanted} and fell back to {session.get_providers()}")
+            raise InvalidInput(f"ONNX Runtime cannot load {path}: {_first_line(error)}") from None
+        provider = self.providers[0] if isinstance(self.providers[0], str) else self.providers[0][0]
+        if session.get_providers()[0] != provider:
+            raise Unavailable(f"ONNX Runtime cannot use {provider} and fell back to {session.get_providers()}")
         inside = session.get_modelmeta().custom_metadata_map.get(CONTRACT_KEY, "")
         self.bundle.check_contract(Contract.parse(inside, str(path)), name)
         return session
@@ -68,11 +68,11 @@ class OnnxRuntimeCpu(Runtime):
         return int(sizes[0]) if sizes else 1
 
     def _bind(self, batch: int) -> None:
-        """Give each state two buffers, and bind the session twice: from the first to the second, and back."""
+        """Allocate two buffers for each state, and bind the session twice: from the first to the second, and back."""
         contract, self._batch, self._phase = self.contract, batch, 0
         self._inputs = {spec.name: self._buffer(spec, batch, self.device) for spec in contract.inputs}
         self._expected = [(spec.name, spec.shape(batch=batch), np.dtype(spec.dtype)) for spec in contract.inputs]
-        # Outputs are read every step: they come straight to the host, into arrays that the OrtValues share.
+        # Outputs are read after every step, so they are written directly to host arrays that share memory with OrtValues.
         self._outputs = {spec.name: np.zeros(spec.shape(batch=batch), spec.dtype) for spec in contract.outputs}
         self._states = [{spec.name: self._buffer(spec, batch, self.device) for spec in contract.states} for _ in range(2)]
         self._bindings = []
@@ -94,7 +94,7 @@ class OnnxRuntimeCpu(Runtime):
         binding = self._bindings[self._phase]
         for name, shape, dtype in self._expected:
             array = inputs[name]
-            if array.shape != shape or array.dtype != dtype:  # update_inplace would take the bytes for what they are not
+            if array.shape != shape or array.dtype != dtype:  # update_inplace would misread the bytes
                 check_tensors(self.contract.inputs, inputs, "input")
                 self._rebatch(array)
                 return self.step(inputs)
@@ -130,9 +130,9 @@ class OnnxRuntimeCpu(Runtime):
         return {name: value.numpy() for name, value in zip(names, binding.get_outputs(), strict=False)}
 
     def _rebatch(self, array: Array) -> None:
-        """Follow the inputs to another batch size, where the program has no state of its own."""
+        """Change to the batch size of the inputs. Possible only if the program has no state per row."""
         if any(spec.batch_axis is not None for spec in self.contract.states):
-            raise InvalidInput(f"inputs have a batch of {array.shape[0]}, and the state one of {self._batch}")
+            raise InvalidInput(f"the inputs have batch {array.shape[0]}, but the state has batch {self._batch}")
         self._bind(array.shape[0])
 
     def state(self) -> Arrays:

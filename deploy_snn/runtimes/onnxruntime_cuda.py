@@ -6,7 +6,7 @@ from deploy_snn.runtimes.onnxruntime import OnnxRuntimeCpu, Providers
 
 
 class OnnxRuntimeCuda(OnnxRuntimeCpu):
-    """The state never leaves the device between steps. Products are not in TF32, so that they can be compared."""
+    """Keeps the state on the device between steps. TF32 is off, so that results can be compared with other runtimes."""
 
     device: ClassVar[str] = "cuda"
     providers: ClassVar[Providers] = [("CUDAExecutionProvider", {"device_id": "0", "use_tf32": "0"})]

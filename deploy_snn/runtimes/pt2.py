@@ -29,8 +29,8 @@ class ExportedProgram(TorchRuntime):
         try:
             with silence_leaf_spec_warning():
                 program = torch.export.load(path, extra_files=inside)
-        except Exception as error:  # noqa: BLE001  (it raises what its parts raise: zip, schema, pickle errors)
-            raise InvalidInput(f"{path} is no torch.export program: {first_line(error)}") from None
+        except Exception as error:  # noqa: BLE001  (its exceptions share no base class)
+            raise InvalidInput(f"{path} is not a torch.export program: {first_line(error)}") from None
         self.bundle.check_contract(Contract.parse(inside[CONTRACT_FILE], str(path)), name)
         function: Function = program.module()
         return function

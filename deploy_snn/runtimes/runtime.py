@@ -1,4 +1,4 @@
-"""What every runtime is to the toolkit: something that steps a bundle and keeps its state where it likes."""
+"""The base class of all runtimes. A runtime steps a bundle and keeps the state in its own memory."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -11,26 +11,26 @@ from deploy_snn.tensors import Arrays
 class Runtime(ABC):
     """One stream of a bundle's program: ``start`` from a state, ``step`` or ``run`` with inputs, read the ``state`` back.
 
-    A runtime keeps the state between steps in its own memory (a device's, an OrtValue's) and copies it out only when
-    asked. The arrays that it gives are the caller's to keep.
+    Between steps a runtime keeps the state in its own memory (on a device, in an OrtValue) and copies it only in ``state``.
+    The caller owns the returned arrays.
     """
 
     files: ClassVar[tuple[str, ...]]
-    """The files of the bundle that this runtime runs; () for the rebuilt program itself."""
+    """The files of the bundle that this runtime needs; () for eager torch, which rebuilds the program."""
 
     contract: Contract
 
     @abstractmethod
     def __init__(self, bundle: Bundle) -> None:
-        """Load the bundle's file. Raises InvalidInput if it is not what the manifest says."""
+        """Load the bundle's files. Raises InvalidInput if one does not match the manifest."""
 
     @abstractmethod
     def start(self, state: Arrays) -> None:
-        """Go on from this state."""
+        """Set the state from which the next step continues."""
 
     @abstractmethod
     def step(self, inputs: Arrays) -> Arrays:
-        """Take one step and give the outputs."""
+        """Run one step and return the outputs."""
 
     @abstractmethod
     def state(self) -> Arrays:
@@ -38,7 +38,7 @@ class Runtime(ABC):
 
     @abstractmethod
     def run(self, inputs: Arrays) -> Arrays:
-        """Take all steps of a sequence in one call, and give the outputs: inputs and outputs have a leading time axis."""
+        """Run all steps of a sequence in one call and return the outputs. Inputs and outputs have a leading time axis."""
 
     def check(self, inputs: Arrays, state: Arrays) -> None:
         """Check one step's inputs and a state against the contract. Raises InvalidInput."""

@@ -1,4 +1,4 @@
-"""A run of a bundle's program: checked inputs go in, outputs come out, the state is kept between calls."""
+"""A run of a bundle's program. It checks its inputs and keeps the state between calls."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -16,10 +16,12 @@ class Session:
     """One stream of a bundle's program on one runtime.
 
     Args:
-        bundle: the bundle. runtime: a runtime's name. batch: the number of rows; the session begins at the initial state.
+        bundle: the bundle.
+        runtime: the name of a runtime.
+        batch: the number of rows. The session starts from the initial state.
 
     Raises:
-        InvalidInput: for an unknown runtime, a bundle without its files, or a batch of less than one row.
+        InvalidInput: for an unknown runtime, a bundle without the files of the runtime, or a batch of less than one row.
         Unavailable: for a runtime that cannot run on this machine.
     """
 
@@ -33,50 +35,50 @@ class Session:
         self.reset()
 
     def reset(self, batch: int | None = None) -> None:
-        """Go back to the initial state, for ``batch`` rows; for as many as before unless given."""
+        """Return to the initial state, for ``batch`` rows. By default the number of rows does not change."""
         batch = self._batch if batch is None else batch
         self._runtime.start(self.bundle.initial_state(batch))
         self._batch, self._steps = batch, 0
 
     def step(self, inputs: Mapping[str, Array] | Array) -> Arrays:
-        """Take one step.
+        """Run one step.
 
         Args:
-            inputs: for each input an array ``[B, ...]``; the array alone where the program has one input.
+            inputs: a dictionary with an array ``[B, ...]`` for each input. If the program has one input, just its array.
 
         Returns:
-            For each output an array ``[B, ...]``.
+            A dictionary with an array ``[B, ...]`` for each output.
 
         Raises:
-            InvalidInput: for a name, type or shape that the contract does not have, for another batch than the state's,
-                and for NaN or an infinity. The state is then as it was.
+            InvalidInput: for names, types or shapes that do not fit the contract, for another batch than the state's, and
+                for NaN or an infinity. The state does not change then.
         """
-        given = self._named(inputs)
-        self._check(check_tensors(self.contract.inputs, given, "input"), given)
-        outputs = self._runtime.step(given)
+        arrays = self._named(inputs)
+        self._check(check_tensors(self.contract.inputs, arrays, "input"), arrays)
+        outputs = self._runtime.step(arrays)
         self._steps += 1
         return outputs
 
     def run(self, inputs: Mapping[str, Array] | Array) -> Arrays:
-        """Take all steps of a sequence in one call: inputs and outputs are ``[T, B, ...]``. Raises as ``step`` does."""
-        given = self._named(inputs)
-        sizes = check_tensors([spec.in_time() for spec in self.contract.inputs], given, "input")
-        self._check(sizes, given)
-        outputs = self._runtime.run(given)
+        """Run all steps of a sequence in one call. Inputs and outputs are ``[T, B, ...]``. Raises the same as ``step``."""
+        arrays = self._named(inputs)
+        sizes = check_tensors([spec.in_time() for spec in self.contract.inputs], arrays, "input")
+        self._check(sizes, arrays)
+        outputs = self._runtime.run(arrays)
         self._steps += sizes["time"]
         return outputs
 
     @property
     def state(self) -> Arrays:
-        """The state after the last step, by name. Assign one to go on from there."""
+        """The state after the last step, by name. Assign a state to continue from it."""
         return self._runtime.state()
 
     @state.setter
     def state(self, state: Mapping[str, Array]) -> None:
-        given = dict(state)
-        sizes = check_tensors(self.contract.states, given, "state")
-        check_finite(given, "state")
-        self._runtime.start(given)
+        arrays = dict(state)
+        sizes = check_tensors(self.contract.states, arrays, "state")
+        check_finite(arrays, "state")
+        self._runtime.start(arrays)
         self._batch = sizes.get("batch", self._batch)
 
     def _named(self, inputs: Mapping[str, Array] | Array) -> Arrays:
@@ -84,14 +86,15 @@ class Session:
             return dict(inputs)
         names = [spec.name for spec in self.contract.inputs]
         if len(names) != 1:
-            raise InvalidInput(f"the program has the inputs {', '.join(names)}: give a dictionary of arrays by name")
+            raise InvalidInput(f"the program has several inputs ({', '.join(names)}): pass a dictionary of arrays by name")
         return {names[0]: inputs}
 
     def _check(self, sizes: Mapping[str, int], inputs: Arrays) -> None:
         check_finite(inputs, "input")
         if sizes["batch"] != self._batch:
             raise InvalidInput(
-                f"inputs have a batch of {sizes['batch']}, and the session one of {self._batch}: reset(batch={sizes['batch']})"
+                f"the inputs have batch {sizes['batch']}, but the session has batch {self._batch}; "
+                f"call reset(batch={sizes['batch']})"
             )
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""What the runtimes that step with torch share."""
+"""The base class of the runtimes that use torch."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -52,5 +52,5 @@ class TorchRuntime(Runtime):
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error, or its class where it has no text."""
+    """The first line of an error's text, or the name of its class if it has no text."""
     return str(error).strip().partition("\n")[0] or type(error).__name__

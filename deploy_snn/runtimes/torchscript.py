@@ -1,4 +1,4 @@
-"""TorchScript in libtorch's interpreter."""
+"""TorchScript, run by libtorch's interpreter."""
 
 from functools import cached_property
 from typing import Any, ClassVar
@@ -23,7 +23,7 @@ class TorchScript(TorchRuntime):
         try:
             script = load_script(path, inside)
         except (RuntimeError, ValueError) as error:
-            raise InvalidInput(f"{path} is no TorchScript file: {first_line(error)}") from None
+            raise InvalidInput(f"{path} is not a TorchScript file: {first_line(error)}") from None
         self.bundle.check_contract(Contract.parse(inside[CONTRACT_FILE], str(path)), path.name)
         return script
 

@@ -1,4 +1,4 @@
-"""The commands with real files, across processes, and with every kind of bad input."""
+"""The commands with real files, across processes, and with invalid inputs."""
 
 import subprocess
 import sys
@@ -84,24 +84,24 @@ def test_a_run_continues_in_another_process_and_runtime(name: str, exported: Exp
 
 GOOD = {"x": np.zeros((5, 1, 6), np.float32)}
 BAD_INPUTS = [
-    ({"x": np.full((5, 1, 6), np.nan, np.float32)}, "'x' holds nan at [0, 0, 0]"),
-    ({"x": np.full((5, 1, 6), -np.inf, np.float32)}, "'x' holds -inf at"),
+    ({"x": np.full((5, 1, 6), np.nan, np.float32)}, "input 'x' must be finite, but is nan at index [0, 0, 0]"),
+    ({"x": np.full((5, 1, 6), -np.inf, np.float32)}, "input 'x' must be finite, but is -inf at"),
     ({"x": np.zeros((5, 1, 6))}, "convert it to float32"),
-    ({"x": np.zeros((5, 1, 7), np.float32)}, "is 7 and not 6"),
-    ({"x": np.zeros((5, 6), np.float32)}, "2 axes and not 3"),
+    ({"x": np.zeros((5, 1, 7), np.float32)}, "is 7, not 6"),
+    ({"x": np.zeros((5, 6), np.float32)}, "2 axes, not 3"),
     ({"x": np.zeros((5, 0, 6), np.float32)}, "'batch' is empty"),
     ({"x": np.zeros((0, 1, 6), np.float32)}, "'time' is empty"),
-    ({**GOOD, "y": np.zeros(3, np.float32)}, "'y' is unknown"),
+    ({**GOOD, "y": np.zeros(3, np.float32)}, "unknown input 'y'"),
     ({}, "'x' is missing"),
 ]
 
 
-@pytest.mark.parametrize(("arrays", "told"), BAD_INPUTS)
-def test_bad_inputs_to_run(arrays: dict, told: str, exported: Exported, command: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("arrays", "message"), BAD_INPUTS)
+def test_bad_inputs_to_run(arrays: dict, message: str, exported: Exported, command: Command, tmp_path: Path) -> None:
     save(tmp_path / "in.safetensors", **arrays)
     refused(
         command,
-        told,
+        message,
         "run",
         exported("lif", n=6).path,
         "--input",
@@ -112,12 +112,12 @@ def test_bad_inputs_to_run(arrays: dict, told: str, exported: Exported, command:
     assert [path.name for path in tmp_path.iterdir()] == ["in.safetensors"]
 
 
-def refused(command: Command, told: str, *arguments: object) -> None:
+def refused(command: Command, message: str, *arguments: object) -> None:
     status, _, error = command(*arguments)
     assert status == 2
     assert error.startswith("deploy-snn: ")
     assert error.count("\n") == 1
-    assert told in error
+    assert message in error
 
 
 def test_bad_files_to_run(exported: Exported, command: Command, tmp_path: Path) -> None:
@@ -129,31 +129,33 @@ def test_bad_files_to_run(exported: Exported, command: Command, tmp_path: Path) 
     np.savez(tmp_path / "numpy.npz", **GOOD)
     refused(command, "cannot be read as .safetensors", "run", bundle, "--input", tmp_path / "numpy.npz", *out)
     save_in_torch({"x": torch.zeros(5, 1, 6, dtype=torch.bfloat16)}, tmp_path / "short.safetensors")
-    refused(command, "of a type that numpy lacks: BF16", "run", bundle, "--input", tmp_path / "short.safetensors", *out)
-    refused(command, "is no file", "run", bundle, "--input", tmp_path, *out)
-    refused(command, "there is no folder", "run", bundle, "--input", good, "--output", tmp_path / "no" / "out.safetensors")
+    refused(
+        command, "of a type that numpy does not have: BF16", "run", bundle, "--input", tmp_path / "short.safetensors", *out
+    )
+    refused(command, "is not a file", "run", bundle, "--input", tmp_path, *out)
+    refused(command, "does not exist", "run", bundle, "--input", good, "--output", tmp_path / "no" / "out.safetensors")
     refused(command, "is a folder", "run", bundle, "--input", good, "--output", tmp_path)
     state = save(tmp_path / "state.safetensors", v=np.zeros((2, 6), np.float32), refrac_count=np.zeros((2, 6), np.float32))
     refused(command, "state 'v'", "run", bundle, "--input", good, *out, "--state-in", state)
     sick = save(
         tmp_path / "sick.safetensors", v=np.full((1, 6), np.nan, np.float32), refrac_count=np.zeros((1, 6), np.float32)
     )
-    refused(command, "state 'v' holds nan", "run", bundle, "--input", good, *out, "--state-in", sick)
+    refused(command, "state 'v' must be finite, but is nan", "run", bundle, "--input", good, *out, "--state-in", sick)
     refused(command, "unknown runtime 'x'", "run", bundle, "--input", good, *out, "--runtime", "x")
-    refused(command, "is no bundle", "run", tmp_path, "--input", good, *out)
+    refused(command, "is not a bundle", "run", tmp_path, "--input", good, *out)
     noisy = exported("diehl-and-cook", n=6).path
     refused(command, "'noise' is missing", "run", noisy, "--input", good, *out)
     assert not (tmp_path / "out.safetensors").exists()
 
 
-def test_mistakes_with_parity(exported: Exported, command: Command, tmp_path: Path) -> None:
+def test_invalid_arguments_to_parity(exported: Exported, command: Command, tmp_path: Path) -> None:
     bundle = exported("lif", n=6).path
-    refused(command, "are for a MODEL", "parity", bundle, "--n", 5)
+    refused(command, "--n can only be used with a MODEL", "parity", bundle, "--n", 5)
     refused(command, "unknown stimulus 'noise'", "parity", bundle, "--stimulus", "noise")
     refused(command, "steps=0", "parity", bundle, "--steps", 0)
     refused(command, "batch=0", "parity", bundle, "--batch", 0)
-    refused(command, "there is no folder", "parity", bundle, "--json", tmp_path / "no" / "report.json")
-    refused(command, "is no bundle", "parity", tmp_path / "nothing")
+    refused(command, "does not exist", "parity", bundle, "--json", tmp_path / "no" / "report.json")
+    refused(command, "is not a bundle", "parity", tmp_path / "nothing")
     assert command("parity")[0] == 2
     assert command("parity", bundle, "--mode", "loose")[0] == 2
 
@@ -178,14 +180,14 @@ def test_inspect(exported: Exported, command: Command, tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes((bundle.path / "step.onnx").read_bytes()[:200])
     (tmp_path / "bad.pt").write_bytes(b"not a zip")
     (tmp_path / "notes.txt").write_text("hello")
-    refused(command, "no valid ONNX file", "inspect", tmp_path / "bad.onnx")
-    refused(command, "no zip archive", "inspect", tmp_path / "bad.pt")
-    refused(command, "is no bundle, and no .onnx", "inspect", tmp_path / "notes.txt")
+    refused(command, "not a valid ONNX file", "inspect", tmp_path / "bad.onnx")
+    refused(command, "not a zip archive", "inspect", tmp_path / "bad.pt")
+    refused(command, "cannot be inspected; expected a bundle, or an .onnx", "inspect", tmp_path / "notes.txt")
     refused(command, "does not exist", "inspect", tmp_path / "nothing")
 
 
 def test_bench(exported: Exported, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deploy_snn.cli.bench.SECONDS_A_ROUND", 0.01)
+    monkeypatch.setattr("deploy_snn.cli.bench.SECONDS_PER_ROUND", 0.01)
     status, shown, _ = command("bench", exported("lif", n=6).path, "--batch", 2)
     assert status == 0
     for runtime in ("eager", "torchscript", "pt2", "onnxruntime-cpu", "onnx-reference"):

@@ -1,4 +1,4 @@
-"""A step compiled ahead of time computes the same bits, and does not run where it was not compiled for."""
+"""A step compiled ahead of time computes the same bits, and is refused on another kind of CPU."""
 
 import shutil
 import zipfile
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from deploy_snn.bundle import Bundle, Manifest
 from deploy_snn.cli.export import export_model
 from deploy_snn.contract import CONTRACT_FILE
 from deploy_snn.errors import InvalidInput, Unavailable
-from deploy_snn.bundle import Bundle, Manifest
 from deploy_snn.formats.aoti import CPU_FILE, target_cpu
 from deploy_snn.parity import Plan, Tolerance, compare_runtimes
 from deploy_snn.runtimes import find_runtime, usable_runtimes
@@ -49,18 +49,18 @@ def test_the_same_bits(model: str, stimulus: str, batch: int, compiled: Callable
     assert report.spikes > 0
 
 
-def test_what_it_is_tied_to(compiled: Callable[[str], Bundle], tmp_path: Path) -> None:
+def test_other_cpu_or_invalid_file_is_an_error(compiled: Callable[[str], Bundle], tmp_path: Path) -> None:
     bundle = compiled("csrm")
     assert bundle.manifest.formats["aoti"] == {"cpu": target_cpu()}
     assert bundle.contract.inputs
-    for cpu, error, told in (
-        ("x86-64-v9", Unavailable, "was compiled for x86-64-v9, and this CPU does not support it: export the model here"),
-        ("", InvalidInput, "is no compiled step"),
+    for cpu, error, message in (
+        ("x86-64-v9", Unavailable, "was compiled for x86-64-v9, which this CPU does not support: export the model here"),
+        ("", InvalidInput, "is not a compiled step"),
     ):
         other = copy_with_cpu(bundle, tmp_path / f"for-{cpu}", cpu)
         runtime = find_runtime("aoti")(other)
         runtime.start(other.initial_state(1))
-        with pytest.raises(error, match=told):
+        with pytest.raises(error, match=message):
             runtime.step({})
 
 
@@ -77,15 +77,15 @@ def copy_with_cpu(bundle: Bundle, path: Path, cpu: str) -> Bundle:
     return Bundle(path, Manifest.read(path / "manifest.json"))
 
 
-def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch, command: Callable, tmp_path: Path) -> None:
+def test_missing_compiler_is_unavailable(monkeypatch: pytest.MonkeyPatch, command: Callable, tmp_path: Path) -> None:
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))
-    status, _, told = command("export", "lif", "--format", "aoti", "-o", tmp_path / "lif")
+    status, _, message = command("export", "lif", "--format", "aoti", "-o", tmp_path / "lif")
     assert status == 3
-    assert "needs a C++ compiler" in told
+    assert "needs a C++ compiler" in message
     assert not list(tmp_path.iterdir())
 
 
-def test_it_is_written_only_when_asked_for(exported: Callable[..., Bundle]) -> None:
+def test_aoti_is_written_only_on_request(exported: Callable[..., Bundle]) -> None:
     bundle = exported("lif", n=6)
     assert "step.aoti.pt2" not in bundle.manifest.files
     assert "aoti" not in bundle.manifest.formats

@@ -1,4 +1,4 @@
-"""The graphs hold the neurons' equations and nothing else, and say what they are."""
+"""ONNX graphs contain only the equations of the model, and describe themselves."""
 
 from collections import Counter
 
@@ -8,13 +8,13 @@ import onnxruntime as ort
 import pytest
 from numpy.testing import assert_array_equal
 
+from deploy_snn.bundle.trace import at
 from deploy_snn.contract import CONTRACT_KEY, Contract
+from deploy_snn.eager import record, to_numpy
 from deploy_snn.errors import InvalidInput
 from deploy_snn.formats.onnx import Onnx
 from deploy_snn.lowering import Lowered
 from deploy_snn.neurons import NEURONS, LIFNodes, NeuronProgram
-from deploy_snn.bundle.trace import at
-from deploy_snn.eager import record, to_numpy
 
 OPTIONS = (
     {"n": 6},
@@ -44,7 +44,7 @@ def test_a_deterministic_lif_is_ten_nodes() -> None:
     [(name, options, Onnx.step_graph) for name in NEURONS for options in OPTIONS]
     + [(name, OPTIONS[1], Onnx.sequence_graph) for name in NEURONS],
 )
-def test_nothing_needless_is_in_a_graph(name: str, options: dict, write: object) -> None:
+def test_graphs_have_no_superfluous_nodes(name: str, options: dict, write: object) -> None:
     program = NeuronProgram(NEURONS[name](**options))
     model = write(Onnx(), Lowered(program))
     used = {value for graph in graphs(model) for node in graph.node for value in node.input}
@@ -67,7 +67,7 @@ def test_nothing_needless_is_in_a_graph(name: str, options: dict, write: object)
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)
-def test_a_graph_says_what_the_contract_says(name: str, options: dict) -> None:
+def test_graph_inputs_and_outputs_match_the_contract(name: str, options: dict) -> None:
     contract = NeuronProgram(NEURONS[name](**options)).contract
     model = Onnx().step_graph(Lowered(NeuronProgram(NEURONS[name](**options))))
 
@@ -96,7 +96,7 @@ def test_the_same_model_gives_the_same_bytes() -> None:
 
 
 @pytest.mark.parametrize("name", ["lif", "diehl-and-cook", "csrm", "izhikevich"])
-def test_one_file_serves_every_batch_and_length(name: str) -> None:
+def test_one_file_for_every_batch_and_length(name: str) -> None:
     program = NeuronProgram(NEURONS[name](n=5, dt=1.0))
     step, sequence = session(Onnx().step_graph(Lowered(program))), session(Onnx().sequence_graph(Lowered(program)))
     rng, spikes = np.random.default_rng(0), 0
@@ -132,6 +132,6 @@ def test_opsets_and_ir_versions(opset: int, ir_versions: list[int]) -> None:
 @pytest.mark.parametrize(
     ("opset", "ir_version", "named"), [(17, None, "opset=17"), (26, None, "opset=26"), (20, 99, "ir_version=99")]
 )
-def test_versions_that_cannot_be_written(opset: int, ir_version: int | None, named: str) -> None:
+def test_unsupported_versions(opset: int, ir_version: int | None, named: str) -> None:
     with pytest.raises(InvalidInput, match=named):
         Onnx(opset, ir_version)

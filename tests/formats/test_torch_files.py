@@ -1,4 +1,4 @@
-"""TorchScript and torch.export files, loaded as a stranger loads them: with torch alone."""
+"""TorchScript and torch.export files, loaded with torch alone."""
 
 import zipfile
 from collections.abc import Callable
@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import deploy_snn
-from deploy_snn.contract import CONTRACT_FILE, Contract
 from deploy_snn.bundle import Bundle
-from deploy_snn.torch_internals import load_script
+from deploy_snn.contract import CONTRACT_FILE, Contract
 from deploy_snn.neurons import NEURONS
+from deploy_snn.torch_internals import load_script
 
 
 def drives(bundle: Bundle, steps: int) -> dict[str, torch.Tensor]:
@@ -23,7 +23,7 @@ def drives(bundle: Bundle, steps: int) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", NEURONS)
-def test_state_goes_in_and_comes_out(name: str, exported: Callable[..., Bundle]) -> None:
+def test_state_is_an_argument_and_a_result(name: str, exported: Callable[..., Bundle]) -> None:
     """A second call goes on from the state it is given, and from the initial state it starts again: nothing is hidden."""
     bundle = exported(name, n=6)
     inside = {CONTRACT_FILE: ""}
@@ -55,13 +55,13 @@ def test_state_goes_in_and_comes_out(name: str, exported: Callable[..., Bundle])
     assert whole["s"].any()
 
 
-def test_a_rollout_needs_steps(exported: Callable[..., Bundle]) -> None:
+def test_rollout_of_an_empty_sequence_is_an_error(exported: Callable[..., Bundle]) -> None:
     script = load_script(exported("lif", n=6).path / "model.pt", {})
-    with pytest.raises(torch.jit.Error, match="empty sequence"):
+    with pytest.raises(torch.jit.Error, match="the inputs are empty"):
         script.rollout({"x": torch.zeros(0, 1, 6)}, script.initial_state(1))
 
 
-def test_files_do_not_tell_where_they_were_made(exported: Callable[..., Bundle]) -> None:
+def test_files_contain_no_paths_of_this_machine(exported: Callable[..., Bundle]) -> None:
     bundle = exported("lif", n=6)
     for name in ("model.pt", "model.pt2", "sequence.pt2"):
         with zipfile.ZipFile(bundle.path / name) as archive:
@@ -69,7 +69,7 @@ def test_files_do_not_tell_where_they_were_made(exported: Callable[..., Bundle])
                 assert str(Path(deploy_snn.__file__).parent).encode() not in archive.read(entry), (name, entry)
 
 
-def test_the_golden_trace_is_whole(exported: Callable[..., Bundle]) -> None:
+def test_golden_trace_is_complete(exported: Callable[..., Bundle]) -> None:
     golden = exported("diehl-and-cook", n=6).golden()
     assert golden.steps == 200
     assert golden.outputs["s"].any()

@@ -266,7 +266,7 @@ def test_parity_needs_the_imported_file_only_for_the_export(tmp_path: Path, comm
         (["net.pt", "--set", "one_step=maybe"], "one_step='maybe': expected true or false"),
         (["net.pt", "--set", "external=3"], "external=3: expected the name of a layer"),
         (["net.pt", "-o", "taken"], "taken.py exists, and may have been changed by hand"),
-        (["net.pt", "-o", "no/where"], "there is no folder no"),
+        (["net.pt", "-o", "no/where"], "the folder no does not exist"),
     ],
 )
 def test_mistakes(

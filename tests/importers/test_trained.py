@@ -120,7 +120,7 @@ def test_run_tells_the_labels(tmp_path: Path, command: Command) -> None:
         ({"Y.assignments": np.full(60, -2)}, "must be 60 whole numbers"),
         (
             {"Y.assignments": np.full(60, 3), "Y.proportions": np.ones((60, 3), np.float32)},
-            "must be [60, labels], and more than 3",
+            "expected [60, labels] with more than 3 labels",
         ),
         ({"Y.assignments": np.full(60, 3), "Y.proportions": np.full((60, 4), np.nan, np.float32)}, "holds nan at [0, 0]"),
     ],

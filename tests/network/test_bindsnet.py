@@ -181,7 +181,7 @@ def test_every_spike_and_potential(build: object, batch: int, one_step: bool, pe
             assert torch.equal(outputs[f"record.{name}.v"], expected[f"{name}.v"]), name
 
 
-def test_without_the_grid_a_flip_is_a_matter_of_rounding(peer: ModuleType) -> None:  # noqa: F811
+def test_without_the_grid_spikes_differ_only_by_rounding(peer: ModuleType) -> None:  # noqa: F811
     """A matrix product adds in another order than a sum and a subtraction: potentials are a few ulp apart, until one of
     them is that near to its threshold, and everything after that is another story."""
     torch.manual_seed(3)

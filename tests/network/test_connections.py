@@ -106,7 +106,7 @@ def test_sums(made: Connection, source: tuple, target: tuple, definition: object
     torch.testing.assert_close(together, torch.stack([made(step, {}, {}, {}) for step in z]), rtol=1e-5, atol=1e-5)
 
 
-def test_synapses_that_fail() -> None:
+def test_stochastic_synapses() -> None:
     """Each row and each synapse by its own noise, which hands on below the probability and not on it."""
     w, p, b = torch.randn(4, 6), torch.tensor([0.0, 0.25, 0.5, 1.0]).repeat(6, 1).T.contiguous(), torch.randn(6)
     made = StochasticDense(w, p, b)
@@ -121,9 +121,9 @@ def test_synapses_that_fail() -> None:
     torch.testing.assert_close(together.double(), heard.reshape(7, 3, 2, 3), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("p", "told"), [(1.5, "no probability"), (torch.rand(3, 3), r"p is \[3, 3\]")])
-def test_what_is_no_probability(p: object, told: str) -> None:
-    with pytest.raises(InvalidInput, match=told):
+@pytest.mark.parametrize(("p", "message"), [(1.5, "must hold probabilities"), (torch.rand(3, 3), r"p is \[3, 3\]")])
+def test_invalid_probabilities(p: object, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
         StochasticDense(torch.ones(2, 3), p).attach("a", (2,), "b", (3,))
 
 
@@ -266,7 +266,7 @@ def exact_sums_of(made: Connection) -> Tensor:
 
 @settings(deadline=None, derandomize=True, max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(4, 14), st.integers(2, 60))
-def test_on_the_grid_every_order_gives_the_same_sum(seed: int, bits: int, n: int) -> None:
+def test_sums_on_the_grid_do_not_depend_on_the_order(seed: int, bits: int, n: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     made = Dense(3 * torch.randn(n, 5, generator=generator), torch.randn(5, generator=generator))
     made.attach("a", (n,), "b", (5,))
@@ -288,16 +288,16 @@ def test_on_the_grid_every_order_gives_the_same_sum(seed: int, bits: int, n: int
     assert snap_weights([made], bits)[0].changed == 0
 
 
-def test_what_the_grid_cannot_promise_is_refused() -> None:
+def test_snapping_is_refused_if_sums_would_round() -> None:
     made = Dense(torch.full((100, 3), 1.7))
     made.attach("a", (100,), "b", (3,))
     with pytest.raises(
-        InvalidInput, match=r"the weights of a_to_b sum to 170 for one target, and .* up to 16: take 16 bits or fewer"
+        InvalidInput, match=r"the weights of a_to_b sum to 170 for one target neuron, but .* up to 16: use 16 bits or fewer"
     ):
         snap_weights([made], 20)
     barely = Dense(torch.full((33, 1), 0.5))  # 16.5, where 20 bits have room for 16
     barely.attach("a", (33,), "b", (1,))
-    with pytest.raises(InvalidInput, match="take 19 bits or fewer"):
+    with pytest.raises(InvalidInput, match="use 19 bits or fewer"):
         snap_weights([barely], 20)
     fits = Dense(torch.full((100, 3), 1.7))
     fits.attach("a", (100,), "b", (3,))
@@ -309,17 +309,17 @@ def test_what_the_grid_cannot_promise_is_refused() -> None:
         snap_weights([fits], 25)
 
 
-def test_a_sum_that_passes_the_room_by_one_unit() -> None:
+def test_sum_one_unit_above_the_exact_limit() -> None:
     # The sum 16 + 2**-20 + 2**-20 rounds to 16 when added up in float32, and then looks as if it had room.
     made = Dense(torch.tensor([[16.0], [2.0**-20]]), torch.tensor([2.0**-20]))
     made.attach("a", (2,), "b", (1,))
     assert not is_exact(made)
-    with pytest.raises(InvalidInput, match="take 19 bits or fewer"):
+    with pytest.raises(InvalidInput, match="use 19 bits or fewer"):
         snap_weights([made], 20)
     # Off by one unit on the fine grid, and on the next: what is offered is what works.
     coarser = Dense(torch.tensor([[1 - 2.0**-22]] * 16 + [[2.0**-19]]))
     coarser.attach("a", (17,), "b", (1,))
-    with pytest.raises(InvalidInput, match="take 19 bits or fewer"):
+    with pytest.raises(InvalidInput, match="use 19 bits or fewer"):
         snap_weights([coarser], 22)
     snap_weights([coarser], 19)
     assert is_exact(coarser)
@@ -333,7 +333,7 @@ def test_weights_off_the_grid_are_not_exact() -> None:
     assert exact_sums_of(OneToOne(1.0)) is None
 
 
-def test_sums_of_numbers_round_where_sums_of_spikes_do_not() -> None:
+def test_exact_for_spikes_but_not_for_numbers() -> None:
     for made, source, target in (
         (Lateral(0.5), (4,), (4,)),
         (SumPool2d(2), (1, 2, 2), (1, 1, 1)),

@@ -1,4 +1,4 @@
-"""Equal bits are promised only where a class proves them: whoever declares nothing, or changes the equations, is inexact."""
+"""Only a class that declares it is exact. A class without a declaration, or with other equations, is inexact."""
 
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ from deploy_snn.registry import CONNECTIONS
 
 
 class Silent(Connection):
-    """Sums of weights, and no word about them."""
+    """A connection that sums weights and declares nothing."""
 
     def __init__(self, w: Tensor) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Renamed(Dense):
 
 
 class Doubled(OneToOne):
-    """It declares anew that nothing rounds."""
+    """A subclass with its own declaration."""
 
     EXACT: ClassVar = "always"
 
@@ -81,21 +81,23 @@ ON_GRID, OFF_GRID = torch.eye(2) * 0.5, torch.full((2, 2), 0.1)
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_who_promises_equal_bits(connection: Connection, operation: Operation | None) -> None:
+def test_which_connections_are_exact(connection: Connection, operation: Operation | None) -> None:
     assert contract_of(connection) == (() if operation is None else (Rounding(tensor="X_to_out", operation=operation),))
 
 
-def test_numbers_are_summed_inexactly_even_on_the_grid() -> None:
+def test_sums_of_numbers_are_inexact_on_the_grid() -> None:
     assert contract_of(Dense(ON_GRID), Relay(n=2)) == (Rounding(tensor="X_to_out", operation=Operation.SUM),)
 
 
-def test_the_grid_refuses_who_declares_nothing() -> None:
-    """It used to end in ``max() arg is an empty sequence``."""
+def test_snapping_an_undeclared_connection_is_an_error() -> None:
+    """Before the fix this raised ``max() arg is an empty sequence``."""
     network = Network()
     network.add_layer(Input(n=2), "X")
     network.add_layer(IFNodes(n=2), "out")
     network.add_connection(Silent(OFF_GRID), "X", "out")
-    with pytest.raises(InvalidInput, match=r"X_to_out \(Silent\) declares no summed_weights"):
+    with pytest.raises(
+        InvalidInput, match=r"X_to_out \(Silent\) cannot be exact: its class does not declare summed_weights"
+    ):
         snap_weights(network.connections, 8)
 
 
@@ -105,13 +107,13 @@ def test_a_neuron_with_other_equations_is_inexact() -> None:
 
 
 @pytest.mark.parametrize("name", [*NEURONS, *GRADED_NEURONS])
-def test_every_neuron_of_ours_declares_itself(name: str) -> None:
+def test_every_neuron_class_declares_rounding(name: str) -> None:
     cls = NEURONS[name] if name in NEURONS else GRADED_NEURONS[name]
     assert Operation.UNKNOWN not in {rounded.operation for rounded in cls(n=2).contract.rounding}
 
 
 @pytest.mark.parametrize("name", CONNECTIONS)
-def test_every_connection_of_ours_declares_itself(name: str) -> None:
+def test_every_connection_class_declares_exactness(name: str) -> None:
     from deploy_snn.network.grid import NOT_EQUATIONS
     from deploy_snn.neurons.nodes import declaration_holds
 

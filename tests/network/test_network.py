@@ -1,4 +1,4 @@
-"""The laws of a program hold for networks; names are qualified; mistakes name the line to mend."""
+"""Networks: the laws of a program, qualified names, and error messages that name the wrong call."""
 
 from collections.abc import Callable
 
@@ -65,7 +65,7 @@ def test_laws(one_step: bool) -> None:
         assert all(torch.equal(single[name][:, 0], whole[name][:, row]) for name in whole), "batch = singles"
 
 
-def test_a_crossing_tells_of_every_layer() -> None:
+def test_threshold_inputs_of_every_layer() -> None:
     network = small()
     state = network.initial_state(2)
     crossed = 0
@@ -103,40 +103,50 @@ USED = Dense(torch.ones(6, 4))
 MISTAKES = [
     (
         built(),
-        r"layer 'exc' has no input: add_connection\(\.\.\., target='exc'\), or add_layer\(\.\.\., 'exc', external=True\)",
+        r"layer 'exc' has no input: call add_connection\(\.\.\., target='exc'\), "
+        r"or add_layer\(\.\.\., 'exc', external=True\)",
     ),
     (
         built(connect(Dense(torch.ones(6, 4)), "Y")),
-        r"add_connection\(\.\.\., 'Y', 'exc'\): there is no layer 'Y'; there is X, exc",
+        r"add_connection\(\.\.\., 'Y', 'exc'\): unknown layer 'Y'; choose from X, exc",
     ),
     (built(connect(Dense(torch.ones(6, 5)))), r"Dense from 'X' \[6\] to 'exc' \[4\]: w is \[6, 5\], expected \[6, 4\]"),
     (built(connect(Dense(torch.ones(6, 4), torch.ones(3)))), r"b is \[3\], expected \[4\]"),
-    (built(connect(OneToOne(1.0))), "one to one needs equal shapes"),
-    (built(connect(Lateral(1.0))), "need equal shapes"),
+    (built(connect(OneToOne(1.0))), "the source and the target must have the same shape"),
+    (built(connect(Lateral(1.0))), "must have the same shape"),
     (built(connect(MeanField(torch.ones(3)))), r"w is \[3\], expected one number or \[4\]"),
     (built(connect(Sparse(torch.ones(4, 6)))), r"w is \[4, 6\], expected \[6, 4\]"),
-    (built(connect(Conv2d(torch.ones(2, 1, 3, 3)), "X", "map")), "the source needs a shape of channels and 2 sizes"),
-    (built(connect(Conv2d(torch.ones(2, 1, 3, 3)), "map", "map")), "has 2 channels, and w .* takes 1"),
-    (built(connect(Conv2d(torch.ones(2, 2, 3, 3)), "map", "map")), r"the convolution gives \[2, 1, 1\]"),
-    (built(connect(MaxPool2d(2), "map", "map")), r"the pooling gives \[2, 1, 1\]"),
+    (built(connect(Conv2d(torch.ones(2, 1, 3, 3)), "X", "map")), "the shape of the source must be channels and 2 sizes"),
+    (built(connect(Conv2d(torch.ones(2, 1, 3, 3)), "map", "map")), "has 2 channels; w .* needs 1"),
+    (built(connect(Conv2d(torch.ones(2, 2, 3, 3)), "map", "map")), r"the convolution outputs \[2, 1, 1\]"),
+    (built(connect(MaxPool2d(2), "map", "map")), r"the pooling outputs \[2, 1, 1\]"),
     (built(connect(LocalConnection2d(torch.ones(2, 8, 4), 2, 1), "map", "map")), "must be the number of filters and"),
     (built(connect(Dense(torch.ones(4, 6)), "exc", "X")), "'X' is an Input layer"),
-    (built(connect(Dense(torch.ones(6, 4))), connect(Dense(torch.ones(6, 4)))), "connected already; add the weights up"),
-    (built(connect(USED), connect(USED, "X", "exc")), "connected already"),
-    (built(lambda n: n.add_layer(LIF(n=3), "exc")), "'exc'\\): there is a layer of this name already"),
-    (built(lambda n: n.add_layer(LIF(n=3), "two words")), "letters, digits and underscores"),
-    (built(lambda n: n.add_layer(LIF(n=3, dt=0.5), "fast")), "its dt is 0.5, and that of the others 1.0"),
-    (built(lambda n: n.add_layer(LIF(n=3), "class")), "no word of Python's own"),
-    (built(lambda n: n.add_layer(LIF(n=3), 3)), "a name is letters"),
-    (built(lambda n: n.add_layer(LIF(n=3), "values")), r"add_layer\(\.\.\., 'values'\): torch has this name"),
-    (built(lambda n: n.add_layer(n.layers["exc"].neuron, "twin")), "these neurons are layer 'exc' already"),
-    (built(lambda n: n.add_layer(Network(), "part")), "Network is no neuron"),
-    (built(connect(torch.ones(6, 4))), "Tensor is no connection"),
+    (
+        built(connect(Dense(torch.ones(6, 4))), connect(Dense(torch.ones(6, 4)))),
+        "already connected; put the sum of the weights into one connection",
+    ),
+    (built(connect(USED), connect(USED, "X", "exc")), "already connected"),
+    (built(lambda n: n.add_layer(LIF(n=3), "exc")), "'exc'\\): the name 'exc' is already in use by a layer"),
+    (built(lambda n: n.add_layer(LIF(n=3), "two words")), "letters, digits, underscores"),
+    (built(lambda n: n.add_layer(LIF(n=3, dt=0.5), "fast")), "dt is 0.5 ms, but the other layers have 1.0 ms"),
+    (built(lambda n: n.add_layer(LIF(n=3), "class")), "and not a keyword"),
+    (built(lambda n: n.add_layer(LIF(n=3), 3)), "a name must be a Python identifier"),
+    (
+        built(lambda n: n.add_layer(LIF(n=3), "values")),
+        r"add_layer\(\.\.\., 'values'\): torch uses the name 'values' itself",
+    ),
+    (built(lambda n: n.add_layer(n.layers["exc"].neuron, "twin")), "these neurons are already layer 'exc'"),
+    (built(lambda n: n.add_layer(Network(), "part")), "expected a neuron such as .*, not a Network"),
+    (built(connect(torch.ones(6, 4))), "expected a connection such as .*, not a Tensor"),
     # A connection's states are named after it, and so no other thing may be called the same.
-    (built(connect(Dense(torch.ones(6, 4))), lambda n: n.add_layer(LIF(n=3), "X_to_exc")), "is called 'X_to_exc' already"),
+    (
+        built(connect(Dense(torch.ones(6, 4))), lambda n: n.add_layer(LIF(n=3), "X_to_exc")),
+        "the name 'X_to_exc' is already in use by the connection",
+    ),
     (
         built(lambda n: n.add_layer(LIF(n=4), "X_to_exc"), connect(Dense(torch.ones(6, 4)))),
-        "there is a layer of this name already: 'X_to_exc'",
+        "the name 'X_to_exc' is already in use by a layer",
     ),
     (
         built(
@@ -144,56 +154,56 @@ MISTAKES = [
             connect(OneToOne(1.0), "exc", "exc_to_exc"),
             connect(OneToOne(1.0), "exc_to_exc", "exc"),
         ),
-        "the connection from 'exc' to 'exc_to_exc' is called 'exc_to_exc_to_exc'|from 'exc_to_exc' to 'exc'",
+        "the name 'exc_to_exc_to_exc' is already in use by the connection from 'exc' to 'exc_to_exc'",
     ),
     (lambda: Dense(torch.full((6, 4), torch.nan)), "holds NaN"),
-    (lambda: Conv2d(torch.ones(1, 1, 3, 3), stride=0), "stride=0: expected one number or 2, whole and at least 1"),
+    (lambda: Conv2d(torch.ones(1, 1, 3, 3), stride=0), "stride=0: expected one integer or 2 integers, at least 1"),
     (lambda: Conv2d(torch.ones(1, 1, 3, 3), stride=1.5), "stride=1.5: expected"),
     (lambda: LocalConnection2d(torch.ones(2, 8, 4), 2, stride=0), "stride=0"),
     (lambda: MaxPool2d("2"), "kernel_size='2'"),
     (lambda: MaxPool2d(2, padding=-1), "padding=-1: .* at least 0"),
     (lambda: MaxPool2d(2, decay="2"), "decay"),
     (lambda: MaxPool2d(2, decay=1.5), "expected a fraction"),
-    (lambda: Conv2d(torch.ones(1, 1, 3, 3), stride=(1, 2, 3)), "expected one number or 2"),
-    (lambda: Network().finish(), r"an empty network: add_layer\(\.\.\.\) first"),
-    (lambda: small(record=["exc.u"]).finish(), "record='exc.u': there is X.s, exc.s"),
+    (lambda: Conv2d(torch.ones(1, 1, 3, 3), stride=(1, 2, 3)), "expected one integer or 2 integers"),
+    (lambda: Network().finish(), r"the network is empty; call add_layer\(\.\.\.\) first"),
+    (lambda: small(record=["exc.u"]).finish(), "record: unknown name 'exc.u'; choose from X.s, exc.s"),
 ]
 
 
-@pytest.mark.parametrize(("build", "told"), MISTAKES)
-def test_mistakes(build: Callable[[], object], told: str) -> None:
-    with pytest.raises(InvalidInput, match=told):
+@pytest.mark.parametrize(("build", "message"), MISTAKES)
+def test_mistakes(build: Callable[[], object], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
         build()
 
 
-def test_a_network_without_any_input() -> None:
+def test_network_without_an_input_is_an_error() -> None:
     network = Network()
     network.add_layer(neurons.BoostedLIFNodes(n=4), "lone")
-    with pytest.raises(InvalidInput, match="no layer takes an input"):
+    with pytest.raises(InvalidInput, match="the network has no input"):
         network.finish()
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda inputs: inputs.pop("X.x"), "input 'X.x' is missing"),
-        (lambda inputs: inputs.update({"Y.x": torch.ones(2, 6)}), "input 'Y.x' is unknown"),
-        (lambda inputs: inputs.update({"exc.x": torch.ones(1, 4)}), "axis 'batch' is 1 and not 2"),  # would broadcast
+        (lambda inputs: inputs.update({"Y.x": torch.ones(2, 6)}), "unknown input 'Y.x'"),
+        (lambda inputs: inputs.update({"exc.x": torch.ones(1, 4)}), "axis 'batch' is 1, not 2"),  # would broadcast
         (lambda inputs: inputs.update({"X.x": torch.ones(2, 6, dtype=torch.int64)}), "convert it to float32"),
     ],
 )
-def test_a_step_given_something_else(change: Callable[[dict[str, torch.Tensor]], object], told: str) -> None:
+def test_invalid_step_arguments(change: Callable[[dict[str, torch.Tensor]], object], message: str) -> None:
     network = small()
     inputs = {spec.name: torch.ones(spec.shape(batch=2)) for spec in network.contract.inputs}
     network(inputs, network.initial_state(2))
     change(inputs)
-    with pytest.raises(InvalidInput, match=told):
+    with pytest.raises(InvalidInput, match=message):
         network(inputs, network.initial_state(2))
 
 
 def test_an_empty_sequence() -> None:
     network = small()
-    with pytest.raises(ValueError, match="an empty sequence"):
+    with pytest.raises(ValueError, match="the inputs are empty"):
         network.rollout(
             {spec.name: torch.zeros(0, *spec.shape(batch=1)) for spec in network.contract.inputs}, network.initial_state(1)
         )

@@ -1,4 +1,4 @@
-"""A whole sequence in one graph is the step, again and again: for every plan, length, batch and cut."""
+"""A sequence graph computes the same as repeated steps, for every plan, length, batch and split."""
 
 import random
 from collections.abc import Callable
@@ -12,10 +12,12 @@ import torch
 from numpy.testing import assert_array_equal
 
 from deploy_snn import neurons
+from deploy_snn.bundle.trace import Trace
+from deploy_snn.eager import record, to_numpy, to_torch
 from deploy_snn.formats.onnx import Onnx
+from deploy_snn.importers import load_model
 from deploy_snn.lowering import Lowered
 from deploy_snn.lowering.capture import capture_sequence
-from deploy_snn.torch_internals import script
 from deploy_snn.network import (
     Conv2d,
     Dense,
@@ -29,10 +31,8 @@ from deploy_snn.network import (
     SumPool2d,
     snap_weights,
 )
-from deploy_snn.importers import load_model
 from deploy_snn.tensors import Arrays
-from deploy_snn.bundle.trace import Trace
-from deploy_snn.eager import record, to_numpy, to_torch
+from deploy_snn.torch_internals import script
 
 MODELS = Path(__file__).parent.parent.parent / "models"
 
@@ -195,7 +195,7 @@ def test_sequences(build: Callable[..., Network], one_step: bool) -> None:
     agree({name: np.concatenate([part[name] for part in parts]) for name in trace.outputs}, state, trace)
 
 
-def test_a_thousand_steps() -> None:
+def test_long_sequence() -> None:
     torch.manual_seed(1)
     network = from_file("diehl_cook_2015", n=10, n_input=30)(one_step=False)
     snap_weights(network.connections, 12)
@@ -228,7 +228,7 @@ def test_the_plan() -> None:
 
 
 @pytest.mark.parametrize("build", [loops, memories])
-def test_a_step_of_a_network_holds_nothing_needless(build: Callable[..., Network]) -> None:
+def test_step_graph_has_no_superfluous_nodes(build: Callable[..., Network]) -> None:
     model = Onnx().step_graph(Lowered(build(one_step=False)))
     operators = [node.op_type for node in model.graph.node]
     assert not {"Shape", "Expand", "Constant"} & set(operators)

@@ -21,7 +21,7 @@ from deploy_snn.neurons import DifferenceLIFNodes, LIFNodes, Relay
     ],
     ids=str,
 )
-def test_a_convolution_is_torchs(cls: type, conv: nn.Module, shape: tuple) -> None:
+def test_convolution_equals_torch(cls: type, conv: nn.Module, shape: tuple) -> None:
     x = torch.randn(3, *shape)
     connection = cls.from_conv(conv)
     expected = conv(x)
@@ -48,7 +48,7 @@ def by_hand(layers: nn.Sequential, x: torch.Tensor) -> list[torch.Tensor]:
 
 
 @torch.no_grad()
-def test_trained_layers_spike_as_in_the_loop_by_hand(tmp_path) -> None:
+def test_trained_layers_match_a_handwritten_loop(tmp_path) -> None:
     torch.manual_seed(0)
     layers = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2 * 6 * 6, 5))
     for parameter in layers.parameters():
@@ -72,7 +72,7 @@ def test_trained_layers_spike_as_in_the_loop_by_hand(tmp_path) -> None:
         assert np.array_equal(outputs["layer2.s"], expected.numpy()), runtime
 
 
-def test_a_readout_without_neurons_gives_numbers() -> None:
+def test_final_connection_outputs_numbers() -> None:
     linear = nn.Linear(4, 3)
     network = Network.sequential(LIFNodes(4), linear, inputs="spikes")
     state, inputs = network.initial_state(2), {"input.x": torch.ones(2, 4)}
@@ -84,17 +84,17 @@ def test_a_readout_without_neurons_gives_numbers() -> None:
 @pytest.mark.parametrize(
     ("modules", "options", "message"),
     [
-        ((nn.Linear(3, 4),), {}, "no neurons among the modules"),
-        ((nn.Linear(3, 4), nn.ReLU(), LIFNodes(4)), {}, r"module 1 \(ReLU\) cannot be taken; expected neurons"),
+        ((nn.Linear(3, 4),), {}, "the modules contain no neurons"),
+        ((nn.Linear(3, 4), nn.ReLU(), LIFNodes(4)), {}, r"module 1 \(ReLU\) is not supported; expected neurons"),
         ((nn.Conv2d(1, 1, 3), LIFNodes(4)), {}, "input_shape="),
         ((nn.Linear(3, 4), LIFNodes(5)), {}, r"w is \[3, 4\], expected \[3, 5\]"),
         ((nn.Flatten(2), LIFNodes(5)), {"input_shape": (5,)}, "only Flatten"),
         ((nn.Linear(3, 4), LIFNodes(4)), {"inputs": "images"}, "expected 'values' or 'spikes'"),
         ((nn.Conv2d(1, 1, 9), LIFNodes(4)), {"input_shape": (1, 4, 4)}, "module 0"),
         ((nn.Conv2d(1, 1, 3, padding_mode="circular", padding=1), LIFNodes(4)), {"input_shape": (1, 4, 4)}, "padding_mode"),
-        ((MaxPool2d(2), LIFNodes(4)), {"input_shape": (1, 4, 4)}, r"the pooling gives \[1, 2, 2\]"),
+        ((MaxPool2d(2), LIFNodes(4)), {"input_shape": (1, 4, 4)}, r"the pooling outputs \[1, 2, 2\]"),
     ],
 )
-def test_what_cannot_be_taken(modules: tuple, options: dict, message: str) -> None:
+def test_unsupported_modules(modules: tuple, options: dict, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         Network.sequential(*modules, **options)

@@ -1,4 +1,4 @@
-"""Sparse weights stay sparse from end to end: in lists of equal and of unequal length, at a size no dense matrix could have."""
+"""Sparse weights stay sparse from end to end: in lists of equal and unequal length, and at a large size."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ def sparse(n: int, m: int, density: float, hub: bool, seed: int) -> torch.Tensor
     seed=st.integers(0, 99),
     layout=st.sampled_from(["dense", "coo", "csr"]),
 )
-def test_it_is_the_dense_product(n: int, m: int, density: float, hub: bool, seed: int, layout: str) -> None:
+def test_sparse_equals_dense(n: int, m: int, density: float, hub: bool, seed: int, layout: str) -> None:
     w = sparse(n, m, density, hub, seed)
     given_w = {"dense": w, "coo": w.to_sparse(), "csr": w.to_sparse_csr()}[layout]
     connection = Sparse(given_w)
@@ -62,7 +62,7 @@ def test_lists_of_unequal_length_are_exported(tmp_path: Path) -> None:
     assert report.spikes
 
 
-def test_what_is_no_matrix_is_refused() -> None:
+def test_invalid_matrices() -> None:
     for wrong in (torch.ones(3), [[1.0]], torch.full((2, 2), torch.nan).to_sparse()):
         with pytest.raises(InvalidInput, match="w"):
             Sparse(wrong)

@@ -36,7 +36,7 @@ def steps_of(window: float, dt: float) -> int:
 @pytest.mark.parametrize("tau", [0.3, 0.9, 1.0, 2.5, 20.0])
 @pytest.mark.parametrize("dt", [1.0, 0.5, 0.3, 0.1])
 @pytest.mark.parametrize("kernel", RESPONSE)
-def test_kernels_hold_the_mathematics(kernel: str, dt: float, tau: float) -> None:
+def test_kernels_match_their_equations(kernel: str, dt: float, tau: float) -> None:
     neuron = CSRMNodes(2, responseKernel=kernel, tau=tau, dt=dt, res_window_size=7.3, ref_window_size=4, reset_const=35)
     times = [float(k * Fraction(str(dt))) for k in range(steps_of(7.3, dt))]
     expected = torch.tensor([mathematics(kernel, t, tau) for t in reversed(times)])  # newest last
@@ -48,7 +48,7 @@ def test_kernels_hold_the_mathematics(kernel: str, dt: float, tau: float) -> Non
 
 @pytest.mark.parametrize("dt", [1.0, 0.7, 0.5, 0.3, 0.25, 0.1, 0.05, 0.01])
 @pytest.mark.parametrize(("res", "ref"), [(20, 10), (1, 0.5), (35, 21), (2.5, 100)])
-def test_a_window_of_w_ms_holds_w_over_dt_steps_rounded_up(res: float, ref: float, dt: float) -> None:
+def test_window_length_is_rounded_up_to_whole_steps(res: float, ref: float, dt: float) -> None:
     neuron = CSRMNodes(3, res_window_size=res, ref_window_size=ref, dt=dt)
     drive, spikes = neuron.contract.inputs[0], neuron.initial_state(2)["last_spikes"]
     assert (drive.shape(batch=2), spikes.shape) == ((2, steps_of(res, dt), 3), (2, steps_of(ref, dt), 3))
@@ -87,7 +87,7 @@ def plain_csrm(neuron: CSRMNodes, windows: Tensor) -> tuple[list[Tensor], list[T
     ids=["two axes", "tau per neuron", "tau and reset_const of two shapes", "reset_const and thresh of two shapes"],
 )
 @pytest.mark.parametrize("dt", [1.0, 0.5])
-def test_the_recurrence_holds_for_two_axes_and_parameters_per_neuron(
+def test_recurrence_with_two_axes_and_parameters_per_neuron(
     dt: float, shape: tuple[int, ...], options: dict[str, Tensor]
 ) -> None:
     torch.manual_seed(3)

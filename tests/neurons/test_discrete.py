@@ -77,7 +77,7 @@ def held(cls: type[Nodes], options: dict[str, Any]) -> Nodes:
         (DifferenceCurrentLIFNodes, MEMBRANE | CURRENT | FIRING),
     ],
 )
-def test_every_bit_of_every_step(cls: type[Nodes], keywords: dict[str, Any]) -> None:
+def test_steps_are_bit_equal_to_plain_loops(cls: type[Nodes], keywords: dict[str, Any]) -> None:
     spikes = []
 
     @settings(max_examples=60, deadline=None, derandomize=True)
@@ -99,19 +99,19 @@ def test_every_bit_of_every_step(cls: type[Nodes], keywords: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize(("inclusive", "fires"), [(False, False), (True, True)])
-def test_on_the_threshold(inclusive: bool, fires: bool) -> None:
+def test_potential_equal_to_the_threshold(inclusive: bool, fires: bool) -> None:
     lif = DifferenceLIFNodes(1, thresh=0.5, inclusive=inclusive)
     assert bool(lif(torch.full((1, 1), 0.5), lif.initial_state(1))[0]) is fires
     just_over = torch.nextafter(torch.full((1, 1), 0.5), torch.tensor(1.0))
     assert bool(lif(just_over, lif.initial_state(1))[0])
 
 
-def test_a_step_function_fires_over_its_threshold_and_not_on_it() -> None:
+def test_heaviside_fires_only_above_its_threshold() -> None:
     x = torch.tensor([[0.5, 0.5000001, -1.0, 7.0]])
     assert Heaviside(4, thresh=0.5)(x, {})[0].tolist() == [[False, True, False, True]]
 
 
-def test_a_relay_hands_on_and_a_delay_line_hands_on_later() -> None:
+def test_relay_and_delay_line_output_their_drive() -> None:
     x = torch.randn(20, 2, 3)
     assert torch.equal(Relay(3)(x[0], {})[0], x[0])
     line = DelayLine(3, delay=torch.tensor([0.0, 1.5, 2.0]), dt=0.5)
@@ -123,7 +123,7 @@ def test_a_relay_hands_on_and_a_delay_line_hands_on_later() -> None:
         assert torch.equal(late, wanted)
 
 
-def test_what_is_sent_is_no_spike() -> None:
+def test_graded_neurons_output_numbers() -> None:
     contract = Integrator(3).contract
     (sent,) = contract.outputs
     assert (sent.name, sent.dtype, sent.role) == ("s", "float32", "record")

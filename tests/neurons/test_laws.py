@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from deploy_snn.torch_internals import script
 from deploy_snn.neurons import NEURONS, NeuronProgram, Nodes
+from deploy_snn.torch_internals import script
 
 STEPS = 10
 WITH_THETA = ("adaptive-lif", "diehl-and-cook", "csrm")
@@ -175,7 +175,7 @@ def test_a_split_sequence_equals_the_whole(name: str) -> None:
 
 
 @every_class
-def test_a_batch_equals_its_rows_alone(name: str) -> None:
+def test_a_batch_equals_its_single_rows(name: str) -> None:
     def law(scene: Scene) -> None:
         program, inputs = NeuronProgram(scene.neuron()), scene.inputs()
         together, last = walk(program, inputs, program.initial_state(scene.batch))
@@ -210,7 +210,7 @@ def test_theta_grows_by_the_spikes_of_the_whole_batch(name: str) -> None:
 
 
 @every_class
-def test_the_spikes_are_those_of_the_comparison(name: str) -> None:
+def test_spikes_match_threshold_inputs(name: str) -> None:
     def law(scene: Scene) -> None:
         neuron, inputs = scene.neuron(), scene.inputs()
         state = neuron.initial_state(scene.batch)
@@ -231,7 +231,7 @@ def test_the_spikes_are_those_of_the_comparison(name: str) -> None:
 
 
 @every_class
-def test_a_reset_population_is_a_fresh_one(name: str) -> None:
+def test_reset_equals_a_fresh_population(name: str) -> None:
     def law(scene: Scene) -> None:
         neuron = scene.neuron()
         program = NeuronProgram(neuron)
@@ -245,7 +245,7 @@ def test_a_reset_population_is_a_fresh_one(name: str) -> None:
 
 
 @every_class
-def test_a_step_changes_none_of_its_arguments(name: str) -> None:
+def test_a_step_does_not_change_its_arguments(name: str) -> None:
     def law(scene: Scene) -> None:
         neuron, inputs = scene.neuron(), scene.inputs()
         state = neuron.initial_state(scene.batch)
@@ -264,7 +264,7 @@ def test_a_step_changes_none_of_its_arguments(name: str) -> None:
 
 
 @every_class
-def test_a_shape_is_only_a_view(name: str) -> None:
+def test_results_do_not_depend_on_the_shape(name: str) -> None:
     def law(scene: Scene) -> None:
         shaped, flat = (NeuronProgram(scene.neuron(shape)) for shape in (scene.shape, (math.prod(scene.shape),)))
         inputs, folded = scene.inputs(), len(scene.shape)

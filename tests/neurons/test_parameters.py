@@ -53,7 +53,7 @@ STARTS |= {"difference-lif": {"v": None}, "difference-current-lif": {"v": None}}
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
-def test_keywords_and_defaults_are_those_of_the_page(name: str) -> None:
+def test_keywords_and_defaults(name: str) -> None:
     cls, defaults = NEURONS[name], DEFAULTS[name]
     assert set(keywords(cls)) == BASE | set(defaults) | OTHER_KEYWORDS.get(name, set())
     neuron = cls(4)
@@ -144,7 +144,7 @@ def test_a_loaded_parameter_takes_effect(name: str, key: str) -> None:
     assert any(not torch.equal(a, b) for a, b in zip(after, before, strict=True)), "this drive does not show the parameter"
 
 
-def test_a_learnt_theta_loads_and_is_where_the_next_run_starts() -> None:
+def test_a_loaded_theta_is_the_initial_theta() -> None:
     neuron = DiehlAndCookNodes(3)
     neuron.load_state_dict(neuron.state_dict() | {"theta": torch.tensor([1.0, 2.0, 3.0])})
     assert neuron.initial_state(2)["theta"].tolist() == [1.0, 2.0, 3.0]
@@ -165,7 +165,7 @@ def test_a_tensor_given_as_a_parameter_is_not_aliased(key: str) -> None:
 
 @pytest.mark.parametrize("key", ["reset", "refrac", "lbound", "thresh"])
 @pytest.mark.parametrize("cls", [IFNodes, LIFNodes])
-def test_a_parameter_per_neuron_is_each_neurons_own(cls: type[Nodes], key: str) -> None:
+def test_parameters_per_neuron(cls: type[Nodes], key: str) -> None:
     """BindsNET takes one value for all of reset, refrac and lbound, so its oracle cannot tell."""
     values = {"reset": [0.0, -1.0, 2.0], "refrac": [0.0, 2.0, 5.0], "lbound": [-3.0, 1.0, -1.0], "thresh": [3.0, 6.0, 9.0]}[
         key
@@ -185,7 +185,7 @@ def test_a_parameter_per_neuron_is_each_neurons_own(cls: type[Nodes], key: str) 
             assert all(torch.equal(state[name][:, i : i + 1], value) for name, value in states[i].items())
 
 
-def test_an_input_neuron_hands_on_what_is_not_zero() -> None:
+def test_input_neurons_spike_where_x_is_not_zero() -> None:
     neuron = Input(5)
     assert neuron(torch.tensor([[0.0, -0.0, 1.0, -2.0, 1e-45]]), {})[0].tolist() == [[False, False, True, True, True]]
 
@@ -254,7 +254,7 @@ def test_izhikevich_sends_a_spike_along_its_column() -> None:
     assert after["summed"].tolist() == [[1.0, 4.0, 7.0]]
 
 
-def test_what_csrm_samples_and_learns_are_buffers_too() -> None:
+def test_csrm_kernels_and_theta_are_buffers() -> None:
     shapes = {
         name: tuple(value.shape) for name, value in CSRMNodes(4, res_window_size=6, ref_window_size=3).state_dict().items()
     }

@@ -26,7 +26,7 @@ def test_a_small_model_has_two_hundred_steps() -> None:
     assert golden_steps_that_fit(NeuronProgram(LIFNodes(n=100))) == 200
 
 
-def test_a_convolution_keeps_to_the_budget(tmp_path: Path, command: Callable) -> None:
+def test_large_golden_trace_keeps_to_the_budget(tmp_path: Path, command: Callable) -> None:
     bundle = deploy_snn.export(convolution(16), tmp_path / "conv", formats=["onnx"])
     steps = bundle.manifest.golden.steps
     assert 2 < steps < 200
@@ -39,7 +39,7 @@ def test_a_convolution_keeps_to_the_budget(tmp_path: Path, command: Callable) ->
     assert golden_steps_that_fit(more) > 1.9 * steps * (2**20 + weights) / (2**20 + weights)
 
 
-def test_its_length_can_be_chosen(tmp_path: Path, command: Callable) -> None:
+def test_golden_steps_sets_the_length(tmp_path: Path, command: Callable) -> None:
     three = deploy_snn.export(LIFNodes(n=4), tmp_path / "three", formats=["onnx"], golden_steps=3)
     assert three.golden().steps == three.manifest.golden.steps == 3
     status, shown, _ = command("export", "lif", "--n", 4, "--format", "onnx", "--golden-steps", 0, "-o", tmp_path / "none")
@@ -47,7 +47,7 @@ def test_its_length_can_be_chosen(tmp_path: Path, command: Callable) -> None:
     assert "no golden trace" in shown
     none = deploy_snn.open_bundle(tmp_path / "none")
     assert none.manifest.golden is None
-    with pytest.raises(InvalidInput, match=r"holds no golden\.safetensors"):
+    with pytest.raises(InvalidInput, match=r"has no golden\.safetensors"):
         none.golden()
     assert command("parity", tmp_path / "none", "--steps", 20)[0] == 0
     status, _, error = command("parity", tmp_path / "none", "--stimulus", "golden")

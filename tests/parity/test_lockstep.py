@@ -1,4 +1,4 @@
-"""The comparison finds a planted difference, and says where it is and what kind it is."""
+"""The comparison reports a planted difference with its position and its cause."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from deploy_snn.bundle import Bundle
+from deploy_snn.bundle.trace import at
+from deploy_snn.eager import record, to_torch
 from deploy_snn.parity import Lockstep, ParityReport, Request, Tolerance, make_stimulus, reference_run
 from deploy_snn.runtimes.eager import Eager
 from deploy_snn.tensors import Arrays
-from deploy_snn.bundle.trace import at
-from deploy_snn.eager import record, to_torch
 
 Exported = Callable[..., Bundle]
 
@@ -48,7 +48,7 @@ def lockstep(bundle: Bundle, **options: object) -> Lockstep:
 
 
 @pytest.mark.parametrize("mode", ["locked", "free", "sequence"])
-def test_a_flipped_spike_is_found(exported: Exported, mode: str) -> None:
+def test_flipped_spike_is_reported(exported: Exported, mode: str) -> None:
     compared = lockstep(exported("lif", n=6))
     report = compared.run("planted", Planted(exported("lif", n=6)), mode, lambda _: None)
     found = report.divergence
@@ -63,7 +63,7 @@ def test_a_flipped_spike_is_found(exported: Exported, mode: str) -> None:
     assert found.threshold == -52
 
 
-def test_a_moved_potential_is_found(exported: Exported) -> None:
+def test_changed_potential_is_reported(exported: Exported) -> None:
     runtime = Planted(exported("lif", n=6))
     runtime.tensor, runtime.by = "v", 0.25
     found = lockstep(exported("lif", n=6)).run("planted", runtime, "free", lambda _: None).divergence
@@ -83,7 +83,7 @@ class Drifting(Eager):
         return outputs
 
 
-def test_locked_mends_a_drift_and_free_lets_it_be(exported: Exported) -> None:
+def test_drift_is_reset_in_locked_mode_and_kept_in_free_mode(exported: Exported) -> None:
     """Locked, each step starts from the reference's state: one step is wrong. Free, all that follow are."""
     wrong = {}
     for mode in ("locked", "free"):
@@ -94,7 +94,7 @@ def test_locked_mends_a_drift_and_free_lets_it_be(exported: Exported) -> None:
     assert wrong["free"] > 5 * 2 * 6
 
 
-def test_a_flip_within_rounding_is_told_from_a_bug(exported: Exported) -> None:
+def test_verdict_separates_rounding_from_bugs(exported: Exported) -> None:
     """Noise a hair beside SRM0's probability: its exponentials are the runtime's own, and may fall on either side."""
     bundle = exported("srm0", n=6)
     for distance, verdict in ((1e-7, "within the rounding of the exponential in s"), (1e-3, "a bug")):
@@ -120,7 +120,7 @@ def test_progress_counts_every_step(exported: Exported) -> None:
         assert sum(counted) == 30
 
 
-def test_the_report_is_read_back(exported: Exported, command: Callable, tmp_path: Path) -> None:
+def test_report_json_round_trip(exported: Exported, command: Callable, tmp_path: Path) -> None:
     written = tmp_path / "report.json"
     path = exported("diehl-and-cook", n=6).path
     assert command("parity", path, "--steps", 20, "--json", written, "--stimulus", "ramp")[0] == 0

@@ -1,4 +1,4 @@
-"""Graphs in which somebody made a mistake: parity exits 1 and names the tensor that is wrong first."""
+"""Mutated graphs: parity exits with status 1 and names the first wrong tensor."""
 
 import json
 import shutil
@@ -113,7 +113,7 @@ def mutant(bundle: Bundle, mutate: Mutate, folder: Path) -> Path:
 
 @pytest.mark.parametrize("mode", ["locked", "free"])
 @pytest.mark.parametrize(("name", "mutate", "tensor"), CASES, ids=lambda value: getattr(value, "__name__", str(value)))
-def test_a_mutant_is_found(  # noqa: PLR0917  (pytest's fixtures come by position)
+def test_mutant_is_reported(  # noqa: PLR0917  (pytest's fixtures come by position)
     name: str, mutate: Mutate, tensor: str, mode: str, exported: Callable[..., Bundle], command: Command, tmp_path: Path
 ) -> None:
     folder = mutant(exported(name, n=16), mutate, tmp_path)
@@ -130,7 +130,7 @@ def test_a_mutant_is_found(  # noqa: PLR0917  (pytest's fixtures come by positio
         assert wrong["divergence"]["verdict"].endswith("a bug")
 
 
-def test_only_the_threshold_stimulus_sees_greater_for_at_least(
+def test_only_the_threshold_stimulus_detects_a_wrong_comparison(
     exported: Callable[..., Bundle], command: Command, tmp_path: Path
 ) -> None:
     """Why it exists: a Poisson drive never lands a potential exactly on its threshold."""

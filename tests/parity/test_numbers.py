@@ -33,7 +33,7 @@ def test_ordinals_are_in_order(a: float, b: float) -> None:
     assert (a == b) == (ulps(f32(a), f32(b)) == 0).item()
 
 
-def test_what_differs() -> None:
+def test_differs() -> None:
     tolerance = Tolerance(atol=1e-5, rtol=1e-5)
     expected = f32(0, 0, 100, 100, np.nan, np.inf, np.inf, 1, -np.inf)
     actual = f32(0.9e-5, 1.1e-5, 100.0009, 100.0012, np.nan, np.inf, -np.inf, np.nan, 3)
@@ -42,7 +42,7 @@ def test_what_differs() -> None:
     assert differs(np.array([True, False]), np.array([True, True]), tolerance).tolist() == [False, True]
 
 
-def test_a_report_on_a_tensor() -> None:
+def test_tensor_report() -> None:
     spec = TensorSpec(name="v", role=Role.STATE, kind=Kind.POTENTIAL)
     expected, actual = (
         f32(1, 2, -4, 0).reshape(2, 2),

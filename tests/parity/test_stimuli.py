@@ -1,4 +1,4 @@
-"""Stimuli are what they are called, fit the contract, and make neurons fire."""
+"""Stimuli have the right pattern, fit the contract, and make neurons fire."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_a_pattern_fits_and_makes_neurons_fire(kind: str, name: str) -> None:
     assert fired < 0.6 or name == "input"  # which hands on a constant as it is
 
 
-def test_a_seed_is_a_stimulus() -> None:
+def test_stimulus_is_determined_by_its_seed() -> None:
     program = NeuronProgram(NEURONS["lif"](n=8))
     a, b = (make_stimulus("poisson", Request(program, 50, 1, seed)).inputs["x"] for seed in (1, 2))
     assert (a != b).any()
@@ -46,7 +46,7 @@ def test_a_window_slides() -> None:
     assert x[:, :, -1].any()
 
 
-def test_digits_are_the_digits() -> None:
+def test_digits_match_the_images() -> None:
     images = load_images()
     assert_array_equal(resize(images, (64,)), images.reshape(-1, 64))
     assert_array_equal(resize(images, (1, 8, 8))[:, 0], images)
@@ -60,21 +60,21 @@ def test_digits_are_the_digits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arrays", "told"),
+    ("arrays", "message"),
     [
-        ({"x": np.full((5, 1, 8), np.nan, np.float32)}, "holds nan at"),
-        ({"x": np.full((5, 1, 8), np.inf, np.float32)}, "holds inf at"),
-        ({"x": np.zeros((5, 1, 9), np.float32)}, "is 9 and not 8"),
-        ({"x": np.zeros((5, 8), np.float32)}, "2 axes and not 3"),
+        ({"x": np.full((5, 1, 8), np.nan, np.float32)}, "must be finite, but is nan at"),
+        ({"x": np.full((5, 1, 8), np.inf, np.float32)}, "must be finite, but is inf at"),
+        ({"x": np.zeros((5, 1, 9), np.float32)}, "is 9, not 8"),
+        ({"x": np.zeros((5, 8), np.float32)}, "2 axes, not 3"),
         ({"x": np.zeros((5, 1, 8))}, "convert it to float32"),
         ({"x": np.zeros((0, 1, 8), np.float32)}, "'time' is empty"),
         ({"y": np.zeros((5, 1, 8), np.float32)}, "'x' is missing"),
     ],
 )
-def test_a_file_that_does_not_fit(arrays: dict, told: str, tmp_path: Path) -> None:
+def test_invalid_stimulus_files(arrays: dict, message: str, tmp_path: Path) -> None:
     save_file(arrays, tmp_path / "drive.safetensors")
     program = NeuronProgram(NEURONS["lif"](n=8))
-    with pytest.raises(InvalidInput, match=told):
+    with pytest.raises(InvalidInput, match=message):
         make_stimulus(str(tmp_path / "drive.safetensors"), Request(program, 5, 1, 0))
 
 

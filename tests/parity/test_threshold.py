@@ -1,15 +1,15 @@
-"""The threshold stimulus lands potentials where it says it does."""
+"""The threshold stimulus brings potentials to their targets."""
 
 import numpy as np
 import pytest
 import torch
 
+from deploy_snn.bundle.trace import at
+from deploy_snn.eager import to_torch
 from deploy_snn.neurons import NEURONS, NeuronProgram
 from deploy_snn.parity import Request
 from deploy_snn.parity.threshold import threshold
 from deploy_snn.parity.ulp import ulps
-from deploy_snn.bundle.trace import at
-from deploy_snn.eager import to_torch
 
 REPORTED_LATE = "izhikevich"  # its spikes tell of the potential that came into the step
 

@@ -1,4 +1,4 @@
-"""Every runtime steps, runs and keeps its state like every other."""
+"""All runtimes step, run and keep their state in the same way."""
 
 from collections.abc import Callable
 
@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from deploy_snn.errors import InvalidInput, Unavailable
 from deploy_snn.bundle import Bundle
-from deploy_snn.neurons import NEURONS
+from deploy_snn.bundle.trace import at
+from deploy_snn.eager import record
+from deploy_snn.errors import InvalidInput, Unavailable
 from deploy_snn.formats import PORTABLE
+from deploy_snn.neurons import NEURONS
 from deploy_snn.registry import FORMATS, RUNTIMES
 from deploy_snn.runtimes import Runtime, find_runtime, unavailable_reason
 from deploy_snn.runtimes.eager import Eager
 from deploy_snn.tensors import Arrays
-from deploy_snn.bundle.trace import at
-from deploy_snn.eager import record
 
 WRITTEN = {file for name in PORTABLE for file in FORMATS[name].files}
 HERE = [name for name in RUNTIMES if not unavailable_reason(name) and WRITTEN.issuperset(RUNTIMES[name].files)]
@@ -64,7 +64,7 @@ def test_steps_and_runs(runtime: str, neuron: str, exported: Exported) -> None:
 
 
 @pytest.mark.parametrize("runtime", HERE)
-def test_a_state_is_data(runtime: str, exported: Exported) -> None:
+def test_start_does_not_change_the_state(runtime: str, exported: Exported) -> None:
     """The arrays that a runtime starts from stay as they are."""
     bundle = exported("current-lif", n=6)
     inputs, start = draw(bundle, 5, 2), bundle.initial_state(2)
@@ -77,17 +77,17 @@ def test_a_state_is_data(runtime: str, exported: Exported) -> None:
         assert_array_equal(start[name], array)
 
 
-def test_inputs_of_another_batch_than_the_state(exported: Exported) -> None:
+def test_inputs_and_state_with_different_batches(exported: Exported) -> None:
     bundle = exported("lif", n=6)
     opened = find_runtime("onnxruntime-cpu")(bundle)
     opened.start(bundle.initial_state(2))
-    with pytest.raises(InvalidInput, match="batch of 3, and the state one of 2"):
+    with pytest.raises(InvalidInput, match="batch 3, but the state has batch 2"):
         opened.step(at(draw(bundle, 1, 3), 0))
-    with pytest.raises(InvalidInput, match="batch of 3, and the state one of 2"):
+    with pytest.raises(InvalidInput, match="batch 3, but the state has batch 2"):
         opened.run(draw(bundle, 2, 3))
 
 
-def test_bytes_are_not_taken_for_what_they_are_not(exported: Exported) -> None:
+def test_wrong_dtype_is_an_error(exported: Exported) -> None:
     """ONNX Runtime copies a float64 array of the right length into a float32 input without a word."""
     bundle = exported("lif", n=6)
     opened = find_runtime("onnxruntime-cpu")(bundle)
@@ -102,7 +102,7 @@ def test_bytes_are_not_taken_for_what_they_are_not(exported: Exported) -> None:
         opened.run(wide)
 
 
-def test_a_large_input_is_read_in_place(exported: Exported) -> None:
+def test_large_inputs_are_not_copied(exported: Exported) -> None:
     """Over 32 kB an input is not copied; what is no contiguous array is."""
     bundle = exported("lif", n=6)
     inputs, start = draw(bundle, 6, 2000), bundle.initial_state(2000)
@@ -119,14 +119,12 @@ def test_names() -> None:
         find_runtime("tensorrt")
 
 
-def test_a_provider_that_is_missing_is_an_error(
-    monkeypatch: pytest.MonkeyPatch, exported: Exported, command: Callable
-) -> None:
+def test_missing_provider_is_unavailable(monkeypatch: pytest.MonkeyPatch, exported: Exported, command: Callable) -> None:
     monkeypatch.setattr("deploy_snn.runtimes.find.missing_cuda_library", lambda: "libcuda.so.1: no such file")
     with pytest.raises(Unavailable, match=r"libcuda\.so\.1"):
         find_runtime("onnxruntime-cuda")
-    status, _, told = command("parity", exported("lif", n=6).path, "--runtime", "onnxruntime-cuda")
-    assert (status, told) == (3, "deploy-snn: onnxruntime-cuda cannot run here: libcuda.so.1: no such file\n")
+    status, _, message = command("parity", exported("lif", n=6).path, "--runtime", "onnxruntime-cuda")
+    assert (status, message) == (3, "deploy-snn: onnxruntime-cuda cannot run here: libcuda.so.1: no such file\n")
     status, shown, _ = command("parity", exported("lif", n=6).path, "--steps", 5)
     assert status == 0
     assert "not compared: onnxruntime-cuda: libcuda.so.1: no such file" in shown

@@ -133,7 +133,7 @@ def test_a_stream_moves_to_another_host(running: Callable, client_of: Callable, 
         for content, told in (
             (b"", "the body cannot be read as .safetensors"),
             (pack_tensors({"v": np.zeros((1, 8), np.float32)}), "state 'refrac_count' is missing"),
-            (pack_tensors(trace | {"v": np.full((1, 8), np.nan, np.float32)}), "state 'v' holds nan"),
+            (pack_tensors(trace | {"v": np.full((1, 8), np.nan, np.float32)}), "state 'v' must be finite, but is nan"),
             (pack_tensors(trace, {"steps": "many"}), "the body is not a valid stream state"),
             (pack_tensors(trace, {"steps": "-1"}), "the body is not a valid stream state"),
             (pack_tensors(trace, {"steps": "9" * 4300}), "the body is not a valid stream state"),

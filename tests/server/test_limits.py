@@ -37,7 +37,7 @@ BODIES: list[tuple[Any, str]] = [
     ({}, "inputs: expected an array, not null"),
     ({"inputs": [1]}, "an input: expected an object, not a number"),
     ({"inputs": [{}]}, "an input's name: expected a string, not null"),
-    ({"inputs": []}, "input 'x' is missing. Expected: x float32 [batch, 8]"),
+    ({"inputs": []}, "input 'x' is missing; expected x float32 [batch, 8]"),
     ({"inputs": [X, X]}, "input 'x' is given twice"),
     ({"inputs": [X | {"name": "y"}]}, "input 'x' is missing"),
     ({"inputs": [X | {"datatype": "INT8"}]}, "input 'x': unknown datatype INT8; choose from FP32, BOOL"),
@@ -46,7 +46,7 @@ BODIES: list[tuple[Any, str]] = [
     ({"inputs": [X | {"shape": [1, -8]}]}, "whole numbers below 2**31"),
     ({"inputs": [X | {"shape": [10**30, 10**30]}]}, "whole numbers below 2**31"),
     ({"inputs": [X | {"shape": [2**30, 2**30]}]}, "elements; shape"),
-    ({"inputs": [X | {"shape": [8]}]}, "it has 1 axes and not 2"),
+    ({"inputs": [X | {"shape": [8]}]}, "it has 1 axes, not 2"),
     ({"inputs": [X | {"shape": [0, 8], "data": []}]}, "axis 'batch' is empty"),
     ({"inputs": [X | {"data": ["a"] * 8}]}, "expected numbers"),
     ({"inputs": [X | {"data": [[1], [1, 2]]}]}, "expected numbers"),
@@ -151,6 +151,6 @@ def test_what_prometheus_sees(running: Callable) -> None:
 
 
 def test_mistakes_at_the_start(refused: Callable[..., str], tmp_path: Path) -> None:
-    assert refused(tmp_path) == f"deploy-snn: {tmp_path} is no bundle: it has no manifest.json\n"
+    assert refused(tmp_path) == f"deploy-snn: {tmp_path} is not a bundle: it has no manifest.json\n"
     assert "two bundles have the same folder name" in refused(EXPORT / "lif", EXPORT / "lif")
     assert "unknown runtime 'abacus'; choose from" in refused(EXPORT / "lif", "--runtime", "abacus")

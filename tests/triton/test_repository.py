@@ -82,7 +82,7 @@ def test_refusals(command: Callable, exported: Callable, tmp_path: Path) -> None
     command("export", "lif", "--n", 3, "--format", "torchscript", "-o", tmp_path / "scripted")
     status, _, err = command("triton", tmp_path / "scripted", "-o", tmp_path / "repository")
     assert status == 2
-    assert "scripted holds no step.onnx" in err
+    assert "scripted has no step.onnx" in err
     assert not (tmp_path / "repository").exists()
 
 

@@ -78,7 +78,7 @@ std::vector<std::string> names_of(const std::vector<TensorSpec>& specs) {
 std::string shown(const std::vector<Rounding>& rounding) {
   std::vector<std::string> each;
   for (const auto& entry : rounding) each.push_back(to_string(entry));
-  return each.empty() ? "nothing" : joined(each, ", ");
+  return each.empty() ? "empty" : joined(each, ", ");
 }
 
 // The fields of a spec in which two tensors of the same name can differ, and their values in words.
@@ -119,7 +119,7 @@ std::vector<std::string> differences(const Contract& expected, const Contract& a
   if (found.empty() && wanted != given)
     found.push_back("the order of the tensors is " + joined(given, ", ") + " instead of " + joined(wanted, ", "));
   if (expected.rounding != actual.rounding)
-    found.push_back("what rounds is " + shown(actual.rounding) + " instead of " + shown(expected.rounding));
+    found.push_back("rounding is " + shown(actual.rounding) + " instead of " + shown(expected.rounding));
   return found;
 }
 
@@ -157,10 +157,10 @@ Sizes check(const std::vector<TensorSpec>& specs, const Tensors& tensors, const 
   if (expected.empty()) expected = "no " + what;
   for (const auto& spec : specs)
     if (!tensors.contains(spec.name))
-      throw InvalidInput(what + " '" + spec.name + "' is missing. Expected: " + expected);
+      throw InvalidInput(what + " '" + spec.name + "' is missing; expected " + expected);
   for (const auto& [name, tensor] : tensors)
     if (std::ranges::find(specs, name, &TensorSpec::name) == specs.end())
-      throw InvalidInput(what + " '" + name + "' is unknown. Expected: " + expected);
+      throw InvalidInput("unknown " + what + " '" + name + "'; expected " + expected);
   for (const auto& spec : specs) check_one(spec, tensors.at(spec.name), what, known);
   return known;
 }

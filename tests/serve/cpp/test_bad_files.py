@@ -131,9 +131,9 @@ BAD_INPUTS = [
     ({"x": X[:, 0]}, "it has 2 axes and not 3"),
     ({"x": X[:, :0]}, "axis 'batch' is empty"),
     ({"x": X[:0]}, "axis 'time' is empty"),
-    ({"x": X, "y": X}, "input 'y' is unknown. Expected: x float32 [time, batch, 6]"),
+    ({"x": X, "y": X}, "unknown input 'y'; expected x float32 [time, batch, 6]"),
     ({"x": X, "\x1b[2J": X}, "input '?[2J' is unknown"),  # it would clear the screen
-    ({}, "input 'x' is missing. Expected: x float32 [time, batch, 6]"),
+    ({}, "input 'x' is missing; expected x float32 [time, batch, 6]"),
 ]
 
 
