@@ -47,9 +47,11 @@ def test_imports_run_one_way() -> None:
         room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
         if room == "__init__":
             continue
-        for other in rooms_read_by(path) - {room}:
-            if (room, other) not in UPWARDS and FLOOR[other] >= FLOOR[room]:
-                wrong.append(f"{path.relative_to(PACKAGE)} imports {other}")
+        wrong += [
+            f"{path.relative_to(PACKAGE)} imports {other}"
+            for other in rooms_read_by(path) - {room}
+            if (room, other) not in UPWARDS and FLOOR[other] >= FLOOR[room]
+        ]
     assert not wrong
 
 

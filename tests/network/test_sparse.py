@@ -35,7 +35,7 @@ def sparse(n: int, m: int, density: float, hub: bool, seed: int) -> torch.Tensor
     seed=st.integers(0, 99),
     layout=st.sampled_from(["dense", "coo", "csr"]),
 )
-def test_sparse_equals_dense(n: int, m: int, density: float, hub: bool, seed: int, layout: str) -> None:
+def test_sparse_equals_dense(*, n: int, m: int, density: float, hub: bool, seed: int, layout: str) -> None:
     w = sparse(n, m, density, hub, seed)
     given_w = {"dense": w, "coo": w.to_sparse(), "csr": w.to_sparse_csr()}[layout]
     connection = Sparse(given_w)

@@ -26,7 +26,7 @@ def test_a_small_model_has_two_hundred_steps() -> None:
     assert golden_steps_that_fit(NeuronProgram(LIFNodes(n=100))) == 200
 
 
-def test_large_golden_trace_keeps_to_the_budget(tmp_path: Path, command: Callable) -> None:
+def test_large_golden_trace_keeps_to_the_budget(tmp_path: Path) -> None:
     bundle = deploy_snn.export(convolution(16), tmp_path / "conv", formats=["onnx"])
     steps = bundle.manifest.golden.steps
     assert 2 < steps < 200

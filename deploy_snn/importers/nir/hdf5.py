@@ -35,7 +35,9 @@ def require_nir() -> None:
         import h5py  # noqa: F401, PLC0415
         import nir  # noqa: F401, PLC0415
     except ImportError as error:
-        raise Unavailable(f"NIR files need {error.name}: pip install 'deploy-snn[nir]'") from None
+        raise Unavailable(
+            f"NIR files need {error.name}: install the extra 'nir' of deploy-snn (in its folder: pip install '.[nir]')"
+        ) from None
 
 
 def read_graph(path: Path) -> "NIRGraph":
