@@ -169,7 +169,7 @@ FILES = [
     (replaced("node/nodes/lif/tau", 0 * ONES), "node 'lif' (LIF): a time constant is not greater than 0"),
     (replaced("node/nodes/lif/r", ONES * np.nan), "node 'lif' (LIF): r holds NaN"),
     (replaced("node/nodes/lif/r", ONES * np.inf), "node 'lif' (LIF): its resistance and time constant give no finite gain"),
-    (replaced("node/nodes/w/weight", np.full((3, 3), np.nan)), "node 'w' (Linear): w holds NaN or an infinity"),
+    (replaced("node/nodes/w/weight", np.full((3, 3), np.nan)), "node 'w' (Linear): w must be finite, but holds NaN or an infinity"),
     (replaced("node/nodes/w/weight", np.ones((3, 3, 3))), "node 'w' (Linear): its weight is [3, 3, 3]"),
     (
         replaced("node/nodes/w/weight", np.ones((3, 4))),
