@@ -246,7 +246,7 @@ GRAPHS = [
     (
         {"in": nir.Input([2, 4, 4]), "c": conv(2), "out": OUT},
         [("in", "c"), ("c", "out")],
-        "the source has 2 channels, and w [1, 1, 2, 2] takes 1",
+        "the source has 2 channels; w [1, 1, 2, 2] needs 1",
     ),
     (
         {"in": IN, "p": nir.SumPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0])), "out": OUT},
