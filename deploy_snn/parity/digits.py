@@ -31,7 +31,8 @@ def load_images() -> NDArray[np.float32]:
         from sklearn.datasets import load_digits  # noqa: PLC0415  (an extra, and slow to import)
     except ImportError:
         raise Unavailable(
-            "the stimulus digits needs scikit-learn, which is not installed: install the extra 'digits' of deploy-snn (in its folder: pip install '.[digits]')"
+            "the stimulus digits needs scikit-learn, which is not installed: "
+            "install the extra 'digits' of deploy-snn (in its folder: pip install '.[digits]')"
         ) from None
     images: NDArray[np.float64] = load_digits().images
     return (images / 16).astype(np.float32)

@@ -172,7 +172,10 @@ FILES = [
     (replaced("node/nodes/lif/tau", 0 * ONES), "node 'lif' (LIF): a time constant is not greater than 0"),
     (replaced("node/nodes/lif/r", ONES * np.nan), "node 'lif' (LIF): r holds NaN"),
     (replaced("node/nodes/lif/r", ONES * np.inf), "node 'lif' (LIF): its resistance and time constant give no finite gain"),
-    (replaced("node/nodes/w/weight", np.full((3, 3), np.nan)), "node 'w' (Linear): w holds NaN or an infinity"),
+    (
+        replaced("node/nodes/w/weight", np.full((3, 3), np.nan)),
+        "node 'w' (Linear): w must be finite, but holds NaN or an infinity",
+    ),
     (replaced("node/nodes/w/weight", np.ones((3, 3, 3))), "node 'w' (Linear): its weight is [3, 3, 3]"),
     (
         replaced("node/nodes/w/weight", np.ones((3, 4))),
@@ -256,7 +259,7 @@ GRAPHS = [
     (
         {"in": nir.Input([2, 4, 4]), "c": conv(2), "out": OUT},
         [("in", "c"), ("c", "out")],
-        "the source has 2 channels, and w [1, 1, 2, 2] takes 1",
+        "the source has 2 channels; w [1, 1, 2, 2] needs 1",
     ),
     (
         {"in": IN, "p": nir.SumPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0])), "out": OUT},

@@ -114,7 +114,7 @@ def test_run_tells_the_labels(tmp_path: Path, command: Command) -> None:
         ({}, "holds nothing; expected LAYER.assignments"),
         ({"Y.assignment": np.zeros(60, np.int64)}, "expected LAYER.assignments"),
         ({"Y.assignments": np.zeros(60, np.int64), "Z.proportions": np.zeros((60, 10), np.float32)}, "expected LAYER"),
-        ({"X.assignments": np.zeros(64, np.int64)}, "about layer 'X'; the model gives Y.s"),
+        ({"X.assignments": np.zeros(64, np.int64)}, "the model has no output 'X.s'; its outputs are Y.s"),
         ({"Y.assignments": np.zeros(59, np.int64)}, "must be 60 whole numbers"),
         ({"Y.assignments": np.zeros(60, np.float32)}, "must be 60 whole numbers"),
         ({"Y.assignments": np.full(60, -2)}, "must be 60 whole numbers"),
@@ -122,7 +122,10 @@ def test_run_tells_the_labels(tmp_path: Path, command: Command) -> None:
             {"Y.assignments": np.full(60, 3), "Y.proportions": np.ones((60, 3), np.float32)},
             "expected [60, labels] with more than 3 labels",
         ),
-        ({"Y.assignments": np.full(60, 3), "Y.proportions": np.full((60, 4), np.nan, np.float32)}, "holds nan at [0, 0]"),
+        (
+            {"Y.assignments": np.full(60, 3), "Y.proportions": np.full((60, 4), np.nan, np.float32)},
+            "must be finite, but is nan at index [0, 0]",
+        ),
     ],
 )
 def test_labels_that_do_not_fit(tensors: dict, message: str, tmp_path: Path, command: Command) -> None:

@@ -152,7 +152,7 @@ def test_messages_that_are_refused_change_nothing(address: str) -> None:
         mistakes: list[tuple[str | bytes, int, str]] = [
             (pack(step)[:-1], 400, "expected 256 bytes for a step of diehl_cook_2015"),
             (b"", 400, "a message of 0 bytes"),
-            (np.full(64, np.nan, np.float32).tobytes(), 400, "holds nan"),
+            (np.full(64, np.nan, np.float32).tobytes(), 400, "must be finite, but is nan"),
             ("{", 400, "not valid JSON"),
             (body(step, sequence_id="another"), 400, "this WebSocket is for sequence 'careful', not 'another'"),
             (body(step, binary_data_output=True), 400, "no binary outputs"),
