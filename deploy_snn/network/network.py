@@ -169,6 +169,10 @@ class Network(Program):
                 raise InvalidInput(f"record: unknown name {name!r}; choose from {', '.join([*layer_outputs, *states])}")
             elif layer_outputs[name] not in outputs:
                 outputs.append(layer_outputs[name])
+        if not outputs:
+            raise InvalidInput(
+                f"the network has no output: add a layer that spikes, or record one: record=[{next(iter(layer_outputs))!r}]"
+            )
         rounding = [
             Rounding(tensor=f"{layer.name}.{rounded.tensor}", operation=rounded.operation)
             for layer in layers

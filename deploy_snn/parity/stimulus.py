@@ -126,10 +126,3 @@ def _gain(program: Program, drives: Arrays, noise: Arrays, start: Arrays) -> np.
             break
     enough = min(RATE, max(rates) / 2)
     return np.float32(gains[next(i for i, rate in enumerate(rates) if rate >= enough)])
-
-
-def check_request(steps: int, batch: int) -> None:
-    """Raise InvalidInput for a run of no steps or no rows."""
-    for name, value in (("steps", steps), ("batch", batch)):
-        if value < 1:
-            raise InvalidInput(f"{name}={value}: expected at least 1")

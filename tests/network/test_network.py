@@ -206,3 +206,10 @@ def test_an_empty_sequence() -> None:
         network.rollout(
             {spec.name: torch.zeros(0, *spec.shape(batch=1)) for spec in network.contract.inputs}, network.initial_state(1)
         )
+
+
+def test_a_network_without_outputs_is_refused() -> None:
+    network = Network()
+    network.add_layer(Input(n=3), "X")
+    with pytest.raises(InvalidInput, match=r"the network has no output: .* record=\['X\.s'\]"):
+        network.finish()
