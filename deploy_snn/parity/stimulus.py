@@ -10,7 +10,6 @@ from numpy.random import Generator
 
 from deploy_snn.contract import Contract, Role, TensorSpec, check_tensors
 from deploy_snn.eager import to_numpy, to_torch
-from deploy_snn.errors import InvalidInput
 from deploy_snn.program import Program
 from deploy_snn.registry import STIMULI
 from deploy_snn.tensors import Array, Arrays, check_finite, read_tensors
