@@ -19,7 +19,7 @@ parity: .venv/toolkit  ## export every neuron and prove it on every runtime of t
 	$(BIN)/deploy-snn parity $$($(NEURONS)) --stimulus digits --steps 1000 --json parity.json
 
 test: .venv/dev .venv/tritonserver lint  ## lint, type check, tests
-	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 import fcntl
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,9 @@ from deploy_snn.bundle import Bundle
 from deploy_snn.cli.export import export_model
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For ``pytest -n``: a file's tests share a worker, and so what they export; all that need the C++ builds share one.
-
-    Those come first, as they take longest.
-    """
+    """The tests of the C++ hosts come first, as they take longest."""
     items.sort(key=lambda item: item.get_closest_marker("hosts") is None)
-    for item in items:
-        together = "hosts" if item.get_closest_marker("hosts") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(together))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -34,27 +28,49 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@dataclass(frozen=True)
+class SharedFolder:
+    """A folder that all workers of a run share, for what is expensive to make."""
+
+    path: Path
+
+    def once(self, name: str, make: Callable[[Path], object]) -> Path:
+        """The path of this name. ``make(path)`` writes it, in the first worker that asks; the others wait for it."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        done = path.with_name(f"{path.name}.done")
+        with path.with_name(f"{path.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                make(path)
+                done.touch()
+        return path
+
+
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[..., Bundle]:
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> SharedFolder:
+    """The folder that all workers share."""
+    own = tmp_path_factory.getbasetemp()
+    return SharedFolder((own if worker_id == "master" else own.parent) / "shared")
+
+
+@pytest.fixture(scope="session")
+def exported(shared: SharedFolder) -> Callable[..., Bundle]:
     """``exported("lif", n=6, traces=True)``: the bundle of a model, written once for all tests of all workers.
 
     Change only copies of it.
     """
-    own = tmp_path_factory.getbasetemp()
-    folder = (own if worker_id == "master" else own.parent) / "bundles"
     opened: dict[str, Bundle] = {}
 
     def export(model: str, **options: Any) -> Bundle:
         key = f"{model} {sorted(options.items())}"
         if key not in opened:
-            path = folder / sha256(key.encode()).hexdigest()[:16] / Path(model).stem
             snap = options.pop("snap", None)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with (path.parent / "lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be writing the same bundle
-                if not path.exists():
-                    export_model(model, options or {"n": 6}, path, golden_steps=200, snap=snap)
-                opened[key] = Bundle.open(path)
+            path = shared.once(
+                f"{sha256(key.encode()).hexdigest()[:16]}/{Path(model).stem}",
+                lambda path: export_model(model, options or {"n": 6}, path, golden_steps=200, snap=snap),
+            )
+            opened[key] = Bundle.open(path)
         return opened[key]
 
     return export

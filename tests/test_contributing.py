@@ -119,7 +119,7 @@ def test_they_join_the_tests_of_formats_and_runtimes_by_their_line(copy: Path) -
     found = run(copy, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", *files)
     for test in (
         "test_runtimes.py::test_steps_and_runs[quadratic-if-onnx-json]",
-        "test_onnx.py::test_a_graph_says_what_the_contract_says[quadratic-if-0]",
-        "test_torch_files.py::test_state_goes_in_and_comes_out[quadratic-if]",
+        "test_onnx.py::test_graph_inputs_and_outputs_match_the_contract[quadratic-if-0]",
+        "test_torch_files.py::test_state_is_an_argument_and_a_result[quadratic-if]",
     ):
         assert test in found, test

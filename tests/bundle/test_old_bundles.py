@@ -42,7 +42,7 @@ def test_eager_torch_is_rebuilt(name: str, definition: str | None, tmp_path: Pat
 def test_a_definition_that_is_not_here_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        InvalidInput, match=r"older deploy_snn, and its definition models/adapting_population\.py does not exist"
+        InvalidInput, match=r"older deploy_snn, and its model file models/adapting_population\.py does not exist"
     ):
         verify(OLD / "adapting_population", steps=5)
 

@@ -49,13 +49,13 @@ def test_options(tmp_path: Path, command: Command) -> None:
         (["lif", "--set", "tresh=1"], "LIFNodes has no option tresh; it has .*thresh"),
         (["lif", "--set", "thresh"], "expected KEY=VALUE"),
         (["lif", "--set", "thresh=high"], r"thresh=high\): expected a number"),
-        (["lif", "--n", "3", "--shape", "2,2"], "disagree"),
+        (["lif", "--n", "3", "--shape", "2,2"], "contradict each other"),
         (["lif", "--shape", "two"], "such as --shape 8,8"),
         (["lif", "--dt", "0"], "must be greater than 0"),
         (["lif", "--format", "tflite"], "unknown format 'tflite'; choose from onnx, torchscript, pt2"),
-        (["lif", "--format", ","], "an empty list"),
+        (["lif", "--format", ","], "empty list of names"),
         (["lif", "--opset", "3"], "opset=3: expected 18 to 25"),
-        (["lif", "--snap-weights", "8"], "no network"),
+        (["lif", "--snap-weights", "8"], "lif is a single neuron class and has no weights to round"),
         (["missing.py"], "missing.py does not exist"),
         (["csrm", "--set", "responseKernel=Alpha"], "unknown kernel 'Alpha'; choose from AlphaKernel"),
         (["izhikevich", "--set", "spike_at=middle"], "expected 'start' or 'end'"),
@@ -109,11 +109,11 @@ def test_missing_or_changed_definition(definitions: Path, command: Command) -> N
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("no_build", [], "defines no build()"),
+        ("no_build", [], "does not define build()"),
         ("raises", [], "build() failed: RuntimeError: no weights"),
         ("returns", [], "build() returned a int"),
         ("broken", [], "cannot be run: SyntaxError"),
-        ("good", ["--set", "tresh=1"], "does not take these options"),
+        ("good", ["--set", "tresh=1"], "does not accept these options"),
     ],
 )
 def test_invalid_definitions(name: str, options: list, message: str, definitions: Path, command: Command) -> None:

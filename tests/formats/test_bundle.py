@@ -89,7 +89,7 @@ def test_file_with_another_contract(copy: Path, exported: Exported, name: str, r
     with pytest.raises(
         InvalidInput,
         match=rf"the contract of .*{name} differs from the manifest: .*"
-        r"axes of tensor 'x' is \[batch, 7\] instead of \[batch, 6\]",
+        r"axes of tensor 'x' is \[batch, neuron=7\] instead of \[batch, neuron=6\]",
     ):
         step(bundle, runtime)
 
@@ -104,12 +104,12 @@ def step(bundle: Bundle, runtime: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(schema_version=SCHEMA + 1), "reads schemas up to .* install a newer deploy_snn"),
+        (lambda m: m.update(schema_version=SCHEMA + 1), "reads only up to .*: install a newer deploy_snn"),
         (lambda m: m["files"]["model.pt"].update(sha256="0" * 64), "model.pt has changed since the export"),
         (lambda m: m["contract"]["tensors"][1]["axes"][1].update(size=7), "initial state 'v' .* is 6, not 7"),
         (lambda m: m["contract"].update(dt=-1), "contract.dt: Input should be greater than 0"),
         (lambda m: m["files"].update({"../outside": {"bytes": 0, "sha256": ""}}), "names a file outside the bundle"),
-        (lambda m: m["files"].update({"more.onnx": {"bytes": 0, "sha256": ""}}), "lacks more.onnx"),
+        (lambda m: m["files"].update({"more.onnx": {"bytes": 0, "sha256": ""}}), "more.onnx is missing, but the manifest lists it"),
         (lambda m: m.pop("source"), "source: Field required"),
         (lambda m: m.update(surprise=1), "surprise: Extra inputs are not permitted"),
     ],

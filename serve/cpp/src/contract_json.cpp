@@ -151,7 +151,7 @@ TensorSpec tensor_from(const Json& json, const std::string& place) {
   object.string_or("initial", "");  // prose: checked, and not kept
   object.string_or("unit", "");
   if ((spec.role == Role::state) != spec.kind.has_value())
-    fail(place, "tensor '" + spec.name + "': a state has a kind, and nothing else has");
+    fail(place, "tensor '" + spec.name + "': a state must have a kind, and an input or output must not");
   return spec;
 }
 

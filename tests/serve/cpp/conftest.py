@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnxruntime
 import pytest
@@ -13,6 +14,9 @@ import torch
 
 from deploy_snn.bundle import Bundle
 from deploy_snn.cli.export import export_model
+
+if TYPE_CHECKING:
+    from ...conftest import SharedFolder  # noqa: TID252
 
 ROOT = Path(__file__).parent.parent.parent.parent
 CPP = ROOT / "serve" / "cpp"
@@ -59,21 +63,23 @@ class Build:
 
 
 @pytest.fixture(scope="session")
-def headers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def headers(shared: "SharedFolder") -> Path:
     """The folder with the headers: serve/cpp/.headers if it is complete, else a new download."""
     if not all(map(shutil.which, ("cmake", "c++"))):
         pytest.skip("the C++ hosts need cmake and a C++ compiler, and this machine lacks them")
-    folder = CPP / ".headers" if (CPP / ".headers" / "done").exists() else tmp_path_factory.mktemp("headers")
-    run(CPP / "headers.sh", folder)
-    return folder
+    if (CPP / ".headers" / "done").exists():
+        return CPP / ".headers"
+    return shared.once("headers", lambda folder: run(CPP / "headers.sh", folder))
 
 
 @pytest.fixture(scope="session", params=SANITIZE)
-def build(request: pytest.FixtureRequest, headers: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
-    return build_hosts(tmp_path_factory.mktemp(request.param), headers, SANITIZE[request.param])
+def build(request: pytest.FixtureRequest, headers: Path, shared: "SharedFolder") -> Build:
+    sanitize = SANITIZE[request.param]
+    folder = shared.once(f"hosts-{request.param}", lambda folder: build_hosts(folder, headers, sanitize))
+    return Build(folder, bool(sanitize))
 
 
-def build_hosts(folder: Path, headers: Path, sanitize: str) -> Build:
+def build_hosts(folder: Path, headers: Path, sanitize: str) -> None:
     run(
         "cmake", "-S", CPP, "-B", folder,
         f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path};{headers}/usr",
@@ -83,7 +89,6 @@ def build_hosts(folder: Path, headers: Path, sanitize: str) -> Build:
         f"-DCMAKE_BUILD_TYPE={'Debug' if sanitize else 'Release'}",
     )  # fmt: skip
     run("cmake", "--build", folder, "--parallel", os.cpu_count() or 1)
-    return Build(folder, bool(sanitize))
 
 
 def run(*command: object) -> str:
@@ -93,17 +98,17 @@ def run(*command: object) -> str:
 
 
 @pytest.fixture(scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bundle]:
+def compiled(shared: "SharedFolder") -> Callable[[str], Bundle]:
     """``compiled("lif")``: a bundle with every format, the compiled step among them."""
-    made: dict[str, Bundle] = {}
 
     def export(model: str) -> Bundle:
-        if model not in made:
-            folder = tmp_path_factory.mktemp("compiled") / Path(model).stem
-            formats = ["onnx", "torchscript", "aoti"]
-            network = model.endswith(".py")
-            options = {"n": 6, "n_input": 8} if network else {"n": 6}
-            made[model] = export_model(model, options, folder, formats=formats, snap=14 if network else None)
-        return made[model]
+        network = model.endswith(".py")
+        options = {"n": 6, "n_input": 8} if network else {"n": 6}
+        snap = 14 if network else None
+        formats = ["onnx", "torchscript", "aoti"]
+        path = shared.once(
+            f"compiled/{Path(model).stem}", lambda path: export_model(model, options, path, formats=formats, snap=snap)
+        )
+        return Bundle.open(path)
 
     return export
