@@ -109,7 +109,10 @@ def step(bundle: Bundle, runtime: str) -> None:
         (lambda m: m["contract"]["tensors"][1]["axes"][1].update(size=7), "initial state 'v' .* is 6, not 7"),
         (lambda m: m["contract"].update(dt=-1), "contract.dt: Input should be greater than 0"),
         (lambda m: m["files"].update({"../outside": {"bytes": 0, "sha256": ""}}), "names a file outside the bundle"),
-        (lambda m: m["files"].update({"more.onnx": {"bytes": 0, "sha256": ""}}), "more.onnx is missing, but the manifest lists it"),
+        (
+            lambda m: m["files"].update({"more.onnx": {"bytes": 0, "sha256": ""}}),
+            "more.onnx is missing, but the manifest lists it",
+        ),
         (lambda m: m.pop("source"), "source: Field required"),
         (lambda m: m.update(surprise=1), "surprise: Extra inputs are not permitted"),
     ],

@@ -132,7 +132,7 @@ BAD_INPUTS = [
     ({"x": X[:, :0]}, "axis 'batch' is empty"),
     ({"x": X[:0]}, "axis 'time' is empty"),
     ({"x": X, "y": X}, "unknown input 'y'; expected x float32 [time, batch, 6]"),
-    ({"x": X, "\x1b[2J": X}, "input '?[2J' is unknown"),  # it would clear the screen
+    ({"x": X, "\x1b[2J": X}, "unknown input '?[2J'"),  # it would clear the screen
     ({}, "input 'x' is missing; expected x float32 [time, batch, 6]"),
 ]
 
