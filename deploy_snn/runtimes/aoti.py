@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from deploy_snn.contract import CONTRACT_FILE, Contract
-from deploy_snn.errors import InvalidInput, Unavailable
-from deploy_snn.runtimes.torch_runtime import Function, TorchRuntime, first_line
+from deploy_snn.errors import InvalidInput, Unavailable, first_line
+from deploy_snn.runtimes.torch_runtime import Function, TorchRuntime
 from deploy_snn.torch_internals import load_aoti_package
 
 CPU_FILE = "deploy_snn.cpu"

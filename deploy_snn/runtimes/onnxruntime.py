@@ -8,7 +8,7 @@ import onnxruntime as ort
 
 from deploy_snn.bundle import Bundle
 from deploy_snn.contract import CONTRACT_KEY, Contract, TensorSpec, check_tensors
-from deploy_snn.errors import InvalidInput, Unavailable
+from deploy_snn.errors import InvalidInput, Unavailable, first_line
 from deploy_snn.runtimes.runtime import Runtime
 from deploy_snn.tensors import Array, Arrays
 
@@ -43,7 +43,7 @@ class OnnxRuntimeCpu(Runtime):
         try:
             session = ort.InferenceSession(path, options, providers=self.providers)
         except Exception as error:  # noqa: BLE001  (its exceptions share no base class)
-            raise InvalidInput(f"ONNX Runtime cannot load {path}: {_first_line(error)}") from None
+            raise InvalidInput(f"ONNX Runtime cannot load {path}: {first_line(error)}") from None
         provider = self.providers[0] if isinstance(self.providers[0], str) else self.providers[0][0]
         if session.get_providers()[0] != provider:
             raise Unavailable(f"ONNX Runtime cannot use {provider} and fell back to {session.get_providers()}")
@@ -137,7 +137,3 @@ class OnnxRuntimeCpu(Runtime):
 
     def state(self) -> Arrays:
         return {name: value.numpy().copy() for name, value in self._states[self._phase].items()}
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -6,8 +6,8 @@ from typing import ClassVar
 import torch
 
 from deploy_snn.contract import CONTRACT_FILE, Contract
-from deploy_snn.errors import InvalidInput
-from deploy_snn.runtimes.torch_runtime import Function, TorchRuntime, first_line
+from deploy_snn.errors import InvalidInput, first_line
+from deploy_snn.runtimes.torch_runtime import Function, TorchRuntime
 from deploy_snn.torch_internals import silence_leaf_spec_warning
 
 

@@ -49,8 +49,3 @@ class TorchRuntime(Runtime):
 
     def state(self) -> Arrays:
         return to_numpy(self._state)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text, or the name of its class if it has no text."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -4,8 +4,8 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from deploy_snn.contract import CONTRACT_FILE, Contract
-from deploy_snn.errors import InvalidInput, Unavailable
-from deploy_snn.runtimes.torch_runtime import Function, TorchRuntime, first_line
+from deploy_snn.errors import InvalidInput, Unavailable, first_line
+from deploy_snn.runtimes.torch_runtime import Function, TorchRuntime
 from deploy_snn.torch_internals import load_script, torchscript_missing
 
 
