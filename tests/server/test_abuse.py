@@ -72,7 +72,7 @@ def others(served: Any, client_of: Callable) -> Iterator[None]:
         thread.join()
     assert not errors
     assert all(now > then for now, then in zip(taken, before, strict=True)), "they go on"
-    assert slowest[0] < 5
+    assert slowest[0] < 30  # a busy machine has taken 8
 
 
 def connect(served: Any) -> socket.socket:

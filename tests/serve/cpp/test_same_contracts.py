@@ -114,13 +114,13 @@ def spoilt_contracts(draw: st.DrawFn) -> str:
         keys = [key for key, _ in entries(node)]
         change = draw(st.sampled_from(["replace", "remove", "add", "repeat"]))
         if change == "add" or not keys:
-            value = draw(st.sampled_from(VALUES))
+            value = deepcopy(draw(st.sampled_from(VALUES)))
             if isinstance(node, dict):
                 node[draw(st.sampled_from(FIELDS))] = value
             else:
                 node.insert(draw(st.integers(0, len(node))), value)
         elif change == "replace":
-            node[draw(st.sampled_from(keys))] = draw(st.sampled_from(VALUES))
+            node[draw(st.sampled_from(keys))] = deepcopy(draw(st.sampled_from(VALUES)))
         elif change == "remove":
             del node[draw(st.sampled_from(keys))]
         elif isinstance(node, list):
