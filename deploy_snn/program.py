@@ -43,7 +43,7 @@ class Program(nn.Module, ABC):
             outputs, after = self(now, carried)
             return {name: after[name] for name in carried}, outputs  # scan matches states by position, not by name
 
-        last, outputs = scan(body, state, inputs)
+        last, outputs = scan(body, state, inputs, self)
         return outputs, last
 
     def plan_in_words(self) -> tuple[str, ...]:

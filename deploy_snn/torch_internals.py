@@ -8,14 +8,18 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy, deepcopy
 from functools import cache
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import nn
-from torch._higher_order_ops.scan import scan
+from torch import Tensor, nn
+from torch._higher_order_ops.scan import scan_op
 from torch.export import ExportedProgram
+from torch.fx import GraphModule, Node
+from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils import _pytree as pytree
 
 from deploy_snn.errors import InvalidInput, Unavailable
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "aot_compile",
+    "drop_unused_scan_inputs",
     "export_to_onnx_ir",
     "is_scripting",
     "load_aoti_package",
@@ -40,6 +45,8 @@ __all__ = [
 ]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Tensors = dict[str, Tensor]
+ScanBody = Callable[[Tensors, Tensors], tuple[Tensors, Tensors]]
 
 _jit: Any = getattr(torch, "jit", None)
 TORCHSCRIPT = ("script", "load", "save", "export", "unused", "is_scripting")
@@ -120,6 +127,50 @@ def silence_leaf_spec_warning() -> Iterator[None]:
         yield
 
 
+def scan(body: ScanBody, state: Tensors, sequences: Tensors, module: nn.Module) -> tuple[Tensors, Tensors]:
+    """Step over sequences in one operator, which torch.export captures as one node: ``last_state, outputs``.
+
+    torch's own ``scan`` compiles ``body`` to find the parameters that it uses, which takes most of an export. Here, all
+    parameters of ``module`` become arguments of the operator, and ``drop_unused_scan_inputs`` removes those not used.
+
+    Args:
+        body: ``next_state, outputs = body(state, now)``. None of its results may be the same tensor as an argument.
+        state: the first state. ``body`` returns the next ones in the same order.
+        sequences: tensors with a leading time axis; ``body`` gets one step of each as ``now``.
+        module: the module with all parameters and buffers that ``body`` uses.
+    """
+    parameters = dict(module.named_parameters()) | dict(module.named_buffers())
+    outputs: list[str] = []
+
+    def step(*tensors: Tensor) -> list[Tensor]:
+        remaining = iter(tensors)
+        carried = {name: next(remaining) for name in state}
+        now = {name: next(remaining) for name in sequences}
+        with _reparametrize_module(module, {name: next(remaining) for name in parameters}):
+            after, results = body(carried, now)
+        outputs[:] = results
+        return [*after.values(), *results.values()]
+
+    found = scan_op(step, [*state.values()], [*sequences.values()], tuple(parameters.values()))
+    return dict(zip(state, found, strict=False)), dict(zip(outputs, found[len(state) :], strict=True))
+
+
+def drop_unused_scan_inputs(captured: ExportedProgram) -> None:
+    """Remove the parameters that the body of a captured ``scan`` does not use from its arguments."""
+    graph = captured.graph_module
+    for node in graph.graph.find_nodes(op="call_function", target=scan_op):
+        place, initial, sequences, parameters = node.args
+        body = getattr(graph, place.target)
+        placeholders = body.graph.find_nodes(op="placeholder")[len(initial) + len(sequences) :]
+        used = [bool(placeholder.users) for placeholder in placeholders]
+        for placeholder in placeholders:
+            if not placeholder.users:
+                body.graph.erase_node(placeholder)
+        body.recompile()
+        node.args = (place, initial, sequences, tuple(compress(parameters, used)))
+    graph.recompile()
+
+
 def output_places(captured: ExportedProgram) -> tuple[dict[str, int], dict[str, int]]:
     """Map each output name and each next state's name to its position among the results of a captured graph."""
     spec = captured.call_spec.out_spec
@@ -129,15 +180,54 @@ def output_places(captured: ExportedProgram) -> tuple[dict[str, int], dict[str, 
 
 
 @cache
-def _onnx_registry(opset: int) -> Any:
-    """The exporter's registry of operators. Building it takes as long as an export, so it is cached."""
+def _whole_onnx_registry(opset: int) -> Any:
+    """The exporter's registry of all operators. Building it takes as long as an export, so it is cached."""
     from torch.onnx._internal.exporter import _constants, _registration  # noqa: PLC0415
 
-    exporter = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = exporter.level
-    exporter.setLevel(logging.ERROR)  # it would warn that torchvision is not installed, and nothing here uses torchvision
-    try:
+    # It would warn that torchvision is not installed, and nothing here uses torchvision.
+    with _errors_only("torch.onnx._internal.exporter._registration"):
         return _registration.ONNXRegistry.from_torchlib(opset_version=max(opset, _constants.TORCHLIB_OPSET))
+
+
+@cache
+def _torchlib_operators() -> Sequence[Any]:
+    """The ONNX functions of all operators. Listing them takes half a second, so they are cached."""
+    from onnxscript._framework_apis import torch_2_11 as onnxscript_apis  # noqa: PLC0415
+
+    operators: Sequence[Any] = onnxscript_apis.get_torchlib_ops()
+    return operators
+
+
+def _onnx_registry(opset: int, targets: set[Any]) -> Any:
+    """The part of the exporter's registry that some operators need, which takes a hundredth of the time."""
+    from torch.onnx._internal.exporter import _constants, _registration  # noqa: PLC0415
+    from torch.onnx._internal.exporter._torchlib import _torchlib_registry  # noqa: PLC0415
+
+    registry = _registration.ONNXRegistry()
+    registry._opset_version = max(opset, _constants.TORCHLIB_OPSET)
+    for meta in _torchlib_registry.get_torchlib_ops():
+        registry._register(meta.fx_target, meta)
+    names = {str(target).replace(".", "::", 1).removesuffix(".default"): target for target in targets}
+    names |= {f"_operator::{target.__name__}": target for target in targets if target.__module__ == "_operator"}
+    for found in _torchlib_operators():
+        target = names.get(found.qualified_name)
+        if target is not None:
+            meta = _registration.OnnxDecompMeta(
+                onnx_function=found.function, fx_target=target, signature=None, is_complex=found.is_complex
+            )
+            registry._register(target, meta)
+    registry._cleanup_registry_based_on_opset_version()
+    return registry
+
+
+@contextmanager
+def _errors_only(logger: str) -> Iterator[None]:
+    """Silence a logger's warnings."""
+    exporter = logging.getLogger(logger)
+    level = exporter.level
+    exporter.setLevel(logging.ERROR)
+    try:
+        yield
     finally:
         exporter.setLevel(level)
 
@@ -145,23 +235,65 @@ def _onnx_registry(opset: int) -> Any:
 def export_to_onnx_ir(
     captured: ExportedProgram, opset: int, input_names: Sequence[str], output_names: Sequence[str]
 ) -> "ir.Model":
-    """Convert a captured graph to ONNX without optimising it, like ``torch.onnx.export``, but with a cached registry."""
-    from torch.onnx._internal.exporter import _core  # noqa: PLC0415
+    """Convert a captured graph to ONNX without optimising it.
 
-    with silence_leaf_spec_warning():
-        exported = _core.export(
-            captured,
-            (),
-            None,
-            registry=_onnx_registry(opset),
-            dynamic_shapes={},
-            input_names=input_names,
-            output_names=output_names,
-            verbose=False,
-            optimize=False,
-            opset_version=opset,
-        )
-    return exported.model
+    It does what ``torch.onnx.export`` does, faster. That function registers every operator, and it always traces
+    the graph a second time, to decompose operators that ONNX lacks. Here, only a graph with such operators is traced again.
+    """
+    from onnxscript._framework_apis import torch_2_11 as onnxscript_apis  # noqa: PLC0415
+    from torch.onnx._internal.exporter import _core, _fx_passes, _ir_passes  # noqa: PLC0415
+
+    with silence_leaf_spec_warning(), _errors_only("torch.onnx._internal.exporter._core"):
+        graph = _without_composites(captured.graph_module)
+        _fx_passes.insert_type_promotion_nodes(graph)
+        targets = {node.target for node in _calls(graph)}
+        registry = _onnx_registry(opset, targets)
+        if all(map(registry.is_registered, targets)):
+            prepared = copy(captured)
+            prepared._graph_module = graph
+        else:
+            registry = _whole_onnx_registry(opset)
+            prepared = captured.run_decompositions(_decompositions(opset))
+            _fx_passes.insert_type_promotion_nodes(prepared.graph_module)
+            _fx_passes.remove_assertion_nodes(prepared.graph_module)
+        model = _core._exported_program_to_onnx_program(prepared, registry=registry).model
+        model = onnxscript_apis.convert_version(model, opset)
+    _ir_passes.rename_inputs(model, input_names)
+    _ir_passes.rename_outputs(model, output_names)
+    return model
+
+
+@cache
+def _decompositions(opset: int) -> Any:
+    """The decompositions of the operators that have no ONNX equivalent. Building the table is slow, so it is cached."""
+    from torch.onnx._internal.exporter import _decomp  # noqa: PLC0415
+
+    registered = set(_decomp.get_onnx_implemented_overloads(_whole_onnx_registry(opset)))
+    return _decomp.create_onnx_friendly_decomposition_table(registered)
+
+
+def _calls(module: GraphModule) -> Iterator[Node]:
+    """All function calls of a graph and its subgraphs."""
+    for graph in module.modules():
+        if isinstance(graph, GraphModule):
+            yield from (node for node in graph.graph.nodes if node.op == "call_function")
+
+
+def _without_composites(module: GraphModule) -> GraphModule:
+    """A copy of a graph in which operators that ONNX has replace the most common ones that it lacks."""
+    aten = torch.ops.aten
+    module = deepcopy(module)
+    for node in list(_calls(module)):
+        match node.target, node.args, node.kwargs:
+            case aten._assert_tensor_metadata.default, _, _:
+                node.graph.erase_node(node)
+            case aten.to.dtype, (tensor, dtype), {}:
+                node.target, node.args, node.kwargs = aten._to_copy.default, (tensor,), {"dtype": dtype}
+            case aten.rsub.Scalar, (subtracted, number), {}:
+                node.target, node.args = aten.sub.Tensor, (number, subtracted)
+            case aten.__and__.Tensor, _, _:
+                node.target = aten.bitwise_and.Tensor
+    return module
 
 
 def aot_compile(

@@ -9,7 +9,7 @@ from torch.fx import GraphModule
 
 from deploy_snn.contract import BATCH, TIME, Contract, TensorSpec
 from deploy_snn.program import Program
-from deploy_snn.torch_internals import silence_leaf_spec_warning
+from deploy_snn.torch_internals import drop_unused_scan_inputs, silence_leaf_spec_warning
 
 ORIGINS = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node")
 """The node metadata about its origin. It contains paths of this machine, and would make up most of a saved file."""
@@ -75,6 +75,7 @@ def _capture(module: nn.Module, inputs: Iterable[TensorSpec], states: Iterable[T
             dynamic_shapes=tuple({spec.name: dynamic(spec) for spec in specs} for specs in roles),
             strict=False,
         )
+    drop_unused_scan_inputs(captured)
     for graph in captured.graph_module.modules():
         if isinstance(graph, GraphModule):
             for node in graph.graph.nodes:

@@ -242,7 +242,7 @@ class Network(Program):
         return outputs, after
 
     def over_time(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        graph = Graph(dict(self.layers.items()), list(self.connections), self.one_step, self.record)
+        graph = Graph(self, dict(self.layers.items()), list(self.connections), self.one_step, self.record)
         sequence_run = SequenceRun(graph, inputs, state)
         for component in self.plan():
             sequence_run.run(component)

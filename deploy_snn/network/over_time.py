@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deploy_snn.network.connection import Connection
 from deploy_snn.network.layer import Layer
@@ -21,6 +21,8 @@ PREVIOUS = ".previous"
 class Graph:
     """The layers and connections of a network, and its options."""
 
+    module: nn.Module
+    """The network, with all parameters of its layers and connections."""
     layers: Mapping[str, Layer]
     connections: Sequence[Connection]
     one_step: bool
@@ -120,7 +122,7 @@ class SequenceRun:
         if not sequences:  # a Scan gets its length from a sequence
             sequences["length"] = next(iter(self.inputs.values())).flatten(1)[:, :1]
         body = ScanBody(self.network, component, inside, inner)
-        last, recordings = scan(body, self._carried(component, inner), sequences)
+        last, recordings = scan(body, self._carried(component, inner), sequences, self.network.module)
         self.last |= {name: value for name, value in last.items() if not name.endswith(PREVIOUS)}
         return dict(recordings)
 

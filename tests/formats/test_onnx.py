@@ -6,7 +6,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import torch
 from numpy.testing import assert_array_equal
+from torch import Tensor
 
 from deploy_snn.bundle.trace import at
 from deploy_snn.contract import CONTRACT_KEY, Contract
@@ -37,6 +39,24 @@ def session(model: onnx.ModelProto) -> ort.InferenceSession:
 def test_a_deterministic_lif_is_ten_nodes() -> None:
     counts = Counter(node.op_type for node in Onnx().step_graph(Lowered(NeuronProgram(LIFNodes(n=100)))).graph.node)
     assert counts == {"Where": 3, "Sub": 2, "Add": 2, "Mul": 1, "Greater": 1, "GreaterOrEqual": 1}
+
+
+class SquareLIFNodes(LIFNodes):
+    """Uses an operator that ONNX lacks, and that torch decomposes."""
+
+    def step(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        return super().step(torch.square(x), state, noise)
+
+
+@pytest.mark.parametrize("write", [Onnx.step_graph, Onnx.sequence_graph])
+def test_operators_that_onnx_lacks_are_decomposed(write: object) -> None:
+    program = NeuronProgram(SquareLIFNodes(n=4))
+    model = write(Onnx(), Lowered(program))
+    trace = record(program, {"x": np.full((20, 1, 4), 3.0, np.float32)}, to_numpy(program.initial_state(1)))
+    inputs = {"x": trace.inputs["x"] if write is Onnx.sequence_graph else trace.inputs["x"][0]} | trace.start
+    s = session(model).run(["s"], inputs)[0]
+    assert_array_equal(s, trace.outputs["s"] if write is Onnx.sequence_graph else trace.outputs["s"][0])
+    assert trace.outputs["s"].any()
 
 
 @pytest.mark.parametrize(
