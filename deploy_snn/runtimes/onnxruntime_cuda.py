@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import onnxruntime as ort
 
 from deploy_snn.bundle import Bundle
 from deploy_snn.errors import Unavailable, first_line
@@ -21,6 +22,7 @@ class OnnxRuntimeCuda(OnnxRuntimeCpu):
     providers: ClassVar[Providers] = [("CUDAExecutionProvider", {"device_id": "0", "use_tf32": "0"})]
 
     def __init__(self, bundle: Bundle) -> None:
+        ort.set_default_logger_severity(4)  # it would print warnings about other kinds of providers for each session
         super().__init__(bundle)
         # ONNX Runtime looks for cuDNN, and for code for this device, at the first step. What is missing is an error here,
         # and not at the first step of the caller.
