@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -33,16 +34,17 @@ def test_every_reference(reference: Path, host: str, build) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, message, "")
 
 
-@pytest.mark.cuda
-@pytest.mark.parametrize(("host", "runtime"), [("torch", "torchscript-cuda"), ("ort", "onnxruntime-cuda")])
-@pytest.mark.parametrize("reference", REFERENCES, ids=lambda path: path.name)
-def test_every_reference_on_cuda(
-    reference: Path, host: str, runtime: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def where_cuda_is_usable(host: str, runtime: str) -> Any:
     reason = unavailable_reason(runtime)
-    if reason:
-        pytest.skip(f"{runtime}: {reason}")
-    build = request.getfixturevalue("build")
+    return pytest.param(host, marks=pytest.mark.skipif(reason is not None, reason=f"{runtime}: {reason}"))
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize(
+    "host", [where_cuda_is_usable("torch", "torchscript-cuda"), where_cuda_is_usable("ort", "onnxruntime-cuda")]
+)
+@pytest.mark.parametrize("reference", REFERENCES, ids=lambda path: path.name)
+def test_every_reference_on_cuda(reference: Path, host: str, build, monkeypatch: pytest.MonkeyPatch) -> None:
     if build.sanitized:
         pytest.skip("CUDA and AddressSanitizer claim the same addresses")
     wheels = [str(path) for path in (Path(onnxruntime.__file__).parent.parent / "nvidia").glob("*/lib")]
