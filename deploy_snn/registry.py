@@ -19,13 +19,15 @@ T = TypeVar("T")
 class Entry:
     """The location of a class or function, as ``module:name``, and one line about it for people.
 
-    ``needs`` are the packages that it requires. A format with ``on_request`` is not exported by default.
+    ``needs`` are the packages that it requires. A format with ``on_request`` is not exported by default. ``cuda`` says that
+    a runtime needs CUDA.
     """
 
     place: str
     about: str
     needs: tuple[str, ...] = ()
     on_request: bool = False
+    cuda: bool = False
 
     @property
     def attribute(self) -> str:
@@ -165,6 +167,18 @@ RUNTIMES: Registry[Any] = Registry(
         ),
         "pt2": Entry("deploy_snn.runtimes.pt2:ExportedProgram", "A torch.export program, run by torch.", ("torch",)),
         "aoti": Entry("deploy_snn.runtimes.aoti:AotInductor", "A step compiled by AOTInductor.", ("torch",)),
+        "eager-cuda": Entry(
+            "deploy_snn.runtimes.eager:EagerCuda", "The torch modules on CUDA (no TF32).", ("torch",), cuda=True
+        ),
+        "torchscript-cuda": Entry(
+            "deploy_snn.runtimes.torchscript:TorchScriptCuda", "TorchScript on CUDA (no TF32).", ("torch",), cuda=True
+        ),
+        "pt2-cuda": Entry(
+            "deploy_snn.runtimes.pt2:ExportedProgramCuda",
+            "A torch.export program on CUDA (no TF32).",
+            ("torch",),
+            cuda=True,
+        ),
         "onnxruntime-cpu": Entry(
             "deploy_snn.runtimes.onnxruntime:OnnxRuntimeCpu", "ONNX Runtime, CPU provider.", ("onnxruntime",)
         ),
@@ -172,6 +186,13 @@ RUNTIMES: Registry[Any] = Registry(
             "deploy_snn.runtimes.onnxruntime_cuda:OnnxRuntimeCuda",
             "ONNX Runtime, CUDA provider (no TF32).",
             ("onnxruntime",),
+            cuda=True,
+        ),
+        "onnxruntime-cuda-graph": Entry(
+            "deploy_snn.runtimes.onnxruntime_cuda_graph:OnnxRuntimeCudaGraph",
+            "ONNX Runtime, CUDA provider, with each step replayed as one CUDA graph.",
+            ("onnxruntime",),
+            cuda=True,
         ),
         "onnx-reference": Entry(
             "deploy_snn.runtimes.onnx_reference:OnnxReference", "onnx's ReferenceEvaluator, in numpy.", ("onnx",)

@@ -113,10 +113,10 @@ def save_script(scripted: Any, path: Path, files: dict[str, str]) -> None:
         _jit.save(scripted, path, _extra_files=files)
 
 
-def load_script(path: Path, files: dict[str, str]) -> Any:
-    """Load a compiled module and fill ``files`` with its extra files. Raises RuntimeError or ValueError."""
+def load_script(path: Path, files: dict[str, str], device: str = "cpu") -> Any:
+    """Load a compiled module on a device and fill ``files`` with its extra files. Raises RuntimeError or ValueError."""
     with _silence_torchscript_warning():
-        return _jit.load(path, _extra_files=files)
+        return _jit.load(path, map_location=device, _extra_files=files)
 
 
 @contextmanager

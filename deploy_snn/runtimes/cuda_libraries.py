@@ -1,6 +1,8 @@
 """Check whether ONNX Runtime's CUDA provider can load its libraries. ONNX Runtime is imported only if this is possible."""
 
 import ctypes
+import io
+from contextlib import redirect_stdout
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +23,10 @@ def missing_cuda_library() -> str | None:
         ctypes.CDLL("libcuda.so.1")  # from the driver
         import onnxruntime as ort  # noqa: PLC0415
 
-        ort.preload_dlls()  # the CUDA libraries from the wheels that torch depends on
+        # The CUDA libraries from the wheels that torch depends on. It prints what it does not find on stdout, which belongs
+        # to the caller; the provider itself names a missing library in the next line.
+        with redirect_stdout(io.StringIO()):
+            ort.preload_dlls()
         ctypes.CDLL(str(provider))
     except OSError as error:
         return f"a library of the CUDA provider could not be loaded: {error}"

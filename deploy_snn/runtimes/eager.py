@@ -15,7 +15,7 @@ class Eager(TorchRuntime):
 
     @cached_property
     def program(self) -> Program:
-        return reference_program(self.bundle)
+        return reference_program(self.bundle).to(self.device)
 
     @cached_property
     def step_function(self) -> Function:
@@ -24,3 +24,9 @@ class Eager(TorchRuntime):
     @cached_property
     def run_function(self) -> Function:
         return self.program.rollout
+
+
+class EagerCuda(Eager):
+    """The torch modules on a CUDA device."""
+
+    device: ClassVar[str] = "cuda"

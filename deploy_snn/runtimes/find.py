@@ -5,6 +5,7 @@ from deploy_snn.errors import Unavailable
 from deploy_snn.registry import RUNTIMES
 from deploy_snn.runtimes.cuda_libraries import missing_cuda_library
 from deploy_snn.runtimes.runtime import Runtime
+from deploy_snn.runtimes.torch_cuda import missing_torch_cuda
 
 EAGER = "eager"
 """The name of the reference runtime."""
@@ -21,7 +22,10 @@ def unavailable_reason(name: str) -> str | None:
     package = RUNTIMES.missing_package(name)
     if package:
         return f"the package {package} is not installed: {INSTALL.get(package, f'pip install {package}')}"
-    return missing_cuda_library() if name == "onnxruntime-cuda" else None
+    entry = RUNTIMES.entry(name)
+    if not entry.cuda:
+        return None
+    return missing_torch_cuda() if "torch" in entry.needs else missing_cuda_library()
 
 
 def find_runtime(name: str) -> type[Runtime]:

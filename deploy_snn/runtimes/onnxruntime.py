@@ -1,6 +1,7 @@
 """ONNX Runtime on the CPU. Between steps the state stays in two sets of OrtValues, which alternate as input and output."""
 
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -37,11 +38,10 @@ class OnnxRuntimeCpu(Runtime):
     def _open(self, name: str) -> Any:
         """Create a session. Raises InvalidInput if the file cannot be loaded, Unavailable if the provider is not used."""
         path = self.bundle.file(name)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # errors are raised as exceptions
         try:
-            session = ort.InferenceSession(path, options, providers=self.providers)
+            session = self._create_session(path)
+        except Unavailable:
+            raise
         except Exception as error:  # noqa: BLE001  (its exceptions share no base class)
             raise InvalidInput(f"ONNX Runtime cannot load {path}: {first_line(error)}") from None
         provider = self.providers[0] if isinstance(self.providers[0], str) else self.providers[0][0]
@@ -50,6 +50,9 @@ class OnnxRuntimeCpu(Runtime):
         inside = session.get_modelmeta().custom_metadata_map.get(CONTRACT_KEY, "")
         self.bundle.check_contract(Contract.parse(inside, str(path)), name)
         return session
+
+    def _create_session(self, path: Path) -> Any:
+        return create_session(path, self.providers)
 
     @cached_property
     def _sequence(self) -> Any:
@@ -80,11 +83,14 @@ class OnnxRuntimeCpu(Runtime):
             binding = self._session.io_binding()
             for name, value in (*self._inputs.items(), *before.items()):
                 binding.bind_ortvalue_input(name, value)
-            for name, array in self._outputs.items():
-                binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(array))
+            self._bind_outputs(binding)
             for spec in contract.states:
                 binding.bind_ortvalue_output(spec.next_name, after[spec.name])
             self._bindings.append(binding)
+
+    def _bind_outputs(self, binding: Any) -> None:
+        for name, array in self._outputs.items():
+            binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(array))
 
     @staticmethod
     def _buffer(spec: TensorSpec, batch: int, device: str) -> Any:
@@ -104,8 +110,14 @@ class OnnxRuntimeCpu(Runtime):
                 binding.bind_cpu_input(name, array)
             else:
                 self._inputs[name].update_inplace(array)
-        self._session.run_with_iobinding(binding)
+        self._call(self._session, binding)
         self._phase = 1 - self._phase
+        return self._read_outputs()
+
+    def _call(self, session: Any, binding: Any) -> None:
+        session.run_with_iobinding(binding)
+
+    def _read_outputs(self) -> Arrays:
         return {name: array.copy() for name, array in self._outputs.items()}
 
     def run(self, inputs: Arrays) -> Arrays:
@@ -124,7 +136,7 @@ class OnnxRuntimeCpu(Runtime):
             binding.bind_output(spec.name, "cpu")
         for spec in self.contract.states:
             binding.bind_ortvalue_output(spec.next_name, after[spec.name])
-        self._sequence.run_with_iobinding(binding)
+        self._call(self._sequence, binding)
         self._phase = 1 - self._phase
         names = [spec.name for spec in self.contract.outputs]
         return {name: value.numpy() for name, value in zip(names, binding.get_outputs(), strict=False)}
@@ -137,3 +149,12 @@ class OnnxRuntimeCpu(Runtime):
 
     def state(self) -> Arrays:
         return {name: value.numpy().copy() for name, value in self._states[self._phase].items()}
+
+
+def create_session(path: Path, providers: Providers) -> Any:
+    """Create a session of one thread. Raises the error of ONNX Runtime, of no common base class."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # errors are raised as exceptions
+    # With its fallback, ONNX Runtime prints the cause on stdout and tries again on the CPU.
+    return ort.InferenceSession(path, options, providers=providers, enable_fallback=0)

@@ -4,6 +4,7 @@ from functools import cached_property
 from typing import ClassVar
 
 import torch
+from torch.export.passes import move_to_device_pass
 
 from deploy_snn.contract import CONTRACT_FILE, Contract
 from deploy_snn.errors import InvalidInput, first_line
@@ -32,5 +33,14 @@ class ExportedProgram(TorchRuntime):
         except Exception as error:  # noqa: BLE001  (its exceptions share no base class)
             raise InvalidInput(f"{path} is not a torch.export program: {first_line(error)}") from None
         self.bundle.check_contract(Contract.parse(inside[CONTRACT_FILE], str(path)), name)
+        if self.device != "cpu":
+            # The constants of a program, and its assertions about tensors, name the device of the export.
+            program = move_to_device_pass(program, self.device)
         function: Function = program.module()
         return function
+
+
+class ExportedProgramCuda(ExportedProgram):
+    """torch.export programs on a CUDA device."""
+
+    device: ClassVar[str] = "cuda"

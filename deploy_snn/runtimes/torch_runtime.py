@@ -1,8 +1,10 @@
 """The base class of the runtimes that use torch."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from torch import Tensor
 from deploy_snn.bundle import Bundle
 from deploy_snn.eager import to_numpy, to_torch
 from deploy_snn.runtimes.runtime import Runtime
+from deploy_snn.runtimes.tf32 import without_tf32
 from deploy_snn.tensors import Arrays
 
 Function = Callable[[dict[str, Tensor], dict[str, Tensor]], tuple[dict[str, Tensor], dict[str, Tensor]]]
@@ -17,6 +20,9 @@ Function = Callable[[dict[str, Tensor], dict[str, Tensor]], tuple[dict[str, Tens
 
 class TorchRuntime(Runtime):
     """Functions ``outputs, next_state = function(inputs, state)`` over torch tensors: a step, and a whole run."""
+
+    device: ClassVar[str] = "cpu"
+    """The torch device of the functions and the state. On any other than the CPU, TF32 is off."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
@@ -34,7 +40,7 @@ class TorchRuntime(Runtime):
         """A whole run."""
 
     def start(self, state: Arrays) -> None:
-        self._state = to_torch(state)
+        self._state = self._on_device(to_torch(state))
 
     def step(self, inputs: Arrays) -> Arrays:
         return self._call(self.step_function, inputs)
@@ -43,9 +49,13 @@ class TorchRuntime(Runtime):
         return self._call(self.run_function, inputs)
 
     def _call(self, function: Function, inputs: Arrays) -> Arrays:
-        with torch.inference_mode():
-            outputs, self._state = function({name: torch.from_numpy(array) for name, array in inputs.items()}, self._state)
+        tensors = self._on_device({name: torch.from_numpy(array) for name, array in inputs.items()})
+        with torch.inference_mode(), nullcontext() if self.device == "cpu" else without_tf32():
+            outputs, self._state = function(tensors, self._state)
         return to_numpy(outputs)
+
+    def _on_device(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: tensor.to(self.device) for name, tensor in tensors.items()}
 
     def state(self) -> Arrays:
         return to_numpy(self._state)

@@ -21,7 +21,7 @@ class TorchScript(TorchRuntime):
         if reason:
             raise Unavailable(f"torchscript cannot run here: {reason}")
         try:
-            script = load_script(path, inside)
+            script = load_script(path, inside, self.device)
         except (RuntimeError, ValueError) as error:
             raise InvalidInput(f"{path} is not a TorchScript file: {first_line(error)}") from None
         self.bundle.check_contract(Contract.parse(inside[CONTRACT_FILE], str(path)), path.name)
@@ -36,3 +36,9 @@ class TorchScript(TorchRuntime):
     def run_function(self) -> Function:
         function: Function = self.script.rollout
         return function
+
+
+class TorchScriptCuda(TorchScript):
+    """A script module on a CUDA device."""
+
+    device: ClassVar[str] = "cuda"

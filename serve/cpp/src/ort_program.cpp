@@ -1,11 +1,15 @@
 // ONNX Runtime: everything that a step reads and writes is bound once. The state has two sets of buffers; each step
-// reads one and writes the other. So a step of this host allocates nothing and copies nothing.
+// reads one and writes the other. So a step of this host allocates nothing and copies nothing. On a CUDA device the
+// state stays in the device's memory, and a step copies its inputs and outputs.
 #include <array>
+#include <cstring>
 #include <optional>
+#include <regex>
 
 #include <deploy_snn/errors.hpp>
 #include <deploy_snn/program.hpp>
 
+#include "cuda_copy.hpp"
 #include "ort_library.hpp"
 
 namespace deploy_snn {
@@ -15,13 +19,15 @@ namespace {
 constexpr auto kContractKey = "deploy_snn.contract";
 constexpr auto kNext = "next.";  // state `v` leaves a graph as `next.v`
 
+ONNXTensorElementDataType type_of(DType dtype) {
+  return dtype == DType::float32 ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT : ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL;
+}
+
 // A value that refers to our memory, which must outlive it.
 Ort::Value view_of(const Tensor& tensor) {
   static const auto memory = Ort::MemoryInfo::CreateCpu(OrtDeviceAllocator, OrtMemTypeDefault);
-  const auto type =
-      tensor.dtype == DType::float32 ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT : ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL;
   return Ort::Value::CreateTensor(memory, const_cast<std::byte*>(tensor.data.data()), tensor.data.size(),
-                                  tensor.shape.data(), tensor.shape.size(), type);
+                                  tensor.shape.data(), tensor.shape.size(), type_of(tensor.dtype));
 }
 
 Ort::SessionOptions session_options(const Options& options) {
@@ -51,6 +57,26 @@ Contract contract_in(const Ort::Session& session, const std::filesystem::path& p
   return Contract::parse(text.get(), path.string());
 }
 
+// The cause in an error of ONNX Runtime, without the places in its source code.
+std::string cause(const Ort::Exception& error) {
+  const std::string text = error.what(), line = text.substr(0, text.find('\n'));
+  static const std::regex places(R"(^.*\[ONNXRuntimeError\] : \d+ : \w+ : )");
+  const auto short_text = std::regex_replace(line, places, "");
+  const bool cudnn = short_text.find("cuDNN") != std::string::npos;
+  return (cudnn ? "the graph needs cuDNN: " : "") + short_text;
+}
+
+// Whether the CPU can open the file: if so, it is the device that cannot be used.
+bool is_loadable(const std::filesystem::path& path) {
+  try {
+    Ort::SessionOptions settings;
+    Ort::Session session(ort_environment(), path.c_str(), settings);
+    return true;
+  } catch (const Ort::Exception&) {
+    return false;
+  }
+}
+
 Ort::Session open_session(const Bundle& bundle, const std::filesystem::path& path, const Options& options) {
   const auto& environment =
       ort_environment();  // created before the options, so that a provider that cannot be loaded uses its log
@@ -58,13 +84,15 @@ Ort::Session open_session(const Bundle& bundle, const std::filesystem::path& pat
   try {
     settings = session_options(options);
   } catch (const Ort::Exception& error) {
-    throw Unavailable("device " + options.device + ": " + error.what());
+    throw Unavailable("device " + options.device + ": " + cause(error));
   }
   try {
     Ort::Session session(environment, path.c_str(), *settings);
     bundle.check_contract(contract_in(session, path), path);
     return session;
   } catch (const Ort::Exception& error) {
+    if (options.device != "cpu" && is_loadable(path))
+      throw Unavailable("device " + options.device + ": " + cause(error));
     throw InvalidInput(path.string() + " cannot be loaded: " + error.what());
   }
 }
@@ -75,11 +103,18 @@ class OrtProgram final : public Program {
       : Program(bundle.contract()),
         bundle_(bundle),
         options_(options),
-        step_(open_session(bundle, bundle.file("step.onnx"), options)) {}
+        step_(open_session(bundle, bundle.file("step.onnx"), options)),
+        memory_(options.device == "cpu" ? Ort::MemoryInfo::CreateCpu(OrtDeviceAllocator, OrtMemTypeDefault)
+                                        : Ort::MemoryInfo("Cuda", OrtDeviceAllocator, 0, OrtMemTypeDefault)),
+        allocator_(step_, memory_) {}
 
   State state() const override {
     Tensors tensors;
-    for (std::size_t i = 0; i < contract().states.size(); ++i) tensors[contract().states[i].name] = buffers_[now_][i];
+    for (std::size_t i = 0; i < contract().states.size(); ++i) {
+      const auto& spec = contract().states[i];
+      auto& tensor = tensors[spec.name] = Tensor::zeros(spec.dtype, spec.shape({{"batch", batch()}}));
+      copy(tensor.data.data(), buffers_[now_][i].GetTensorRawData(), tensor.data.size());
+    }
     return {contract(), std::move(tensors), batch()};
   }
 
@@ -87,21 +122,49 @@ class OrtProgram final : public Program {
   void start_from(const State& state) override {
     if (bound_for_ != batch()) bind();
     now_ = 0;
-    for (std::size_t i = 0; i < contract().states.size(); ++i)
-      std::ranges::copy(state.tensors().at(contract().states[i].name).data, buffers_[0][i].data.begin());
+    for (std::size_t i = 0; i < contract().states.size(); ++i) {
+      const auto& data = state.tensors().at(contract().states[i].name).data;
+      copy(buffers_[0][i].GetTensorMutableRawData(), data.data(), data.size());
+    }
+  }
+
+  void copy(void* to, const void* from, std::size_t bytes) const {
+    if (options_.device == "cpu")
+      std::memcpy(to, from, bytes);
+    else
+      cuda_copy(to, from, bytes);
+  }
+
+  void run(Ort::Session& session, const Ort::IoBinding& binding) {
+    try {
+      session.Run(run_options_, binding);
+    } catch (const Ort::Exception& error) {  // a missing library shows at the first step
+      if (options_.device == "cpu") throw;
+      throw Unavailable("device " + options_.device + ": " + cause(error));
+    }
   }
 
   void bind() {
     bindings_.clear();
     for (auto& buffers : buffers_) {
       buffers.clear();
-      for (const auto& spec : contract().states)
-        buffers.push_back(Tensor::zeros(spec.dtype, spec.shape({{"batch", batch()}})));
+      for (const auto& spec : contract().states) {
+        const auto shape = spec.shape({{"batch", batch()}});
+        buffers.push_back(Ort::Value::CreateTensor(allocator_, shape.data(), shape.size(), type_of(spec.dtype)));
+      }
     }
+    device_inputs_.clear();
+    if (options_.device != "cpu")
+      for (const auto& input : inputs())
+        device_inputs_.push_back(
+            Ort::Value::CreateTensor(allocator_, input.shape.data(), input.shape.size(), type_of(input.dtype)));
     for (int from : {0, 1}) {
       auto& binding = bindings_.emplace_back(step_);
       for (std::size_t i = 0; i < inputs().size(); ++i)
-        binding.BindInput(contract().inputs[i].name.c_str(), view_of(inputs()[i]));
+        if (device_inputs_.empty())
+          binding.BindInput(contract().inputs[i].name.c_str(), view_of(inputs()[i]));
+        else
+          binding.BindInput(contract().inputs[i].name.c_str(), device_inputs_[i]);
       for (std::size_t i = 0; i < outputs().size(); ++i)
         binding.BindOutput(contract().outputs[i].name.c_str(), view_of(outputs()[i]));
       bind_states(binding, from);
@@ -112,13 +175,16 @@ class OrtProgram final : public Program {
   void bind_states(Ort::IoBinding& binding, int from) {
     for (std::size_t i = 0; i < contract().states.size(); ++i) {
       const auto& name = contract().states[i].name;
-      binding.BindInput(name.c_str(), view_of(buffers_[from][i]));
-      binding.BindOutput((kNext + name).c_str(), view_of(buffers_[1 - from][i]));
+      binding.BindInput(name.c_str(), buffers_[from][i]);
+      binding.BindOutput((kNext + name).c_str(), buffers_[1 - from][i]);
     }
   }
 
   void take_step() override {
-    step_.Run(run_options_, bindings_[static_cast<std::size_t>(now_)]);
+    // Binding would copy an input to the device once, and not at each step.
+    for (std::size_t i = 0; i < device_inputs_.size(); ++i)
+      copy(device_inputs_[i].GetTensorMutableRawData(), inputs()[i].data.data(), inputs()[i].data.size());
+    run(step_, bindings_[static_cast<std::size_t>(now_)]);
     now_ = 1 - now_;
   }
 
@@ -134,7 +200,7 @@ class OrtProgram final : public Program {
       binding.BindOutput(spec.name.c_str(), view_of(output));
     }
     bind_states(binding, now_);
-    sequence_->Run(run_options_, binding);
+    run(*sequence_, binding);
     now_ = 1 - now_;
     return outputs;
   }
@@ -144,7 +210,10 @@ class OrtProgram final : public Program {
   Ort::Session step_;
   std::optional<Ort::Session> sequence_;
   Ort::RunOptions run_options_;
-  std::array<std::vector<Tensor>, 2> buffers_;
+  const Ort::MemoryInfo memory_;  // of the state, between steps
+  Ort::Allocator allocator_;
+  std::array<std::vector<Ort::Value>, 2> buffers_;
+  std::vector<Ort::Value> device_inputs_;  // empty on the CPU, where the inputs are bound themselves
   std::vector<Ort::IoBinding> bindings_;
   int now_ = 0;
   std::int64_t bound_for_ = 0;

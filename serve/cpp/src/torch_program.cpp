@@ -1,4 +1,5 @@
 // TorchScript: `forward`, `rollout`, and the contract as an extra file.
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <torch/cuda.h>
 #include <torch/script.h>
@@ -107,6 +108,10 @@ std::unique_ptr<Program> open_torch(const Bundle& bundle, const Options& options
   const auto device = device_of(options.device);
   const auto path = bundle.file("model.pt");
   at::set_num_threads(options.threads);
+  if (device.is_cuda()) {  // TF32 would round products and convolutions differently from every other runtime
+    at::globalContext().setAllowTF32CuBLAS(false);
+    at::globalContext().setAllowTF32CuDNN(false);
+  }
   torch::jit::ExtraFilesMap extra{{kContractFile, ""}};
   try {
     auto module = torch::jit::load(path.string(), device, extra);

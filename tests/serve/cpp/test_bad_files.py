@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from deploy_snn.bundle import Bundle
 from deploy_snn.errors import InvalidInput
+from deploy_snn.runtimes import unavailable_reason
 from deploy_snn.tensors import read_tensors, write_tensors
 
 pytestmark = pytest.mark.hosts
@@ -186,10 +187,8 @@ def test_wrong_usage(host: str, bundle: Path, build) -> None:
 
 
 def test_what_is_missing_here(bundle: Path, build, tmp_path: Path) -> None:
-    import torch
-
-    if not torch.cuda.is_available():
-        for host in MODEL:
+    for host, runtime in (("torch", "torchscript-cuda"), ("ort", "onnxruntime-cuda")):
+        if unavailable_reason(runtime):
             build.hosts[host].refuses(3, "device cuda", "check", bundle, "--device", "cuda")
     ort = build.hosts["ort"].refuses
     ort(3, "ONNX Runtime cannot be loaded", "check", bundle, "--onnxruntime", tmp_path / "none.so", options=False)

@@ -2,17 +2,21 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from numpy.testing import assert_array_equal
 
 from deploy_snn.bundle import Bundle
 from deploy_snn.eager import record
 from deploy_snn.reference import reference_program
+from deploy_snn.runtimes import unavailable_reason
 from deploy_snn.tensors import Arrays, read_tensors, write_tensors
 
 pytestmark = pytest.mark.hosts
@@ -26,6 +30,29 @@ MODELS = ["current-lif", "diehl-and-cook", "csrm", str(ROOT / "models" / "diehl_
 @pytest.mark.parametrize("reference", REFERENCES, ids=lambda path: path.name)
 def test_every_reference(reference: Path, host: str, build) -> None:
     done = build.hosts[host]("check", reference)
+    message = f"{reference.name}: 200 steps of a batch of 2, step by step and as a sequence: all equal\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, message, "")
+
+
+def where_cuda_is_usable(host: str, runtime: str) -> Any:
+    reason = unavailable_reason(runtime)
+    return pytest.param(host, marks=pytest.mark.skipif(reason is not None, reason=f"{runtime}: {reason}"))
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize(
+    "host", [where_cuda_is_usable("torch", "torchscript-cuda"), where_cuda_is_usable("ort", "onnxruntime-cuda")]
+)
+@pytest.mark.parametrize("reference", REFERENCES, ids=lambda path: path.name)
+def test_every_reference_on_cuda(reference: Path, host: str, build, monkeypatch: pytest.MonkeyPatch) -> None:
+    if build.sanitized:
+        pytest.skip("CUDA and AddressSanitizer claim the same addresses")
+    wheels = [str(path) for path in (Path(onnxruntime.__file__).parent.parent / "nvidia").glob("*/lib")]
+    monkeypatch.setenv("LD_LIBRARY_PATH", os.pathsep.join([*wheels, os.environ.get("LD_LIBRARY_PATH", "")]))
+    tolerance = ("--tolerance", "1e-5") if Bundle.open(reference).contract.rounding else ()
+    done = build.hosts[host]("check", reference, "--device", "cuda", *tolerance)
+    if done.returncode == 3 and "the graph needs cuDNN" in done.stderr:
+        pytest.skip(done.stderr.strip())
     message = f"{reference.name}: 200 steps of a batch of 2, step by step and as a sequence: all equal\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, message, "")
 
