@@ -58,7 +58,7 @@ def run(copy: Path, *arguments: object) -> str:
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=copy,
-        env=os.environ | {"PYTHONPATH": str(copy), "COLUMNS": "200"},
+        env=os.environ | {"PYTHONPATH": str(copy), "COLUMNS": "200", "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,
         check=False,
