@@ -17,6 +17,7 @@ from torch import nn
 from torch._higher_order_ops.scan import scan
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from deploy_snn.errors import InvalidInput, Unavailable
 
@@ -29,6 +30,7 @@ __all__ = [
     "is_scripting",
     "load_aoti_package",
     "load_script",
+    "observe_operations",
     "output_places",
     "save_script",
     "scan",
@@ -118,6 +120,24 @@ def silence_leaf_spec_warning() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category=FutureWarning)
         yield
+
+
+class _Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Calls a function with each operation that torch runs."""
+
+    def __init__(self, observe: Callable[[str, tuple[Any, ...], Any], None]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._observe = observe
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self._observe(str(func.overloadpacket).removeprefix("aten."), args, result)
+        return result
+
+
+def observe_operations(observe: Callable[[str, tuple[Any, ...], Any], None]) -> TorchDispatchMode:
+    """A context in which ``observe(name, arguments, result)`` is called with each operation, such as ``"where"``."""
+    return _Observer(observe)
 
 
 def output_places(captured: ExportedProgram) -> tuple[dict[str, int], dict[str, int]]:

@@ -9,6 +9,7 @@ import onnxruntime as ort
 from deploy_snn.bundle import Bundle
 from deploy_snn.contract import CONTRACT_KEY, Contract, TensorSpec, check_tensors
 from deploy_snn.errors import InvalidInput, Unavailable, first_line
+from deploy_snn.runtimes.graph_names import check_graph_names
 from deploy_snn.runtimes.runtime import Runtime
 from deploy_snn.tensors import Array, Arrays
 
@@ -49,6 +50,7 @@ class OnnxRuntimeCpu(Runtime):
             raise Unavailable(f"ONNX Runtime cannot use {provider} and fell back to {session.get_providers()}")
         inside = session.get_modelmeta().custom_metadata_map.get(CONTRACT_KEY, "")
         self.bundle.check_contract(Contract.parse(inside, str(path)), name)
+        check_graph_names(self.contract, (output.name for output in session.get_outputs()), path)
         return session
 
     @cached_property
