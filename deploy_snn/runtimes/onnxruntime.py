@@ -1,6 +1,7 @@
 """ONNX Runtime on the CPU. Between steps the state stays in two sets of OrtValues, which alternate as input and output."""
 
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,7 +43,7 @@ class OnnxRuntimeCpu(Runtime):
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4  # errors are raised as exceptions
         try:
-            session = ort.InferenceSession(path, options, providers=self.providers)
+            session = ort.InferenceSession(self._model(name), options, providers=self.providers)
         except Exception as error:  # noqa: BLE001  (its exceptions share no base class)
             raise InvalidInput(f"ONNX Runtime cannot load {path}: {first_line(error)}") from None
         provider = self.providers[0] if isinstance(self.providers[0], str) else self.providers[0][0]
@@ -52,6 +53,10 @@ class OnnxRuntimeCpu(Runtime):
         self.bundle.check_contract(Contract.parse(inside, str(path)), name)
         check_graph_names(self.contract, (output.name for output in session.get_outputs()), path)
         return session
+
+    def _model(self, name: str) -> Path | bytes:
+        """The model of a session: the path of its file, or its bytes."""
+        return self.bundle.file(name)
 
     @cached_property
     def _sequence(self) -> Any:

@@ -82,7 +82,7 @@ CASES = [
     ("lif", mask_at_zero, "s"),
     ("lif", count_down_first, "s"),
     ("lif", no_mask, "s"),
-    ("lif", decay_off_by_one_ulp, "s"),
+    ("lif", decay_off_by_one_ulp, "next.v"),
     ("lif", reset_to_elsewhere, "next.v"),
     ("if", greater_for_at_least, "s"),
     ("current-lif", greater_for_at_least, "s"),
