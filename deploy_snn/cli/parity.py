@@ -1,5 +1,6 @@
 """``deploy-snn parity``: check that every runtime computes the same spikes."""
 
+import json
 import tempfile
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -24,7 +25,7 @@ from deploy_snn.cli.options import (
     numbers,
     one_thread,
 )
-from deploy_snn.cli.parity_table import Progress, print_reports
+from deploy_snn.cli.parity_table import Progress, print_reports, print_self_tests
 from deploy_snn.errors import InvalidInput, Unavailable, first_line
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
 
     from deploy_snn.bundle import Bundle
     from deploy_snn.parity import ModelReport, ParityReport, Plan
+    from deploy_snn.parity.pair import Side
     from deploy_snn.parity.report import Mode
+    from deploy_snn.parity.self_test import SelfTest
 
 MODE_SETS: "dict[str, tuple[Mode, ...]]" = {
     "locked": ("locked",),
@@ -49,13 +52,13 @@ def _report_file(name: str, about: str) -> Any:
 
 def parity(
     models: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="BUNDLE|MODEL...",
+            metavar="[BUNDLE|MODEL...]",
             help="Bundles, names of neurons, .py files, or files of other frameworks.",
             show_default=False,
         ),
-    ],
+    ] = None,
     *,
     runtime: RuntimeNames = None,
     mode: Annotated[
@@ -96,6 +99,41 @@ def parity(
         bool, typer.Option("--strict", help="Fail if the stimuli leave a part of the model unexercised.")
     ] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show each tensor, and all of the coverage.")] = False,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            "--reference",
+            metavar="THING",
+            help="Compare two things: a bundle, BUNDLE:RUNTIME, a neuron, a .py file, or a file with one step "
+            "(.onnx, TorchScript).",
+            show_default=False,
+        ),
+    ] = None,
+    candidate: Annotated[
+        str | None,
+        typer.Option("--candidate", metavar="THING", help="The thing to compare with --reference.", show_default=False),
+    ] = None,
+    contract: Annotated[
+        Path | None,
+        typer.Option(
+            "--contract",
+            metavar="FILE",
+            help="The contract of a file with one step that holds none: JSON, a manifest, or a bundle.",
+            show_default=False,
+        ),
+    ] = None,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Plant faults in the model's ONNX files; count those that are detected.")
+    ] = False,
+    dump: Annotated[
+        Path | None,
+        typer.Option(
+            "--dump",
+            metavar="DIR",
+            help="Write the first wrong step of each ONNX runtime with a script.",
+            show_default=False,
+        ),
+    ] = None,
     json_file: Annotated[Path | None, _report_file("--json", "Write the full report to this file.")] = None,
     junit_file: Annotated[Path | None, _report_file("--junit", "Write a JUnit report for CI systems.")] = None,
     html_file: Annotated[Path | None, _report_file("--html", "Write the report as one self-contained page.")] = None,
@@ -105,13 +143,14 @@ def parity(
     Spikes are compared exactly. Floats must be bit-equal, or within the tolerance where the contract names a rounding.
     """
     from deploy_snn.parity import ParityReport, Plan, Tolerance
+    from deploy_snn.parity.pair import compare_pair
+    from deploy_snn.parity.self_test import self_test as run_self_test
     from deploy_snn.runtimes import find_runtime
     from deploy_snn.tensors import check_writable
 
     requested, batches, seeds = names(runtime), numbers("batch", batch), numbers("seed", seed)
-    for file in (json_file, junit_file, html_file):
-        if file:
-            check_writable(file)
+    for file in filter(None, (json_file, junit_file, html_file)):
+        check_writable(file)
     one_thread()
     for name in requested or []:
         find_runtime(name)  # fail early
@@ -126,22 +165,41 @@ def parity(
         tolerance=Tolerance(atol=atol, rtol=rtol),
         fail_fast=fail_fast,
         definition=definition,
+        explain=verbose,
+        dump=dump,
     )
+    _check_arguments(models, reference, candidate)
     reports: list[ModelReport] = []
-    with ExitStack() as stack, Progress(len(models)) as progress:
-        for model in models:
+    tests: list[SelfTest] = []
+    with ExitStack() as stack, Progress(len(models or ())) as progress:
+        if reference is not None and candidate is not None:
+            sides = partial(
+                _sides, reference, candidate, contract, definition, partial(model_options, "", n, shape, dt, sets)
+            )
+            reports.append(_result(candidate, lambda: compare_pair(*sides(), plan, progress.advance)))
+        opening = partial(_opening, model_only, partial(model_options, n=n, shape=shape, dt=dt, sets=sets), seeds[0], stack)
+        for model in models or ():
             progress.begin(model)
-            if _is_bundle(model):
-                opened = partial(_bundle, model, [option for option, value in model_only.items() if value is not None])
-            else:
-                opened = partial(_exported, model, partial(model_options, model, n, shape, dt, sets), seeds[0], snap, stack)
-            reports.append(_compare(model, opened, plan, progress))
+            if self_test:
+                tests.append(run_self_test(opening(model)(), plan, progress.advance))
+                continue
+            reports.append(_compare(model, opening(model), plan, progress))
             if fail_fast and not reports[-1].equal:
                 break
+    if self_test:
+        if json_file:
+            json_file.write_text(json.dumps([test.model_dump() for test in tests], indent=2) + "\n")
+        print_self_tests(tests, verbose=verbose)
+        raise typer.Exit(1 if strict and any(test.survivors for test in tests) else 0)
     report = ParityReport(equal=all(report.equal for report in reports), versions=versions(), models=tuple(reports))
     _write(report, json_file, junit_file, html_file, strict=strict)
     print_reports(reports, verbose=verbose, strict=strict)
     raise typer.Exit(_exit_status(reports, strict=strict))
+
+
+def _check_arguments(models: list[str] | None, reference: str | None, candidate: str | None) -> None:
+    if (reference is None) is not (candidate is None) or bool(models) is (reference is not None):
+        raise InvalidInput("expected models to compare, or both --reference and --candidate")
 
 
 def _write(
@@ -167,13 +225,38 @@ def _exit_status(reports: "list[ModelReport]", *, strict: bool) -> int:
 
 
 def _compare(model: str, opened: "Callable[[], Bundle]", plan: "Plan", progress: Progress) -> "ModelReport":
-    """Compare one model. An error of the model is its result, so that the other models are still compared."""
-    from deploy_snn.parity import ModelReport, compare_runtimes
+    from deploy_snn.parity import compare_runtimes
 
-    try:
+    def compare() -> "ModelReport":
         bundle = opened()
         progress.expect(plan.steps * len(plan.modes) * len(plan.cases()))
         return compare_runtimes(bundle, plan, progress.advance)
+
+    return _result(model, compare)
+
+
+def _sides(
+    reference: str, candidate: str, contract: Path | None, definition: Path | None, options: "Callable[[], dict[str, Any]]"
+) -> "tuple[Side, Side]":
+    from deploy_snn.model_name import names_a_file
+    from deploy_snn.parity.pair import open_side, read_contract
+
+    given = read_contract(contract) if contract else None
+    sides = []
+    for text in (reference, candidate):
+        keywords = options()
+        if names_a_file(text) and set(keywords) == {"n"}:
+            keywords = {}  # the default number of neurons is for neuron classes only
+        sides.append(open_side(text, given, keywords, definition))
+    return sides[0], sides[1]
+
+
+def _result(model: str, compare: "Callable[[], ModelReport]") -> "ModelReport":
+    """Compare one model. An error of the model is its result, so that the other models are still compared."""
+    from deploy_snn.parity import ModelReport
+
+    try:
+        return compare()
     except (InvalidInput, Unavailable) as error:
         return ModelReport(model=model, reference="", error=str(error), error_status=error.exit_status)
     except Exception as error:  # noqa: BLE001  (a model's own code may raise anything)
@@ -221,9 +304,12 @@ def _bundle(path: str, used: list[str]) -> "Bundle":
     return Bundle.open(Path(path))
 
 
-def _exported(
-    model: str, options: "Callable[[], dict[str, Any]]", seed: int, snap: int | None, stack: ExitStack
-) -> "Bundle":
-    """Export a model to a temporary folder."""
+def _opening(
+    model_only: "dict[str, Any]", options: "Callable[..., dict[str, Any]]", seed: int, stack: ExitStack, model: str
+) -> "Callable[[], Bundle]":
+    """A function that opens a bundle, or exports a model to a temporary folder. Raises InvalidInput for a wrong name."""
+    if _is_bundle(model):
+        return partial(_bundle, model, [option for option, value in model_only.items() if value is not None])
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="deploy-snn-"))
-    return export_model(model, options(), Path(folder) / Path(model).stem, seed=seed, snap=snap)
+    snap = model_only["--snap-weights"]
+    return lambda: export_model(model, options(model), Path(folder) / Path(model).stem, seed=seed, snap=snap)

@@ -15,6 +15,7 @@ from deploy_snn.cli.table import console, table
 if TYPE_CHECKING:
     from deploy_snn.parity import ModelReport, RunReport
     from deploy_snn.parity.report import TensorReport
+    from deploy_snn.parity.self_test import SelfTest
 
 SHORT = {"model": "", "runtime": "", "runs": "r", "differ": "r", "max ulp": "r", "\u00b5s/step": "r", "": ""}
 FILES = "bundle files"
@@ -204,3 +205,28 @@ def _numbers(t: "TensorReport") -> list[object]:
     if t.max_abs is None:
         return [t.compared, t.differing, "", "", ""]
     return [t.compared, t.differing, f"{t.max_abs:.1e}", f"{t.max_rel or 0:.1e}", t.max_ulp]
+
+
+def print_self_tests(tests: "Sequence[SelfTest]", *, verbose: bool) -> None:
+    """Print for each model how many planted faults were detected, by kind, and those that were not."""
+    out = console()
+    rows: list[list[object]] = []
+    for test in tests:
+        name = test.model
+        for file in dict.fromkeys(result.file for result in test.results):
+            results = [result for result in test.results if result.file == file]
+            killed = sum(result.killed_by is not None for result in results)
+            rows.append([name, file, len(results), killed, f"{100 * killed / len(results):.1f} %"])
+            name = ""
+    out.print(
+        table("Planted faults", ["model", "file", "planted", "detected", ""], rows, right=["planted", "detected", ""])
+    )
+    for test in tests:
+        for result in test.survivors:
+            out.print(f"{test.model}, {result.file}: not detected: {result.kind}: {result.what}", style="yellow")
+        if verbose:
+            for result in test.results:
+                if result.killed_by is not None:
+                    out.print(f"{test.model}, {result.file}: {result.what}: {result.killed_by}, {result.mode}")
+    planted, detected = sum(len(test.results) for test in tests), sum(test.killed for test in tests)
+    out.print(f"{detected} of {planted} planted faults detected: {100 * detected / planted:.1f} %", style="bold")

@@ -25,6 +25,7 @@ from deploy_snn.parity.compare import accepted_difference, compare_tensor, diffe
 from deploy_snn.parity.exactness import Link, links_of, rounded_tensors, roundings_of
 from deploy_snn.parity.recording import Recording
 from deploy_snn.parity.report import Divergence, Mode, Number, RunReport, Tolerance
+from deploy_snn.parity.reproducer import WrongStep
 from deploy_snn.parity.ulp import ulps
 from deploy_snn.program import Program
 from deploy_snn.runtimes import Runtime
@@ -76,6 +77,8 @@ class Lockstep:
         self.seed = seed
         self.links = links_of(program) if program is not None else None if links is None else tuple(links)
         self.batch = next(iter(trace.inputs.values())).shape[1]
+        self.wrong_step: WrongStep | None = None
+        """The first wrong step of the last run, if it was in locked mode."""
         self._restarts = trace.restarts if isinstance(trace, Recording) else {}
 
     def run(self, name: str, runtime: Runtime, mode: Mode, progress: Progress = lambda _: None) -> RunReport:
@@ -105,6 +108,7 @@ class Lockstep:
         )
         equal = not any(tensor.differing for tensor in tensors)
         divergence = None if equal else self._first_divergence(runtime, specs, results, accepted)
+        self.wrong_step = self._wrong_step(divergence.step, results) if divergence and mode == "locked" else None
         row = divergence.batch_row or 0 if divergence else 0
         return RunReport(
             runtime=name,
@@ -190,6 +194,15 @@ class Lockstep:
         steps = self.trace.steps
         cuts = np.random.default_rng(self.seed).integers(0, steps, CUTS)
         return np.unique(np.concatenate([[0, min(1, steps)], cuts, np.minimum(cuts + 1, steps), [*self._restarts, steps]]))
+
+    def _wrong_step(self, step: int, results: _Results) -> WrongStep:
+        return WrongStep(
+            step,
+            at(self.trace.inputs, step),
+            self.trace.state_before(step),
+            {name: self._expected(name)[step] for name in results.values},
+            at(results.values, step),
+        )
 
     def _error_over_time(self, tensor: str, results: _Results) -> tuple[float, ...]:
         expected, actual = self._expected(tensor)[results.at[tensor]], results.values[tensor]

@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from deploy_snn.contract import Contract, TensorSpec
-from deploy_snn.tensors import Array
+
+if TYPE_CHECKING:
+    from deploy_snn.tensors import Array
 
 REPLACED = {
     "Add": ("Sub",),
@@ -73,9 +77,9 @@ def _changes(model: ModelProto, contract: Contract, *, in_time: bool) -> Iterato
         recorded = in_time and not name.startswith("next.")
         if spec.batch_axis is not None:
             axis = spec.batch_axis + recorded
-            yield "rows", f"the batch rows of {name} are reversed", lambda g, n=name, a=axis: _reverse(g, n, a)
+            yield "rows", f"the batch rows of {name} are reversed", partial(_reverse, output=name, axis=axis)
         if recorded:
-            yield "time", f"{name} is one step early", lambda g, n=name: _shift(g, n)
+            yield "time", f"{name} is one step early", partial(_shift, output=name)
 
 
 Place = tuple[int, ...]
@@ -102,30 +106,41 @@ def _node(graph: GraphProto, place: Place) -> NodeProto:
 def _of_node(place: Place, node: NodeProto) -> Iterator[Change]:
     where = f"{node.op_type} -> {node.output[0]}"
     for operator in REPLACED.get(node.op_type, ()):
-        yield "operator", f"{where}: {operator}", lambda g, o=operator: setattr(_node(g, place), "op_type", o)
+        yield "operator", f"{where}: {operator}", partial(_replace, place=place, operator=operator)
     if node.op_type in ORDERED:
-        yield "operands", f"{where}: operands swapped", lambda g: _set_inputs(_node(g, place), (1, 0))
+        yield "operands", f"{where}: operands swapped", partial(_set_inputs, place=place, order=(1, 0))
     if node.op_type in ARITHMETIC:
         for kept in (0, 1):
-            yield "operands", f"{where}: only operand {kept}", lambda g, k=kept: _keep(_node(g, place), k)
+            yield "operands", f"{where}: only operand {kept}", partial(_keep, place=place, index=kept)
     if node.op_type == "Where":
         for order, what in (((0, 2, 1), "branches swapped"), ((0, 1, 1), "always first"), ((0, 2, 2), "always second")):
-            yield "operands", f"{where}: {what}", lambda g, o=order: _set_inputs(_node(g, place), o)
+            yield "operands", f"{where}: {what}", partial(_set_inputs, place=place, order=order)
     if node.op_type == "ArgMax":
-        yield "operator", f"{where}: the last of equals", lambda g: _select_last(_node(g, place))
+        yield "operator", f"{where}: the last of equals", partial(_select_last, place=place)
 
 
-def _set_inputs(node: NodeProto, order: tuple[int, ...]) -> None:
+def _replace(graph: GraphProto, place: Place, operator: str) -> None:
+    _node(graph, place).op_type = operator
+
+
+def _set_constant(graph: GraphProto, index: int, tensor: TensorProto) -> None:
+    graph.initializer[index].CopyFrom(tensor)
+
+
+def _set_inputs(graph: GraphProto, place: Place, order: tuple[int, ...]) -> None:
+    node = _node(graph, place)
     inputs = list(node.input)
     node.input[:] = [inputs[index] for index in order]
 
 
-def _keep(node: NodeProto, index: int) -> None:
+def _keep(graph: GraphProto, place: Place, index: int) -> None:
+    node = _node(graph, place)
     node.op_type = "Identity"
     node.input[:] = [node.input[index]]
 
 
-def _select_last(node: NodeProto) -> None:
+def _select_last(graph: GraphProto, place: Place) -> None:
+    node = _node(graph, place)
     kept = [attribute for attribute in node.attribute if attribute.name != "select_last_index"]
     del node.attribute[:]
     node.attribute.extend([*kept, helper.make_attribute("select_last_index", 1)])
@@ -145,7 +160,7 @@ def _of_constant(index: int, constant: TensorProto) -> Iterator[Change]:
     for what, new in changed.items():
         if (new != values).any():
             tensor = numpy_helper.from_array(new.astype(np.float32), constant.name)
-            yield "constant", f"{constant.name} {what}", lambda g, t=tensor: g.initializer[index].CopyFrom(t)
+            yield "constant", f"{constant.name} {what}", partial(_set_constant, index=index, tensor=tensor)
 
 
 def _of_wiring(contract: Contract) -> Iterator[Change]:
@@ -154,10 +169,14 @@ def _of_wiring(contract: Contract) -> Iterator[Change]:
 
     for a, b in combinations(contract.states, 2):
         if like(a) == like(b):
-            yield "wiring", f"{a.next_name} and {b.next_name} swapped", lambda g, a=a, b=b: _swap(g, a.next_name, b.next_name)
-            yield "wiring", f"{a.name} and {b.name} swapped", lambda g, a=a, b=b: _swap_inputs(g, a.name, b.name)
+            yield (
+                "wiring",
+                f"{a.next_name} and {b.next_name} swapped",
+                partial(_swap, a=a.next_name, b=b.next_name),
+            )
+            yield "wiring", f"{a.name} and {b.name} swapped", partial(_swap_inputs, a=a.name, b=b.name)
     for spec in contract.states:
-        yield "wiring", f"{spec.next_name} is {spec.name}", lambda g, s=spec: _pass_through(g, s)
+        yield "wiring", f"{spec.next_name} is {spec.name}", partial(_pass_through, spec=spec)
 
 
 def _rename(graph: GraphProto, names: dict[str, str], *, outputs: bool = True, inputs: bool = True) -> None:

@@ -8,10 +8,10 @@ import onnx
 from deploy_snn.bundle import Bundle
 from deploy_snn.contract import Record
 from deploy_snn.errors import InvalidInput
+from deploy_snn.parity.comparison import Plan, References
 from deploy_snn.parity.lockstep import Lockstep, Progress
 from deploy_snn.parity.mutants import Mutant, mutants
 from deploy_snn.parity.report import Mode
-from deploy_snn.parity.verify import Plan, References
 from deploy_snn.reference import reference_program
 from deploy_snn.runtimes.onnxruntime import SEQUENCE, STEP, OnnxRuntimeCpu
 
@@ -67,9 +67,7 @@ def self_test(bundle: Bundle, plan: Plan, progress: Progress = lambda _: None, e
             killed_by = _detect(bundle, name, mutant, references, modes)
             progress(1)
             stimulus, mode = killed_by or (None, None)
-            results.append(
-                MutantResult(file=name, kind=mutant.kind, what=mutant.what, killed_by=stimulus, mode=mode)
-            )
+            results.append(MutantResult(file=name, kind=mutant.kind, what=mutant.what, killed_by=stimulus, mode=mode))
     if not results:
         raise InvalidInput(f"{bundle.path}: no mutant could be planted")
     return SelfTest(model=bundle.name, results=tuple(results))

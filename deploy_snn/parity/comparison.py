@@ -1,6 +1,6 @@
 """The comparison of one bundle: its reference, stimuli, and each runtime in each mode."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,9 +13,11 @@ from deploy_snn.parity.artifacts import compare_files, compare_initial_state
 from deploy_snn.parity.compare import events
 from deploy_snn.parity.coverage import Coverage
 from deploy_snn.parity.exactness import Link, links_of
+from deploy_snn.parity.first_node import STEP, first_wrong_node
 from deploy_snn.parity.lockstep import Lockstep, Progress
 from deploy_snn.parity.recording import freeze, record_reference
 from deploy_snn.parity.report import Mode, ModelReport, RunReport, Skipped, StimulusReport, Tolerance
+from deploy_snn.parity.reproducer import write_reproducer
 from deploy_snn.parity.stimulus import Request, Stimulus, from_file, from_pattern
 from deploy_snn.parity.threshold import threshold
 from deploy_snn.program import Program
@@ -53,6 +55,10 @@ class Plan:
     fail_fast: bool = False
     definition: Path | None = None
     """The Python file with the user's own classes, if the model has any."""
+    explain: bool = False
+    """Whether to name the first wrong node of an ONNX graph, which needs a new export."""
+    dump: Path | None = None
+    """A folder for reproducers: one wrong step for each runtime that reads ONNX."""
 
     @property
     def stimuli(self) -> tuple[str, ...]:
@@ -174,9 +180,10 @@ def compare_runtimes(bundle: Bundle, plan: Plan, progress: Progress = lambda _: 
                 runs.append(compare_initial_state(name, program, batch, runtime.initial_state))
     references = References(plan, program, golden=bundle.golden() if GOLDEN in plan.stimuli else None)
     stimuli = []
+    explain = _Explain(bundle, program, plan)
     for reference in references.each(links_of(bundle.manifest.structure)):
         stimuli.append(reference.report)
-        runs += compare_all(opened, reference, plan, skipped, progress)
+        runs += compare_all(opened, reference, plan, skipped, progress, explain)
         if plan.fail_fast and not all(run.equal for run in runs):
             break
     return ModelReport(
@@ -192,10 +199,18 @@ def compare_runtimes(bundle: Bundle, plan: Plan, progress: Progress = lambda _: 
     )
 
 
-def compare_all(
-    opened: dict[str, Runtime], reference: Reference, plan: Plan, skipped: list[Skipped], progress: Progress
+def compare_all(  # noqa: PLR0917  (the lists are what a comparison adds to)
+    opened: dict[str, Runtime],
+    reference: Reference,
+    plan: Plan,
+    skipped: list[Skipped],
+    progress: Progress,
+    explain: Callable[[RunReport, Lockstep], RunReport] = lambda report, _: report,
 ) -> list[RunReport]:
-    """Compare the open runtimes with one recorded run. A runtime that cannot run the model is closed and listed."""
+    """Compare the open runtimes with one recorded run. A runtime that cannot run the model is closed and listed.
+
+    ``explain`` adds to the report of a run that differs.
+    """
     runs = []
     labels = reference.report.model_dump(include={"stimulus", "batch", "seed"})
     for name, runtime in list(opened.items()):
@@ -206,10 +221,33 @@ def compare_all(
                 skipped.append(Skipped(what=name, reason=str(error), requested=plan.runtimes is not None))
                 del opened[name]
                 break
-            runs.append(report.model_copy(update=labels))
+            runs.append(explain(report.model_copy(update=labels), reference.lockstep))
             if plan.fail_fast and not report.equal:
                 return runs
     return runs
+
+
+@dataclass(frozen=True)
+class _Explain:
+    """Explains the first wrong step of each runtime that reads ONNX: names the first wrong node, writes a reproducer."""
+
+    bundle: Bundle
+    program: Program | None
+    plan: Plan
+    seen: set[str] = field(default_factory=set)
+
+    def __call__(self, report: RunReport, lockstep: Lockstep) -> RunReport:
+        wrong, divergence = lockstep.wrong_step, report.divergence
+        reads_onnx = report.runtime in RUNTIMES and STEP in RUNTIMES[report.runtime].files
+        if report.mode != "locked" or wrong is None or divergence is None or not reads_onnx or report.runtime in self.seen:
+            return report
+        self.seen.add(report.runtime)
+        if self.plan.dump is not None:
+            write_reproducer(self.plan.dump / f"{self.bundle.name}-{report.runtime}", self.bundle, wrong)
+        if not self.plan.explain or self.program is None:
+            return report
+        node = first_wrong_node(self.bundle, self.program, wrong)
+        return report.model_copy(update={"divergence": divergence.model_copy(update={"node": node})})
 
 
 def _open(bundle: Bundle, plan: Plan, skipped: list[Skipped], runs: list[RunReport]) -> dict[str, Runtime]:
