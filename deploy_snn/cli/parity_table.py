@@ -82,9 +82,16 @@ def print_reports(reports: "Sequence[ModelReport]", *, verbose: bool = False, st
 def _print_model(report: "ModelReport", out: Console, *, verbose: bool) -> None:
     if verbose:
         _print_tensors(report, out)
+    described: dict[str, int] = {}
     for run in report.runs:
         if not run.equal:
-            out.print(Text(f"{report.model} on {run.runtime}, {run.mode}: ", "bold"), describe(run), sep="")
+            described[run.runtime] = described.get(run.runtime, 0) + 1
+            if described[run.runtime] == 1 or verbose:
+                out.print(Text(f"{report.model} on {run.runtime}, {run.mode}: ", "bold"), describe(run), sep="")
+    for runtime, count in described.items():
+        if count > 1 and not verbose:
+            out.print(f"{report.model} on {runtime}: {count - 1} more runs differ (-v describes each)")
+    for run in report.runs:
         for note in run.notes:
             out.print(f"{report.model} on {run.runtime}, {run.mode}: {note}")
     _print_coverage(report, out, verbose=verbose)

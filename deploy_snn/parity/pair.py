@@ -28,6 +28,8 @@ from deploy_snn.runtimes.torch_runtime import Function, TorchRuntime
 if TYPE_CHECKING:
     from deploy_snn.tensors import Arrays
 
+CANDIDATE = "candidate"
+
 
 @dataclass(frozen=True)
 class Side:
@@ -127,7 +129,7 @@ def compare_pair(reference: Side, candidate: Side, plan: Plan, progress: Progres
             "use a bundle or a torch module on one side"
         )
     references = References(plan, program)
-    opened, runs, stimuli = {candidate.name: candidate.runtime}, [], []
+    opened, runs, stimuli = {CANDIDATE: candidate.runtime}, [], []
     skipped: list[Skipped] = []
     for built in references.each(None):
         # The stimulus is built with the torch program; the reference's own results replace those of the program.
@@ -147,7 +149,7 @@ def compare_pair(reference: Side, candidate: Side, plan: Plan, progress: Progres
             spikes = sum(int(s.sum()) for s in lockstep.trace.spikes)
             recorded = Reference(built.report.model_copy(update={"spikes": spikes}), lockstep)
         stimuli.append(recorded.report)
-        runs += compare_all(opened, recorded, replace(plan, runtimes=[candidate.name]), skipped, progress)
+        runs += compare_all(opened, recorded, replace(plan, runtimes=[CANDIDATE]), skipped, progress)
     return ModelReport(
         model=candidate.name,
         reference=reference.name,
