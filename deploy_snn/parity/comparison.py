@@ -60,6 +60,14 @@ class Plan:
     dump: Path | None = None
     """A folder for reproducers: one wrong step for each runtime that reads ONNX."""
 
+    def __post_init__(self) -> None:
+        """Raise InvalidInput for an unknown stimulus, and for sizes of less than one."""
+        for name in self.stimuli:
+            _check_name(name)
+        for batch in self.batches:
+            if self.steps < 1 or batch < 1:
+                raise InvalidInput(f"steps={self.steps}, batch={batch}: expected at least 1 for both")
+
     @property
     def stimuli(self) -> tuple[str, ...]:
         if self.stimulus is None:
@@ -100,11 +108,15 @@ def make_stimulus(name: str, request: Request) -> Stimulus:
         return from_pattern(name, request)
     if name == "threshold":
         return threshold(request)
-    if name.endswith(TENSORS):
-        return from_file(Path(name), request)
-    raise InvalidInput(
-        f"unknown stimulus '{name}'; choose from {', '.join(NAMES)}, or pass the path of a .safetensors file"
-    )
+    _check_name(name)
+    return from_file(Path(name), request)
+
+
+def _check_name(name: str) -> None:
+    if name not in NAMES and not name.endswith(TENSORS):
+        raise InvalidInput(
+            f"unknown stimulus '{name}'; choose from {', '.join(NAMES)}, or pass the path of a .safetensors file"
+        )
 
 
 class References:
