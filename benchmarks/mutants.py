@@ -34,13 +34,13 @@ EQUIVALENT = [
     (
         "diehl",
         rf"(val_3|val_4|val_3_2) ({ONE_ULP}|(\+|-) 1 %)",
-        "-1 marks no candidate, and so does any number below all noise",
+        "any number below all noise marks no candidate",
     ),
     ("srm0", r"Mul -> \S+: only operand", "a factor of 1: rho_0 and dt"),
     (
         "srm0",
         rf"\S*(thresh|rho_0|d_thresh|scalar_tensor_default_\d) {ONE_ULP}",
-        "an ulp in a probability: the contract's rounding",
+        "the contract's rounding of a probability",
     ),
     ("_", rf"connections\.\d+\.(w|fan_in) {ONE_ULP}", "an ulp of a weight is lost in its sum with a potential of -65 mV"),
 ]
