@@ -87,6 +87,16 @@ def names(text: str | None) -> list[str] | None:
     return list(dict.fromkeys(parsed))
 
 
+def numbers(option: str, text: str) -> tuple[int, ...]:
+    """Parse whole numbers separated by commas. Raises InvalidInput, naming the option."""
+    try:
+        return tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise InvalidInput(
+            f"--{option} {text}: expected whole numbers separated by commas, such as --{option} 1,3"
+        ) from None
+
+
 def _sizes(text: str) -> list[int]:
     try:
         return [int(size) for size in text.replace("x", ",").split(",")]

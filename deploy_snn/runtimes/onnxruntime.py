@@ -10,6 +10,7 @@ import onnxruntime as ort
 from deploy_snn.bundle import Bundle
 from deploy_snn.contract import CONTRACT_KEY, Contract, TensorSpec, check_tensors
 from deploy_snn.errors import InvalidInput, Unavailable, first_line
+from deploy_snn.runtimes.graph_names import check_graph_names
 from deploy_snn.runtimes.runtime import Runtime
 from deploy_snn.tensors import Array, Arrays
 
@@ -39,7 +40,7 @@ class OnnxRuntimeCpu(Runtime):
         """Create a session. Raises InvalidInput if the file cannot be loaded, Unavailable if the provider is not used."""
         path = self.bundle.file(name)
         try:
-            session = self._create_session(path)
+            session = self._create_session(name)
         except Unavailable:
             raise
         except Exception as error:  # noqa: BLE001  (its exceptions share no base class)
@@ -49,10 +50,15 @@ class OnnxRuntimeCpu(Runtime):
             raise Unavailable(f"ONNX Runtime cannot use {provider} and fell back to {session.get_providers()}")
         inside = session.get_modelmeta().custom_metadata_map.get(CONTRACT_KEY, "")
         self.bundle.check_contract(Contract.parse(inside, str(path)), name)
+        check_graph_names(self.contract, (output.name for output in session.get_outputs()), path)
         return session
 
-    def _create_session(self, path: Path) -> Any:
-        return create_session(path, self.providers)
+    def _create_session(self, name: str) -> Any:
+        return create_session(self._model(name), self.providers)
+
+    def _model(self, name: str) -> Path | bytes:
+        """The model of a session: the path of its file, or its bytes."""
+        return self.bundle.file(name)
 
     @cached_property
     def _sequence(self) -> Any:
@@ -151,10 +157,10 @@ class OnnxRuntimeCpu(Runtime):
         return {name: value.numpy().copy() for name, value in self._states[self._phase].items()}
 
 
-def create_session(path: Path, providers: Providers) -> Any:
+def create_session(model: Path | bytes, providers: Providers) -> Any:
     """Create a session of one thread. Raises the error of ONNX Runtime, of no common base class."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors are raised as exceptions
     # With its fallback, ONNX Runtime prints the cause on stdout and tries again on the CPU.
-    return ort.InferenceSession(path, options, providers=providers, enable_fallback=0)
+    return ort.InferenceSession(model, options, providers=providers, enable_fallback=0)

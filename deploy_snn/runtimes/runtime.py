@@ -18,6 +18,9 @@ class Runtime(ABC):
     files: ClassVar[tuple[str, ...]]
     """The files of the bundle that this runtime needs; () for eager torch, which rebuilds the program."""
 
+    has_initial_state: ClassVar[bool] = False
+    """Whether the files hold an initial state of their own, which ``initial_state`` returns."""
+
     contract: Contract
 
     @abstractmethod
@@ -39,6 +42,10 @@ class Runtime(ABC):
     @abstractmethod
     def run(self, inputs: Arrays) -> Arrays:
         """Run all steps of a sequence in one call and return the outputs. Inputs and outputs have a leading time axis."""
+
+    def initial_state(self, batch: int) -> Arrays:
+        """The initial state that the files hold. Raises NotImplementedError if they hold none."""
+        raise NotImplementedError
 
     def check(self, inputs: Arrays, state: Arrays) -> None:
         """Check one step's inputs and a state against the contract. Raises InvalidInput."""
