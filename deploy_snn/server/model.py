@@ -2,16 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+import math
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from time import monotonic
 
 from deploy_snn.bundle import Bundle
-from deploy_snn.contract import Role, check_tensors
+from deploy_snn.contract import Role, TensorSpec, check_tensors
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.checkpoint import Checkpoint
 from deploy_snn.server.errors import ServerBusy, StepConflict
-from deploy_snn.server.log import log_event
+from deploy_snn.server.log import LOGGER, log_event
 from deploy_snn.server.observer import CompletedRequest, Observer, notify
 from deploy_snn.server.protocol import InferRequest, SequenceId
 from deploy_snn.server.queue import InferResult, PendingRequest, RequestQueue
@@ -31,6 +32,16 @@ class Limits:
     max_state_bytes: int = 2**30
     max_queue: int = 4096
     idle_timeout: float = 600.0
+    max_rows: int = 4096
+    """Of one request."""
+    max_request_bytes: int = 2**28
+    """The memory of all tensors of a request: its inputs with their noise, its outputs and its state."""
+
+
+LONGEST_BATCH = 30.0
+"""A batch that takes more seconds than this makes its model not ready."""
+RESTART_DELAY = 0.1
+"""Seconds after which a task that has failed is started again."""
 
 
 class Model:
@@ -61,11 +72,14 @@ class Model:
         """The streams, the one that was stepped last at the end."""
         self._output_names = [spec.name for spec in self.contract.outputs]
         self._specs_in_time = {spec.name: spec.in_time() for spec in self.contract.inputs}
+        self._state_row, self._state_shared = _row_bytes(self.contract.states)
+        self._step_row, self._step_shared = _row_bytes((*self.contract.inputs, *self.contract.outputs))
         self._stepper = Stepper(bundle, runtime, checkpoint)
         self._queue = RequestQueue()
         self._tasks: list[asyncio.Task[None]] = []
         self._state_bytes = 0
         self._closing = False
+        self._batch_since: float | None = None
         self._stepping: set[SequenceId | None] = set()
         self._observers = tuple(observers)
         for sequence, stream in checkpoint.load().items() if checkpoint else ():
@@ -84,7 +98,26 @@ class Model:
 
     def open(self) -> None:
         """Start serving, in the running event loop."""
-        self._tasks = [asyncio.create_task(self._serve()), asyncio.create_task(self._expire_idle())]
+        self._tasks = [asyncio.create_task(self._supervise(task)) for task in (self._serve, self._expire_idle)]
+
+    def problem(self) -> str | None:
+        """Why the model cannot answer requests now, in a sentence, or None if it can."""
+        if self._closing:
+            return f"{self.name} is shutting down"
+        if not self._tasks or any(task.done() for task in self._tasks):
+            return f"{self.name} is not running"
+        if self._batch_since is not None and monotonic() - self._batch_since > LONGEST_BATCH:
+            return f"{self.name} has been stepping a batch for more than {LONGEST_BATCH:g} s"
+        return None
+
+    async def _supervise(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Run a task, and start it again whenever it fails."""
+        while True:
+            try:
+                await task()
+            except Exception:  # noqa: BLE001  (whatever it is, the model must go on)
+                LOGGER.exception("task failed", extra={"fields": {"model": self.name}})
+                await asyncio.sleep(RESTART_DELAY)
 
     async def close(self) -> None:
         """Answer the pending requests, refuse new ones, and stop."""
@@ -126,7 +159,7 @@ class Model:
             steps = self.streams[sequence].steps
             raise StepConflict(f"sequence {sequence!r} already has a stream here, at step {steps}")
         self._check_open()
-        self._check_room(stream)
+        self._check_room(stream.nbytes)
         self._put(sequence, stream)
         log_event("stream imported", model=self.name, sequence=sequence, step=stream.steps)
         await self._stepper.save({sequence: stream}, ())
@@ -143,9 +176,11 @@ class Model:
         if self._closing:
             raise ServerBusy(f"{self.name} is shutting down")
 
-    def _check_room(self, stream: Stream) -> None:
-        limits, size = self.limits, self._state_bytes + stream.nbytes
-        if len(self.streams) >= limits.max_streams or size > limits.max_state_bytes:
+    def _check_room(self, size: int, replaced: Stream | None = None) -> None:
+        """Check, before memory is taken, that there is room for a stream of so many bytes in the place of another."""
+        limits, count = self.limits, len(self.streams) - (replaced is not None)
+        total = self._state_bytes + size - (replaced.nbytes if replaced else 0)
+        if count >= limits.max_streams or total > limits.max_state_bytes:
             raise ServerBusy(
                 f"{self.name} has no room for another stream: it has {len(self.streams)} of at most {limits.max_streams}, "
                 f"with {self._state_bytes} of at most {limits.max_state_bytes} bytes of state"
@@ -162,32 +197,55 @@ class Model:
         sizes = check_tensors(
             [self._specs_in_time[spec.name] for spec in expected] if chunk else expected, request.inputs, "input"
         )
+        rows, steps = sizes["batch"], sizes["time"] if chunk else None
+        self._check_size(rows, steps or 1)
         check_finite(request.inputs, "input")
-        return PendingRequest(request, request.inputs, sizes["batch"], sizes["time"] if chunk else None)
+        return PendingRequest(request, request.inputs, rows, steps)
+
+    def _check_size(self, rows: int, steps: int) -> None:
+        """Check, before memory is taken, what a request will need. Raises InvalidInput for one that is too large."""
+        limits = self.limits
+        if rows > limits.max_rows:
+            raise InvalidInput(f"the inputs have batch size {rows}; at most {limits.max_rows} rows fit in a request")
+        size = self._state_size(rows) + steps * (rows * self._step_row + self._step_shared)
+        if size > limits.max_request_bytes:
+            raise InvalidInput(
+                f"{steps} steps of {rows} rows take {size} bytes of inputs, outputs and state; at most "
+                f"{limits.max_request_bytes} fit in a request: send shorter chunks"
+            )
+
+    def _state_size(self, rows: int) -> int:
+        return rows * self._state_row + self._state_shared
 
     async def _serve(self) -> None:
         while True:
             await self._queue.not_empty.wait()
             full = len(self._queue) >= self.limits.max_batch
             await asyncio.sleep(0 if full else self.limits.max_wait)  # even 0 lets requests in that have arrived by now
-            batch = self._find_streams(self._queue.take_batch(self.limits.max_batch, single=self.contract.couples_batch))
-            if not batch:
-                continue
-            self._stepping = {pending.request.sequence for pending, _ in batch}
+            batch = self._queue.take_batch(self.limits.max_batch, single=self.contract.couples_batch)
+            self._batch_since = monotonic()
             try:
-                results = await self._stepper.step(batch)
+                await self._step(batch)
             except Exception as error:  # noqa: BLE001  (a runtime may raise anything; the loop must go on)
-                for pending, _ in batch:
+                for pending in batch:
                     self._fail(pending, error)
-            else:
-                for (pending, _), (outputs, after) in zip(batch, results, strict=True):
-                    self._commit(pending, outputs, after)
-                completed = [
-                    CompletedRequest(pending.request.sequence, pending.batch, pending.steps, after.steps, outputs)
-                    for (pending, _), (outputs, after) in zip(batch, results, strict=True)
-                ]
-                notify(self._observers, self.name, self.contract, completed)
-            self._stepping = set()
+            finally:
+                self._batch_since, self._stepping = None, set()
+
+    async def _step(self, requests: list[PendingRequest]) -> None:
+        """Step requests together and answer them."""
+        batch = self._find_streams(requests)
+        if not batch:
+            return
+        self._stepping = {pending.request.sequence for pending, _ in batch}
+        results = await self._stepper.step(batch)
+        for (pending, _), (outputs, after) in zip(batch, results, strict=True):
+            self._commit(pending, outputs, after)
+        completed = [
+            CompletedRequest(pending.request.sequence, pending.batch, pending.steps, after.steps, outputs)
+            for (pending, _), (outputs, after) in zip(batch, results, strict=True)
+        ]
+        notify(self._observers, self.name, self.contract, completed)
 
     def _find_streams(self, batch: list[PendingRequest]) -> list[tuple[PendingRequest, Stream]]:
         """Pair requests with their streams. A request without a valid stream fails."""
@@ -195,7 +253,7 @@ class Model:
         for pending in batch:
             try:
                 found.append((pending, self._stream_of(pending)))
-            except (InvalidInput, StepConflict, ServerBusy) as error:
+            except Exception as error:  # noqa: BLE001  (memory may be exhausted: the other requests go on)
                 pending.fail(error)
         return found
 
@@ -203,9 +261,10 @@ class Model:
         request = pending.request
         stream = None if request.sequence is None else self.streams.get(request.sequence)
         if request.sequence is None or request.start:
+            if request.sequence is not None:
+                self._check_room(self._state_size(pending.batch), stream)
             fresh = new_stream(self.bundle.initial_state(pending.batch), pending.batch, request.sequence, request.seed)
             if request.sequence is not None and stream is None:
-                self._check_room(fresh)
                 self._put(request.sequence, fresh)  # counts towards the limits of others that start in the same batch
             log_event("stream started", logging.DEBUG, model=self.name, sequence=request.sequence)
             return fresh
@@ -269,3 +328,12 @@ class Model:
         for sequence in idle:
             log_event("idle stream dropped", model=self.name, sequence=sequence, steps=self.streams[sequence].steps)
         await self.drop_streams(idle)
+
+
+def _row_bytes(specs: Iterable[TensorSpec]) -> tuple[int, int]:
+    """The bytes that tensors take for each row, and those that all rows share."""
+    row = shared = 0
+    for spec in specs:
+        size = math.prod(spec.shape(batch=1)) * (4 if spec.dtype == "float32" else 1)
+        row, shared = (row, shared + size) if spec.batch_axis is None else (row + size, shared)
+    return row, shared

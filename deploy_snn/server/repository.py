@@ -65,6 +65,10 @@ class Repository(Collector):
             raise ModelNotFound(f"unknown model '{name}', version {version}; loaded, in version {VERSION}: {loaded}")
         return self.models[name]
 
+    def problems(self) -> list[str]:
+        """Why the server is not ready, in a sentence for each model that cannot answer requests."""
+        return [problem for model in self.models.values() if (problem := model.problem())]
+
     def prepare(self) -> None:
         """Load all bundles, before the server starts. Raises InvalidInput for one that cannot be served."""
         for name in self.bundles:

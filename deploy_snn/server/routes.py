@@ -9,6 +9,7 @@ from fastapi.requests import HTTPConnection
 from deploy_snn import __version__
 from deploy_snn.server.body import read_body
 from deploy_snn.server.channel import open_channel, run_channel
+from deploy_snn.server.errors import ServerBusy
 from deploy_snn.server.infer import infer_response
 from deploy_snn.server.protocol import HEADER_LENGTH, metadata, sequence_in_path
 from deploy_snn.server.repository import VERSION, Repository
@@ -46,9 +47,17 @@ async def server() -> dict[str, Any]:
 
 
 @router.get("/health/live", response_class=Response)
-@router.get("/health/ready", response_class=Response)
 async def health() -> Response:
     """Respond, if the server is running."""
+    return Response()
+
+
+@router.get("/health/ready", response_class=Response)
+async def server_ready(request: Request) -> Response:
+    """Whether every loaded model can answer requests."""
+    problems = repository(request).problems()
+    if problems:
+        raise ServerBusy("; ".join(problems))
     return Response()
 
 
@@ -63,8 +72,10 @@ async def describe(request: Request, name: str, version: str = VERSION) -> dict[
 @router.get("/models/{name}/ready", response_class=Response)
 @router.get("/models/{name}/versions/{version}/ready", response_class=Response)
 async def ready(request: Request, name: str, version: str = VERSION) -> Response:
-    """Whether a model is loaded."""
-    repository(request).find(name, version)
+    """Whether a model is loaded and can answer requests."""
+    problem = repository(request).find(name, version).problem()
+    if problem:
+        raise ServerBusy(problem)
     return Response()
 
 

@@ -11,6 +11,7 @@ from numpy.testing import assert_array_equal
 from deploy_snn.bundle import Bundle
 from deploy_snn.contract import Contract, Role, TensorSpec
 from deploy_snn.eager import record
+from deploy_snn.errors import InvalidInput
 from deploy_snn.runtimes.eager import Eager
 from deploy_snn.server.errors import ServerBusy
 from deploy_snn.server.model import Limits, Model
@@ -221,3 +222,65 @@ def test_a_stream_from_elsewhere_needs_room_too() -> None:
         assert model.streams == {"moved": moved}
 
     serving(Limits(max_streams=1), scenario)
+
+
+def test_nothing_ends_a_model_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory may be exhausted, the queue may fail: requests fail, and the next is answered."""
+
+    def exhausted(*_: object) -> None:
+        raise MemoryError
+
+    async def scenario(model: Model) -> None:
+        for broken, attribute in ((model.bundle.__class__, "initial_state"), (model, "_commit")):
+            with monkeypatch.context() as patched:
+                patched.setattr(broken, attribute, exhausted)
+                with pytest.raises(MemoryError):
+                    await asyncio.wait_for(model.infer(request(None)), 5)
+            assert model.problem() is None
+            assert await asyncio.wait_for(model.infer(request("after", start=True)), 5)
+        with monkeypatch.context() as patched:
+            patched.setattr(model._queue, "take_batch", exhausted)
+            answer = asyncio.ensure_future(model.infer(request("after")))
+            await asyncio.sleep(0.05)
+        assert (await asyncio.wait_for(answer, 5)).steps == 2
+        monkeypatch.setattr("deploy_snn.server.model.LONGEST_BATCH", 0.0)
+        monkeypatch.setattr(model._stepper, "step", lambda _: asyncio.sleep(0.2))
+        asyncio.ensure_future(model.infer(request(None))).add_done_callback(lambda done: done.exception())
+        await asyncio.sleep(0.1)
+        assert model.problem() == "lif has been stepping a batch for more than 0 s"
+        model._tasks[0].cancel()
+        await asyncio.wait(model._tasks[:1])
+        assert model.problem() == "lif is not running"
+        model._unanswered.clear()
+
+    serving(Limits(), scenario)
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps", "message"), [(65, None, "at most 64 rows"), (64, 100, "at most 99999 fit in a request")]
+)
+def test_memory_is_bounded_before_it_is_taken(rows: int, steps: int | None, message: str) -> None:
+    """A LIF row takes 64 bytes of state, and 40 of inputs and outputs a step."""
+    shape = (rows, 8) if steps is None else (steps, rows, 8)
+
+    async def scenario(model: Model) -> None:
+        for shape_, fits in ((shape, False), ((64, 8), True), ((35, 64, 8), True)):
+            asked = InferRequest("", {"x": np.zeros(shape_, np.float32)}, {}, False, None, False, False, None)
+            if fits:
+                await model.infer(asked)
+            else:
+                with pytest.raises(InvalidInput, match=message):
+                    await model.infer(asked)
+
+    serving(Limits(max_rows=64, max_request_bytes=99_999), scenario)
+
+
+def test_a_stream_that_begins_anew_with_more_rows_needs_room() -> None:
+    async def scenario(model: Model) -> None:
+        await model.infer(request("s", start=True))
+        wide = InferRequest("", {"x": np.zeros((3, 8), np.float32)}, {}, False, "s", True, False, None)
+        with pytest.raises(ServerBusy):
+            await model.infer(wide)
+        assert model.streams["s"].batch == 1
+
+    serving(Limits(max_state_bytes=128), scenario)
