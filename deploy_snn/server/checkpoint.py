@@ -1,18 +1,21 @@
 """Streams on disk: every step that the server has acknowledged survives the process, even a kill -9."""
 
 import json
+import logging
 import sqlite3
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from deploy_snn.bundle import Bundle
 from deploy_snn.errors import InvalidInput
-from deploy_snn.server.protocol import SequenceId
+from deploy_snn.server.log import log_event
+from deploy_snn.server.protocol import MAX_NAME_BYTES, SequenceId, parse_sequence
 from deploy_snn.server.stream import Stream, pack_stream, unpack_stream
 
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS bundle (files TEXT NOT NULL);
     CREATE TABLE IF NOT EXISTS streams (sequence TEXT PRIMARY KEY, stream BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS quarantine (sequence TEXT, stream BLOB, reason TEXT NOT NULL);
 """
 
 
@@ -46,13 +49,36 @@ class Checkpoint:
             )
 
     def load(self) -> dict[SequenceId, Stream]:
-        """Read every stream as of its last acknowledged step. Raises InvalidInput if one of them cannot be read."""
+        """Read every stream as of its last acknowledged step. Raises InvalidInput if the file cannot be read.
+
+        A stream that cannot be read is moved to the table ``quarantine`` and logged; the others go on.
+        """
+        found: dict[SequenceId, Stream] = {}
         try:
-            rows = self._database.execute("SELECT sequence, stream FROM streams").fetchall()
-            names = [(json.loads(sequence), packed) for sequence, packed in rows]
-            return {name: unpack_stream(packed, self.contract, name, f"sequence {name!r}") for name, packed in names}
-        except (sqlite3.Error, InvalidInput, ValueError, TypeError) as error:
+            for stored, packed in self._database.execute("SELECT sequence, stream FROM streams").fetchall():
+                try:
+                    name, stream = self._parse(stored, packed)
+                except (ValueError, TypeError) as error:  # InvalidInput among them
+                    self._quarantine(stored, packed, str(error))
+                else:
+                    found[name] = stream
+        except sqlite3.Error as error:
             raise InvalidInput(f"{self.path} is damaged: {error}") from None
+        return found
+
+    def _parse(self, stored: str, packed: bytes) -> tuple[SequenceId, Stream]:
+        name = parse_sequence(json.loads(stored))
+        if name is None or not isinstance(packed, bytes):
+            raise InvalidInput("it has no name, or its stream is not binary")
+        return name, unpack_stream(packed, self.contract, name, "the stored stream")
+
+    def _quarantine(self, stored: str, packed: bytes, reason: str) -> None:
+        fields = {"checkpoint": str(self.path), "sequence": str(stored)[:MAX_NAME_BYTES], "reason": reason}
+        log_event("stream quarantined", logging.WARNING, **fields)
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.execute("INSERT INTO quarantine VALUES (?, ?, ?)", (stored, packed, reason))
+            self._database.execute("DELETE FROM streams WHERE sequence = ?", (stored,))
 
     def write(self, streams: Mapping[SequenceId, Stream], ended: Iterable[SequenceId]) -> None:
         """Store streams and delete those that have ended, in one transaction."""

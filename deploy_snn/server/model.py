@@ -17,7 +17,7 @@ from deploy_snn.server.observer import CompletedRequest, Observer, notify
 from deploy_snn.server.protocol import InferRequest, SequenceId
 from deploy_snn.server.queue import InferResult, PendingRequest, RequestQueue
 from deploy_snn.server.stepper import Stepper
-from deploy_snn.server.stream import Stream, new_stream
+from deploy_snn.server.stream import MAX_STEPS, Stream, new_stream
 from deploy_snn.tensors import Arrays, check_finite
 
 
@@ -239,12 +239,14 @@ class Model:
             return
         self._stepping = {pending.request.sequence for pending, _ in batch}
         results = await self._stepper.step(batch)
-        for (pending, _), (outputs, after) in zip(batch, results, strict=True):
+        completed = []
+        for (pending, _), result in zip(batch, results, strict=True):
+            if isinstance(result, Exception):
+                self._fail(pending, result)
+                continue
+            outputs, after = result
             self._commit(pending, outputs, after)
-        completed = [
-            CompletedRequest(pending.request.sequence, pending.batch, pending.steps, after.steps, outputs)
-            for (pending, _), (outputs, after) in zip(batch, results, strict=True)
-        ]
+            completed.append(CompletedRequest(pending.request.sequence, pending.batch, pending.steps, after.steps, outputs))
         notify(self._observers, self.name, self.contract, completed)
 
     def _find_streams(self, batch: list[PendingRequest]) -> list[tuple[PendingRequest, Stream]]:
@@ -278,6 +280,8 @@ class Model:
                 f"the stream of sequence {request.sequence!r} has taken {stream.steps} steps, not {request.step}: "
                 f"a response may have been lost"
             )
+        if stream.steps + (pending.steps or 1) > MAX_STEPS:
+            raise InvalidInput(f"the stream of sequence {request.sequence!r} would take more than {MAX_STEPS} steps")
         if stream.batch != pending.batch:
             raise InvalidInput(f"the inputs have batch size {pending.batch}, but the stream has batch size {stream.batch}")
         return stream

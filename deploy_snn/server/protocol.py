@@ -21,6 +21,8 @@ DATATYPES = {"FP32": np.dtype("float32"), "BOOL": np.dtype("bool")}
 DATATYPE_OF_NAME = {dtype.name: datatype for datatype, dtype in DATATYPES.items()}
 DATATYPE_OF_DTYPE = {dtype: datatype for datatype, dtype in DATATYPES.items()}
 COMPACT_JSON = json.JSONEncoder(separators=(",", ":"))
+MAX_NAME_BYTES = 256
+"""Of a name that a client chooses."""
 MAX_AXES, MAX_AXIS_SIZE = 8, 2**31
 """Limits of a shape. Without them, a client could send integers so large that arithmetic on them blocks the server."""
 
@@ -93,7 +95,7 @@ def parse_request(body: bytes, header_length: str | None) -> InferRequest:
         inputs=inputs,
         outputs=outputs,
         binary=binary,
-        sequence=_parse_sequence(parameters),
+        sequence=parse_sequence(parameters.get("sequence_id", 0)),
         start=_typed(parameters.get("sequence_start", False), bool, "sequence_start"),
         end=_typed(parameters.get("sequence_end", False), bool, "sequence_end"),
         seed=_parse_uint64(parameters, "seed"),
@@ -164,7 +166,7 @@ def sequence_in_path(text: str) -> SequenceId:
         value = json.loads(text)
     except (ValueError, RecursionError):
         value = text
-    name = _parse_sequence({"sequence_id": value if type(value) in (int, str) else text})
+    name = parse_sequence(value if type(value) in (int, str) else text)
     if name is None:
         raise InvalidInput("a sequence in a path or query cannot be 0 or empty")
     return name
@@ -239,9 +241,8 @@ def _is_numeric(data: object) -> bool:
     return kinds <= {int, float, bool} or (kinds == {list} and all(map(_is_numeric, data)))
 
 
-def _parse_sequence(parameters: dict[str, Any]) -> SequenceId | None:
-    """Parse ``sequence_id``. As in Triton, 0 and the empty string mean that the request has no sequence."""
-    value = parameters.get("sequence_id", 0)
+def parse_sequence(value: object) -> SequenceId | None:
+    """Check a ``sequence_id``. As in Triton, 0 and the empty string mean that the request has no sequence."""
     if type(value) is not int and not isinstance(value, str):
         raise InvalidInput(f"sequence_id: expected a whole number or a string, not {JSON_TYPES[type(value)]}")
     if isinstance(value, int) and not 0 <= value < 2**64:

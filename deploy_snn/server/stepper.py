@@ -10,6 +10,7 @@ import numpy as np
 
 from deploy_snn.bundle import Bundle
 from deploy_snn.contract import Role
+from deploy_snn.errors import InvalidInput
 from deploy_snn.runtimes import find_runtime
 from deploy_snn.server.batch import BatchEntry, step_together
 from deploy_snn.server.checkpoint import Checkpoint
@@ -23,8 +24,8 @@ FAST_STEP = 0.005
 
 T = TypeVar("T")
 Batch = list[tuple[PendingRequest, Stream]]
-Stepped = list[tuple[Arrays, Stream]]
-"""The outputs of each request, and its stream after the step."""
+Stepped = list[tuple[Arrays, Stream] | Exception]
+"""The outputs of each request and its stream after the step, or the error for which its stream is unchanged."""
 
 
 class Stepper:
@@ -49,7 +50,7 @@ class Stepper:
             step_together(self._runtime, self.contract, [entry], chunk=bool(steps))
 
     async def step(self, batch: Batch) -> Stepped:
-        """Step streams together. Raises whatever the runtime raises; the streams are then unchanged."""
+        """Step streams together. Raises whatever the checkpoint raises; all streams are then unchanged."""
         is_step = batch[0][0].steps is None
         start = perf_counter()
         if self._fast and is_step and not self._checkpoint:
@@ -73,19 +74,27 @@ class Stepper:
             generators.append(generator)
             entries.append(BatchEntry(inputs, stream.state, pending.batch))
         results = step_together(self._runtime, self.contract, entries, chunk=steps is not None)
-        after = [
-            Stream(stream.batch, result.state, generator, stream.steps + (steps or 1))
-            for (_, stream), result, generator in zip(batch, results, generators, strict=True)
-        ]
+        stepped: Stepped = []
+        for (_, stream), result, generator in zip(batch, results, generators, strict=True):
+            after = Stream(stream.batch, result.state, generator, stream.steps + (steps or 1))
+            if result.infinite:  # no server could load it again
+                problem = f"the inputs drive state '{result.infinite}' to infinity or NaN; the stream is unchanged"
+                stepped.append(InvalidInput(problem))
+            else:
+                stepped.append((result.outputs, after))
         if self._checkpoint:
-            requests = [(pending.request, stream) for (pending, _), stream in zip(batch, after, strict=True)]
+            requests = [
+                (pending.request, step[1])
+                for (pending, _), step in zip(batch, stepped, strict=True)
+                if not isinstance(step, Exception)
+            ]
             saved = {
                 request.sequence: stream for request, stream in requests if request.sequence is not None and not request.end
             }
             ended = [request.sequence for request, _ in requests if request.sequence is not None and request.end]
             if saved or ended:
                 self._checkpoint.write(saved, ended)
-        return [(result.outputs, stream) for result, stream in zip(results, after, strict=True)]
+        return stepped
 
     async def save(self, streams: Mapping[SequenceId, Stream], ended: Iterable[SequenceId]) -> None:
         """Save a change to the checkpoint that was made without a step."""
