@@ -37,6 +37,15 @@ def serve(
         float,
         typer.Option("--client-timeout", min=0.1, help="Seconds a client may take to send a request or read a response."),
     ] = 60,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allowed-host",
+            metavar="NAME",
+            help="Name of this server in requests, beside localhost, IP addresses and the machine's own name; repeat it "
+            "for several, '*' for any.",
+        ),
+    ] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option("--checkpoint", metavar="DIR", help="Folder to store streams in, so that they survive the server."),
@@ -64,6 +73,14 @@ def serve(
     limits = Limits(max_batch, max_wait_ms / 1e3, max_streams, max_state_mb * 2**20, max_queue, idle_timeout)
     token = os.environ.get(TOKEN_VARIABLE) or None
     bundles = [Bundle.open(path) for path in paths]
-    settings = Settings(bundles, runtime, limits, BodyLimits(seconds=client_timeout), token=token, checkpoint=checkpoint)
+    settings = Settings(
+        bundles,
+        runtime,
+        limits,
+        BodyLimits(seconds=client_timeout),
+        token=token,
+        hosts=allowed_host or (),
+        checkpoint=checkpoint,
+    )
     configure_log(log, log_level)
     listen(settings, host, port)

@@ -40,7 +40,9 @@ def create_app(repository: Repository) -> ASGIApp:
     app.add_exception_handler(Exception, _on_internal_error)
     app.add_exception_handler(WebSocketRequestValidationError, _on_invalid_query)
     app.add_exception_handler(HTTPException, _on_http_error)
-    return AuthMiddleware(GZipMiddleware(app, minimum_size=MIN_GZIP_BYTES), AuthPolicy(repository.settings.token))
+    return AuthMiddleware(
+        GZipMiddleware(app, minimum_size=MIN_GZIP_BYTES), AuthPolicy(repository.settings.token, repository.settings.hosts)
+    )
 
 
 async def metrics(request: Request) -> Response:

@@ -41,7 +41,7 @@ def listen(settings: Settings, host: str, port: int) -> None:
     """
     repository = Repository(settings)
     repository.prepare()
-    fast_path = FastPath(repository, AuthPolicy(settings.token))
+    fast_path = FastPath(repository, AuthPolicy(settings.token, settings.hosts))
     config = uvicorn.Config(
         create_app(repository),
         host,

@@ -31,6 +31,8 @@ class Settings:
     body: BodyLimits = field(default_factory=BodyLimits)
     token: str | None = None
     """The bearer token that every request must carry, or None."""
+    hosts: Sequence[str] = ()
+    """Names of this server that requests may use, beside IP addresses, ``localhost`` and the machine's own name."""
     checkpoint: Path | None = None
     """The folder where streams are stored, so that they survive the server; None to keep them in memory only."""
 

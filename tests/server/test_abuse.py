@@ -34,7 +34,7 @@ MB = 2**20
 
 @pytest.fixture(scope="module")
 def served(running: Callable) -> Iterator[Any]:
-    options = ("--client-timeout", TIMEOUT, "--max-streams", 100)
+    options = ("--client-timeout", TIMEOUT, "--max-streams", 100, "--allowed-host", "here")
     with running([EXPORT / name for name in NAMES], *options) as served:
         yield served
 
@@ -447,7 +447,7 @@ def test_a_websocket_may_rest(served: Any) -> None:
 
 def test_a_client_that_reads_nothing_does_not_hold_the_end_up(running: Callable) -> None:
     """Asked to end, the server waits for nobody for longer than for any client."""
-    with running([EXPORT / "lif"], "--client-timeout", 1) as served, connect(served) as wire:
+    with running([EXPORT / "lif"], "--client-timeout", 1, "--allowed-host", "here") as served, connect(served) as wire:
         wire.sendall(post(GOOD)[:-1])
         begun = time.monotonic()
         served.process.send_signal(signal.SIGTERM)
