@@ -46,6 +46,9 @@ def serve(
             "for several, '*' for any.",
         ),
     ] = None,
+    model_control: Annotated[
+        bool, typer.Option("--model-control", help="Allow clients to load and unload the bundles.")
+    ] = False,
     checkpoint: Annotated[
         Path | None,
         typer.Option("--checkpoint", metavar="DIR", help="Folder to store streams in, so that they survive the server."),
@@ -80,6 +83,7 @@ def serve(
         BodyLimits(seconds=client_timeout),
         token=token,
         hosts=allowed_host or (),
+        model_control=model_control,
         checkpoint=checkpoint,
     )
     configure_log(log, log_level)

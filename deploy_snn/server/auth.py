@@ -11,8 +11,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-PAGE = "/"
-"""The live page needs no token: it contains no data, and asks its user for the token."""
+OPEN_PATHS = ("/", "/v2/health/live", "/v2/health/ready", "/metrics")
+"""These need no token: the live page contains no data, and asks its user for the token; probes and Prometheus carry none."""
 WEBSOCKET = ""
 """The method of a WebSocket, which has none."""
 
@@ -44,7 +44,11 @@ class AuthPolicy:
         if host and not self._is_known(host):  # HTTP/1.0 needs no host; browsers always send it
             message = f"this server is not known as {host[:80]}: start it with --allowed-host NAME"
             return JSONResponse({"error": message}, HTTPStatus.FORBIDDEN)
-        if self.expected and path != PAGE and not compare_digest(headers.get("authorization", "").encode(), self.expected):
+        if (
+            self.expected
+            and path not in OPEN_PATHS
+            and not compare_digest(headers.get("authorization", "").encode(), self.expected)
+        ):
             message = "a bearer token is required: send the header 'Authorization: Bearer TOKEN'"
             return JSONResponse({"error": message}, HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": "Bearer"})
         origin = headers.get("origin")

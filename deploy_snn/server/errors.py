@@ -20,6 +20,10 @@ class ModelNotFound(Exception):
     """No model of this name is loaded."""
 
 
+class Forbidden(Exception):
+    """The server was started without permission for this."""
+
+
 class BodyTooLarge(Exception):
     """A body is larger than the server accepts."""
 
@@ -30,6 +34,7 @@ class BodyTimeout(Exception):
 
 STATUSES: dict[type[Exception], HTTPStatus] = {
     InvalidInput: HTTPStatus.BAD_REQUEST,
+    Forbidden: HTTPStatus.FORBIDDEN,
     ModelNotFound: HTTPStatus.NOT_FOUND,
     StepConflict: HTTPStatus.CONFLICT,
     BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

@@ -11,7 +11,7 @@ from deploy_snn.bundle import Bundle
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.body import BodyLimits
 from deploy_snn.server.checkpoint import Checkpoint
-from deploy_snn.server.errors import ModelNotFound
+from deploy_snn.server.errors import Forbidden, ModelNotFound
 from deploy_snn.server.live_monitor import LiveMonitor
 from deploy_snn.server.log import log_event
 from deploy_snn.server.metrics import Metrics, gauge
@@ -33,6 +33,8 @@ class Settings:
     """The bearer token that every request must carry, or None."""
     hosts: Sequence[str] = ()
     """Names of this server that requests may use, beside IP addresses, ``localhost`` and the machine's own name."""
+    model_control: bool = False
+    """Whether clients may load and unload models."""
     checkpoint: Path | None = None
     """The folder where streams are stored, so that they survive the server; None to keep them in memory only."""
 
@@ -80,6 +82,11 @@ class Repository(Collector):
         """Start serving the loaded models, in the running event loop."""
         for model in self.models.values():
             model.open()
+
+    def check_control(self) -> None:
+        """Raise Forbidden unless clients may load and unload models."""
+        if not self.settings.model_control:
+            raise Forbidden("loading and unloading is not allowed: start the server with --model-control")
 
     def load(self, name: str) -> None:
         """Load a bundle, unless it is loaded. Raises ModelNotFound if the server was not started with it."""

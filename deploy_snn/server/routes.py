@@ -21,7 +21,10 @@ from deploy_snn.server.schema import (
     STATE_BODY,
     STATE_RESPONSES,
     IndexEntry,
+    Live,
     ModelMetadata,
+    ModelReady,
+    Ready,
     ServerMetadata,
 )
 from deploy_snn.server.stream import pack_stream, unpack_stream
@@ -46,19 +49,19 @@ async def server() -> dict[str, Any]:
     return {"name": "deploy_snn", "version": __version__, "extensions": extensions}
 
 
-@router.get("/health/live", response_class=Response)
-async def health() -> Response:
+@router.get("/health/live", response_model=Live)
+async def health() -> dict[str, bool]:
     """Respond, if the server is running."""
-    return Response()
+    return {"live": True}
 
 
-@router.get("/health/ready", response_class=Response)
-async def server_ready(request: Request) -> Response:
+@router.get("/health/ready", response_model=Ready)
+async def server_ready(request: Request) -> dict[str, bool]:
     """Whether every loaded model can answer requests."""
     problems = repository(request).problems()
     if problems:
         raise ServerBusy("; ".join(problems))
-    return Response()
+    return {"ready": True}
 
 
 @router.get("/models/{name}", response_model=ModelMetadata)
@@ -69,14 +72,14 @@ async def describe(request: Request, name: str, version: str = VERSION) -> dict[
     return metadata(name, model.platform, model.contract)
 
 
-@router.get("/models/{name}/ready", response_class=Response)
-@router.get("/models/{name}/versions/{version}/ready", response_class=Response)
-async def ready(request: Request, name: str, version: str = VERSION) -> Response:
+@router.get("/models/{name}/ready", response_model=ModelReady)
+@router.get("/models/{name}/versions/{version}/ready", response_model=ModelReady)
+async def ready(request: Request, name: str, version: str = VERSION) -> dict[str, Any]:
     """Whether a model is loaded and can answer requests."""
     problem = repository(request).find(name, version).problem()
     if problem:
         raise ServerBusy(problem)
-    return Response()
+    return {"name": name, "ready": True}
 
 
 @router.post("/models/{name}/infer", responses=INFER_RESPONSES, openapi_extra=INFER_BODY)
@@ -138,12 +141,16 @@ async def index(request: Request) -> list[dict[str, str]]:
 @router.post("/repository/models/{name}/load", response_class=Response)
 async def load(request: Request, name: str) -> Response:
     """Load one of these bundles."""
-    repository(request).load(name)
+    models = repository(request)
+    models.check_control()
+    models.load(name)
     return Response()
 
 
 @router.post("/repository/models/{name}/unload", response_class=Response)
 async def unload(request: Request, name: str) -> Response:
     """Unload a model after its pending requests are answered. Its streams are lost, except those in a checkpoint."""
-    await repository(request).unload(name)
+    models = repository(request)
+    models.check_control()
+    await models.unload(name)
     return Response()

@@ -22,6 +22,24 @@ class ServerMetadata(BaseModel):
     extensions: list[str]
 
 
+class Live(BaseModel):
+    """The server is running."""
+
+    live: bool
+
+
+class Ready(BaseModel):
+    """All loaded models can answer requests."""
+
+    ready: bool
+
+
+class ModelReady(Ready):
+    """A model can answer requests."""
+
+    name: str
+
+
 class Tensor(BaseModel):
     """A tensor of a model. -1 in its shape means any size."""
 

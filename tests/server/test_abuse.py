@@ -34,7 +34,7 @@ MB = 2**20
 
 @pytest.fixture(scope="module")
 def served(running: Callable) -> Iterator[Any]:
-    options = ("--client-timeout", TIMEOUT, "--max-streams", 100, "--allowed-host", "here")
+    options = ("--client-timeout", TIMEOUT, "--max-streams", 100, "--allowed-host", "here", "--model-control")
     with running([EXPORT / name for name in NAMES], *options) as served:
         yield served
 

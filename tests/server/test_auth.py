@@ -30,6 +30,13 @@ def test_a_token(running: Callable) -> None:
         assert httpx.get(url).status_code == 401
         assert httpx.get(url, headers={"Authorization": "Bearer guess"}).status_code == 401
         assert httpx.get(url, headers={"Authorization": "Bearer secret"}).json()["name"] == "lif"
+        for path in ("/v2/health/live", "/v2/health/ready", "/metrics"):  # probes carry no token
+            assert httpx.get(f"http://{served.address}{path}").status_code == 200
+        for action in ("load", "unload"):
+            control = f"http://{served.address}/v2/repository/models/lif/{action}"
+            assert httpx.post(control).status_code == 401
+            forbidden = httpx.post(control, headers={"Authorization": "Bearer secret"})
+            assert (forbidden.status_code, "--model-control" in forbidden.json()["error"]) == (403, True)
         assert refused(served.address)[0] == 401
         assert refused(served.address, Authorization="Bearer guess")[0] == 401
         passing = {"Authorization": "Bearer secret"}
@@ -39,7 +46,7 @@ def test_a_token(running: Callable) -> None:
 
 def test_pages_of_other_sites(running: Callable) -> None:
     """A browser says whose page sends: another's may neither step nor unload, and opens no WebSocket."""
-    with running([EXPORT / "lif"], "--allowed-host", "known.example") as served:
+    with running([EXPORT / "lif"], "--allowed-host", "known.example", "--model-control") as served:
         own, other = {"Origin": f"http://{served.address}"}, {"Origin": "https://example.com"}
         unload = f"http://{served.address}/v2/repository/models/lif/unload"
         rebound = {"Origin": "http://attacker.example", "Host": "attacker.example"}

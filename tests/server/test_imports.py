@@ -26,7 +26,7 @@ def test_a_running_server_has_imported_neither_torch_nor_onnx(running: Callable)
     assert {Path(path).name for path in libraries(Path("/proc/self").resolve().name)} >= {"libtorch_cpu.so"}, torch.__file__
     x = {"name": "x", "datatype": "FP32", "shape": [1, 8], "data": [9.0] * 8}
     body = {"inputs": [x], "parameters": {"sequence_id": "a", "sequence_start": True}}
-    with running([EXPORT / "lif"]) as served, httpx.Client(base_url=f"http://{served.address}") as http:
+    with running([EXPORT / "lif"], "--model-control") as served, httpx.Client(base_url=f"http://{served.address}") as http:
         assert http.post("/v2/models/lif/infer", json=body).status_code == 200
         state = http.get("/v2/models/lif/sequences/a/state")
         assert http.put("/v2/models/lif/sequences/b/state", content=state.content).status_code == 201

@@ -29,7 +29,7 @@ def use(address: str) -> None:
 
 
 def test_lines_of_json(running: Callable) -> None:
-    options = ("--log", "json", "--log-level", "debug", "--idle-timeout", 1)
+    options = ("--log", "json", "--log-level", "debug", "--idle-timeout", 1, "--model-control")
     with running([EXPORT / "lif"], *options) as served:
         use(served.address)
         events = [json.loads(line) for line in served.log().splitlines()]
@@ -54,7 +54,7 @@ def test_lines_of_json(running: Callable) -> None:
 
 def test_lines_of_text(running: Callable) -> None:
     """An event is one line, whatever its names hold; and what is only for debugging is left out."""
-    with running([EXPORT / "lif"], "--idle-timeout", 1) as served:
+    with running([EXPORT / "lif"], "--idle-timeout", 1, "--model-control") as served:
         use(served.address)
         lines = served.log().splitlines()
     refused = [line for line in lines if "request refused" in line]

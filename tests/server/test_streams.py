@@ -28,7 +28,7 @@ TYPES = {dtype: name for name, dtype in DATATYPES.items()}
 
 @pytest.fixture(scope="module")
 def address(running: Callable) -> Iterator[str]:
-    with running([EXPORT / name for name in NAMES], "--max-wait-ms", 1, "--max-streams", 200) as served:
+    with running([EXPORT / name for name in NAMES], "--max-wait-ms", 1, "--max-streams", 200, "--model-control") as served:
         yield served.address
 
 
