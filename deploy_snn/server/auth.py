@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 OPEN_PATHS = ("/", "/v2/health/live", "/v2/health/ready", "/metrics")
-"""These need no token: the live page contains no data, and asks its user for the token; probes and Prometheus carry none."""
+"""These need no token: the live page contains no data and asks its user for the token; probes and Prometheus have none."""
 WEBSOCKET = ""
 """The method of a WebSocket, which has none."""
 
@@ -29,12 +29,12 @@ class AuthPolicy:
     change nothing, and the page cannot read the response.
 
     A site can also give its own name the address of the visitor's machine (DNS rebinding). ``Origin`` and ``Host`` are then
-    both the site's name, so that the name in ``Host`` must be one that this server is known by: an IP address, ``localhost``,
-    the machine's own name, or one of ``hosts``.
+    both the site's name. The name in ``Host`` must therefore be one of this server's: an IP address, ``localhost``, the
+    machine's own name, or one of ``hosts``.
     """
 
     def __init__(self, token: str | None, hosts: Collection[str] = ()) -> None:
-        """``token`` is the bearer token that every request must carry, or None; ``hosts`` are further names of this server."""
+        """``token`` is the bearer token that every request must carry, or None; ``hosts`` are more names of this server."""
         self.expected = f"Bearer {token}".encode() if token else None
         self.hosts = {"localhost", socket.gethostname().lower(), *(host.lower() for host in hosts)}
 
@@ -44,11 +44,8 @@ class AuthPolicy:
         if host and not self._is_known(host):  # HTTP/1.0 needs no host; browsers always send it
             message = f"this server is not known as {host[:80]}: start it with --allowed-host NAME"
             return JSONResponse({"error": message}, HTTPStatus.FORBIDDEN)
-        if (
-            self.expected
-            and path not in OPEN_PATHS
-            and not compare_digest(headers.get("authorization", "").encode(), self.expected)
-        ):
+        given = headers.get("authorization", "").encode()
+        if self.expected and path not in OPEN_PATHS and not compare_digest(given, self.expected):
             message = "a bearer token is required: send the header 'Authorization: Bearer TOKEN'"
             return JSONResponse({"error": message}, HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": "Bearer"})
         origin = headers.get("origin")
