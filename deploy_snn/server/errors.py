@@ -49,6 +49,8 @@ RESPONSE_HEADERS = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: {"Connection": "close"},  # the rest of the body is not read
     HTTPStatus.REQUEST_TIMEOUT: {"Connection": "close"},
 }
+MAX_LOGGED = 1000
+"""Characters of a text from a client that are logged."""
 INTERNAL_ERROR = "internal server error; see the server's log"
 """The details go only to the log."""
 
@@ -56,7 +58,7 @@ INTERNAL_ERROR = "internal server error; see the server's log"
 def error_response(path: str, error: Exception) -> JSONResponse:
     """Log one of ``REQUEST_ERRORS`` and return its response, in the protocol's form."""
     status = STATUSES[type(error)]
-    log_event("request refused", path=path, status=int(status), error=str(error))
+    log_event("request refused", path=path[:MAX_LOGGED], status=int(status), error=str(error)[:MAX_LOGGED])
     # Messages quote what the client sent. JSON strings may contain lone surrogates, which UTF-8 cannot encode.
     message = str(error).encode(errors="backslashreplace").decode()
     return JSONResponse({"error": message}, status, RESPONSE_HEADERS.get(status))

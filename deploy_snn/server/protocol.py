@@ -246,8 +246,20 @@ def parse_sequence(value: object) -> SequenceId | None:
     if type(value) is not int and not isinstance(value, str):
         raise InvalidInput(f"sequence_id: expected a whole number or a string, not {JSON_TYPES[type(value)]}")
     if isinstance(value, int) and not 0 <= value < 2**64:
-        raise InvalidInput(f"sequence_id {value}: expected 0 to 2**64 - 1")
+        raise InvalidInput(f"sequence_id {str(value)[:40]}: expected 0 to 2**64 - 1")
+    if isinstance(value, str):
+        check_name(value, "sequence_id")
     return value or None
+
+
+def check_name(value: str, what: str) -> None:
+    """Raise InvalidInput for a name of more than ``MAX_NAME_BYTES`` bytes of UTF-8, or with a lone surrogate."""
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{what}: expected valid Unicode") from None
+    if size > MAX_NAME_BYTES:
+        raise InvalidInput(f"{what} has {size} bytes; at most {MAX_NAME_BYTES} are allowed")
 
 
 def _parse_uint64(parameters: dict[str, Any], name: str) -> int | None:
