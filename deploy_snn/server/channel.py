@@ -8,6 +8,7 @@ reading from a client that does not read its replies.
 
 import json
 import math
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
@@ -17,7 +18,7 @@ from fastapi import WebSocket, WebSocketDisconnect
 
 from deploy_snn.contract import Role, TensorSpec
 from deploy_snn.errors import InvalidInput
-from deploy_snn.server.errors import INTERNAL_ERROR, REQUEST_ERRORS, STATUSES
+from deploy_snn.server.errors import INTERNAL_ERROR, REQUEST_ERRORS, STATUSES, CheckpointFailed, ModelNotFound
 from deploy_snn.server.log import LOGGER
 from deploy_snn.server.model import Model
 from deploy_snn.server.protocol import (
@@ -87,8 +88,8 @@ class Channel:
             return json.dumps({"error": INTERNAL_ERROR, "status": HTTPStatus.INTERNAL_SERVER_ERROR})
 
     async def drop_stream(self) -> None:
-        """End the stream, unless its model has been unloaded."""
-        if self.name in self.repository.models:
+        """End the stream, unless its model has been unloaded. One that stays on disk is dropped when it is idle."""
+        with suppress(CheckpointFailed, ModelNotFound):
             await self.model.drop_streams([self.sequence])
 
     async def _step(self, request: InferRequest, *, binary: bool) -> bytes | str:

@@ -12,6 +12,10 @@ class ServerBusy(Exception):
     """A limit of the server is reached. The same request may succeed later."""
 
 
+class CheckpointFailed(Exception):
+    """Streams could not be stored, so that the request changed nothing. It may succeed later."""
+
+
 class StepConflict(Exception):
     """A stream is not at the step that the client expects, or already exists."""
 
@@ -40,6 +44,7 @@ STATUSES: dict[type[Exception], HTTPStatus] = {
     BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     BodyTimeout: HTTPStatus.REQUEST_TIMEOUT,
     ServerBusy: HTTPStatus.SERVICE_UNAVAILABLE,
+    CheckpointFailed: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 REQUEST_ERRORS = tuple(STATUSES)
 """Errors that are the client's to handle. Any other exception is an internal error."""

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from deploy_snn.contract import Contract, Role
 from deploy_snn.errors import InvalidInput
-from deploy_snn.server.errors import BodyTimeout, BodyTooLarge, ServerBusy, StepConflict
+from deploy_snn.server.errors import BodyTimeout, BodyTooLarge, CheckpointFailed, ServerBusy, StepConflict
 from deploy_snn.server.observer import CompletedRequest
 
 T = TypeVar("T", Counter, Histogram)
@@ -47,7 +47,7 @@ class Metrics:
         try:
             yield
             outcome = "answered"
-        except ServerBusy:
+        except (ServerBusy, CheckpointFailed):
             outcome = "busy"
             raise
         except (InvalidInput, StepConflict, BodyTooLarge, BodyTimeout):

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 
@@ -11,7 +12,7 @@ from deploy_snn.bundle import Bundle
 from deploy_snn.contract import Role, TensorSpec, check_tensors
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.checkpoint import Checkpoint
-from deploy_snn.server.errors import ServerBusy, StepConflict
+from deploy_snn.server.errors import CheckpointFailed, ServerBusy, StepConflict
 from deploy_snn.server.log import LOGGER, log_event
 from deploy_snn.server.observer import CompletedRequest, Observer, notify
 from deploy_snn.server.protocol import InferRequest, SequenceId
@@ -79,6 +80,8 @@ class Model:
         self._tasks: list[asyncio.Task[None]] = []
         self._state_bytes = 0
         self._closing = False
+        self._importing: dict[SequenceId, int] = {}
+        """The streams that are being stored, and their sizes in bytes."""
         self._batch_since: float | None = None
         self._stepping: set[SequenceId | None] = set()
         self._observers = tuple(observers)
@@ -108,7 +111,7 @@ class Model:
             return f"{self.name} is not running"
         if self._batch_since is not None and monotonic() - self._batch_since > LONGEST_BATCH:
             return f"{self.name} has been stepping a batch for more than {LONGEST_BATCH:g} s"
-        return None
+        return self._stepper.problem
 
     async def _supervise(self, task: Callable[[], Awaitable[None]]) -> None:
         """Run a task, and start it again whenever it fails."""
@@ -153,24 +156,33 @@ class Model:
     async def import_stream(self, sequence: SequenceId, stream: Stream) -> None:
         """Add a stream from another server.
 
-        Raises StepConflict if a stream of this name exists, ServerBusy if a limit is reached.
+        Raises StepConflict if a stream of this name exists, ServerBusy if a limit is reached, CheckpointFailed if it cannot
+        be stored.
         """
         if sequence in self.streams:
             steps = self.streams[sequence].steps
             raise StepConflict(f"sequence {sequence!r} already has a stream here, at step {steps}")
+        if sequence in self._importing:
+            raise StepConflict(f"sequence {sequence!r} is being imported by another request")
         self._check_open()
         self._check_room(stream.nbytes)
+        self._importing[sequence] = stream.nbytes
+        try:
+            await self._stepper.save({sequence: stream}, ())
+        finally:
+            del self._importing[sequence]
         self._put(sequence, stream)
         log_event("stream imported", model=self.name, sequence=sequence, step=stream.steps)
-        await self._stepper.save({sequence: stream}, ())
 
     async def drop_streams(self, sequences: list[SequenceId]) -> None:
-        """End streams without a last step."""
-        for sequence in sequences:
-            self._drop(sequence)
-            log_event("stream ended", logging.DEBUG, model=self.name, sequence=sequence)
-        if sequences:
-            await self._stepper.save({}, sequences)
+        """End streams without a last step, except those that are stepped meanwhile. Raises CheckpointFailed."""
+        ending = {name: self.streams[name] for name in sequences if name in self.streams}
+        if ending:
+            await self._stepper.save({}, ending)
+        for sequence, stream in ending.items():
+            if self.streams.get(sequence) is stream:  # else a step has stored it again
+                self._drop(sequence)
+                log_event("stream ended", logging.DEBUG, model=self.name, sequence=sequence)
 
     def _check_open(self) -> None:
         if self._closing:
@@ -178,8 +190,8 @@ class Model:
 
     def _check_room(self, size: int, replaced: Stream | None = None) -> None:
         """Check, before memory is taken, that there is room for a stream of so many bytes in the place of another."""
-        limits, count = self.limits, len(self.streams) - (replaced is not None)
-        total = self._state_bytes + size - (replaced.nbytes if replaced else 0)
+        limits, count = self.limits, len(self.streams) + len(self._importing) - (replaced is not None)
+        total = self._state_bytes + sum(self._importing.values()) + size - (replaced.nbytes if replaced else 0)
         if count >= limits.max_streams or total > limits.max_state_bytes:
             raise ServerBusy(
                 f"{self.name} has no room for another stream: it has {len(self.streams)} of at most {limits.max_streams}, "
@@ -264,6 +276,8 @@ class Model:
         stream = None if request.sequence is None else self.streams.get(request.sequence)
         if request.sequence is None or request.start:
             if request.sequence is not None:
+                if request.sequence in self._importing:
+                    raise StepConflict(f"sequence {request.sequence!r} is being imported by another request")
                 self._check_room(self._state_size(pending.batch), stream)
             fresh = new_stream(self.bundle.initial_state(pending.batch), pending.batch, request.sequence, request.seed)
             if request.sequence is not None and stream is None:
@@ -323,15 +337,20 @@ class Model:
         """Drop idle streams, for as long as the model is served."""
         while True:
             await asyncio.sleep(min(1.0, self.limits.idle_timeout / 4))
-            await self.drop_idle(monotonic() - self.limits.idle_timeout)
+            if self._stepper.problem:
+                await self._stepper.retry()
+            with suppress(CheckpointFailed):  # it is logged, and the streams are dropped once it can be written again
+                await self.drop_idle(monotonic() - self.limits.idle_timeout)
 
     async def drop_idle(self, since: float) -> None:
         """Drop the streams that have not been stepped since a time of the monotonic clock and have no pending request."""
         pending = self._queue.sequences() | self._stepping
         idle = [name for name, stream in self.streams.items() if stream.last_used < since and name not in pending]
-        for sequence in idle:
-            log_event("idle stream dropped", model=self.name, sequence=sequence, steps=self.streams[sequence].steps)
+        before = {sequence: self.streams[sequence].steps for sequence in idle}
         await self.drop_streams(idle)
+        for sequence, steps in before.items():
+            if sequence not in self.streams:
+                log_event("idle stream dropped", model=self.name, sequence=sequence, steps=steps)
 
 
 def _row_bytes(specs: Iterable[TensorSpec]) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Steps a model's streams, one batch at a time: in the event loop if that is fast, else in a thread."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import TypeVar
@@ -12,7 +12,7 @@ from deploy_snn.bundle import Bundle
 from deploy_snn.contract import Role
 from deploy_snn.errors import InvalidInput
 from deploy_snn.runtimes import find_runtime
-from deploy_snn.server.batch import BatchEntry, step_together
+from deploy_snn.server.batch import BatchEntry, BatchResult, step_together
 from deploy_snn.server.checkpoint import Checkpoint
 from deploy_snn.server.protocol import SequenceId
 from deploy_snn.server.queue import PendingRequest
@@ -73,9 +73,13 @@ class Stepper:
                 inputs = inputs | {name: array if steps else array[0] for name, array in noise.items()}
             generators.append(generator)
             entries.append(BatchEntry(inputs, stream.state, pending.batch))
-        results = step_together(self._runtime, self.contract, entries, chunk=steps is not None)
         stepped: Stepped = []
-        for (_, stream), result, generator in zip(batch, results, generators, strict=True):
+        for (_, stream), result, generator in zip(
+            batch, self._run(entries, chunk=steps is not None), generators, strict=True
+        ):
+            if isinstance(result, Exception):
+                stepped.append(result)
+                continue
             after = Stream(stream.batch, result.state, generator, stream.steps + (steps or 1))
             if result.infinite:  # no server could load it again
                 problem = f"the inputs drive state '{result.infinite}' to infinity or NaN; the stream is unchanged"
@@ -96,8 +100,27 @@ class Stepper:
                 self._checkpoint.write(saved, ended)
         return stepped
 
+    def _run(self, entries: Sequence[BatchEntry], *, chunk: bool) -> Sequence[BatchResult | Exception]:
+        """Step entries together; if the runtime fails, one by one, so that only those fail that it cannot step."""
+        try:
+            return step_together(self._runtime, self.contract, entries, chunk=chunk)
+        except Exception as error:  # noqa: BLE001  (a runtime may raise anything)
+            if len(entries) == 1:
+                return [error]
+        return [result for entry in entries for result in self._run([entry], chunk=chunk)]
+
+    @property
+    def problem(self) -> str | None:
+        """Why the checkpoint cannot be written, or None."""
+        return self._checkpoint.problem if self._checkpoint else None
+
+    async def retry(self) -> None:
+        """Find out whether the problem is over."""
+        if self._checkpoint:
+            await self._in_thread(self._checkpoint.retry)
+
     async def save(self, streams: Mapping[SequenceId, Stream], ended: Iterable[SequenceId]) -> None:
-        """Save a change to the checkpoint that was made without a step."""
+        """Save a change to the checkpoint that is made without a step. Raises CheckpointFailed."""
         if self._checkpoint:
             await self._in_thread(self._checkpoint.write, streams, ended)
 

@@ -48,8 +48,8 @@ def test_lines_of_json(running: Callable) -> None:
         ("stream ended", stream | {"sequence": "long" * 64}),
         ("request refused", {"status": 404}),
         ("stream started", stream | {"sequence": 7}),
-        ("idle stream dropped", {"model": "lif", "sequence": 7, "steps": 1}),
         ("stream ended", {"model": "lif", "sequence": 7}),
+        ("idle stream dropped", {"model": "lif", "sequence": 7, "steps": 1}),
         ("model unloaded", {"model": "lif"}),
     ]
     own = [event for event in events if event["event"] in dict(expected)]

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from deploy_snn.contract import Contract, Role, TensorSpec
 from deploy_snn.eager import record
 from deploy_snn.errors import InvalidInput
 from deploy_snn.runtimes.eager import Eager
+from deploy_snn.server import stepper
 from deploy_snn.server.errors import ServerBusy
 from deploy_snn.server.model import Limits, Model
 from deploy_snn.server.protocol import InferRequest, SequenceId
@@ -145,6 +147,27 @@ def test_requests_together_are_one_batch(monkeypatch: pytest.MonkeyPatch) -> Non
 
     serving(Limits(max_batch=3, max_wait=0.02), scenario)
     assert batches == [["a", "b", "c"], ["a", "d"], ["a"]]
+
+
+def test_a_runtime_s_error_fails_only_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a batch that the runtime refuses, each is stepped alone."""
+    step_together = stepper.step_together
+
+    def faulty(runtime: Any, contract: Contract, entries: Any, **options: bool) -> Any:
+        if any(entry.inputs["x"].max() > 5 for entry in entries):
+            raise RuntimeError("kernel failed")
+        return step_together(runtime, contract, entries, **options)
+
+    async def scenario(model: Model) -> None:
+        for name in ("good", "bad", "better"):
+            await model.infer(request(name, start=True))
+        monkeypatch.setattr(stepper, "step_together", faulty)
+        asked = (("good", 1.0), ("bad", 9.0), ("better", 1.0))
+        answers = await asyncio.gather(*(model.infer(request(n, value=v)) for n, v in asked), return_exceptions=True)
+        assert [type(answer) for answer in answers] == [InferResult, RuntimeError, InferResult]
+        assert {name: stream.steps for name, stream in model.streams.items()} == {"good": 2, "bad": 1, "better": 2}
+
+    serving(Limits(max_wait=0.02), scenario)
 
 
 @pytest.mark.parametrize("chunk", [False, True])
