@@ -7,13 +7,17 @@ import asyncio
 import os
 import socket
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fastapi import Response
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from deploy_snn.server.fast_path import FastPath, FastRequest, RequestHead
 
+if TYPE_CHECKING:
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+BODY_HEADERS = (b"content-length", b"transfer-encoding")
 MAX_HEAD_BYTES = 64 * 2**10
 """The largest size of a request's head: all that comes before its body."""
 
@@ -82,6 +86,29 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._parsing_request = True
         super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Refuse a body behind ``Upgrade``: the parser would leave it in the connection, to be read as a request.
+
+        An upgrade to anything but a WebSocket is ignored; the connection ends with the response.
+        """
+        upgrade = self.parser.should_upgrade()
+        if upgrade and any(name in BODY_HEADERS for name, _ in self.headers):
+            raise ValueError("a request to upgrade the connection has a body")  # the parser makes it a 400
+        super().on_headers_complete()
+        if upgrade and not self._should_upgrade():
+            self.cycle.keep_alive = False
+
+    def handle_websocket_upgrade(self) -> None:
+        """Become a WebSocket, whose handshake must then be complete in time."""
+        super().handle_websocket_upgrade()
+        protocol = cast("WebSocketsSansIOProtocol", self.transport.get_protocol())
+
+        def close_unless_complete() -> None:
+            if not protocol.handshake_complete:
+                self.transport.close()
+
+        self.loop.call_later(self.timeout_keep_alive, close_unless_complete)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

@@ -445,6 +445,43 @@ def test_a_websocket_may_rest(served: Any) -> None:
         assert wire.recv() == bytes(8)
 
 
+UPGRADE = b"Connection: Upgrade\r\nUpgrade: %s\r\n"
+HANDSHAKE = (
+    b"GET /v2/models/lif/stream HTTP/1.1\r\nHost: here\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" + UPGRADE % b"websocket"
+)
+
+
+@pytest.mark.parametrize("protocol", [b"websocket", b"h2c", b"x"])
+@pytest.mark.parametrize("body", [b"Content-Length: %d\r\n\r\n" % len(GOOD) + GOOD, b"Transfer-Encoding: chunked\r\n\r\n"])
+def test_an_upgrade_with_a_body(protocol: bytes, body: bytes, served: Any) -> None:
+    """It is refused, and what follows on the connection is not read as a request."""
+    with connect(served) as wire:
+        wire.sendall(HEAD + UPGRADE % protocol + body + post(GOOD))
+        answer = all_it_says(wire)
+        assert (status(answer), answer.count(b"HTTP/1.1 ")) == (400, 1)
+
+
+def test_an_upgrade_that_is_ignored(served: Any) -> None:
+    with connect(served) as wire:
+        wire.sendall(b"GET /v2 HTTP/1.1\r\nHost: here\r\n" + UPGRADE % b"h2c" + b"\r\n")
+        begun = time.monotonic()
+        assert status(all_it_says(wire)) == 200
+        assert time.monotonic() - begun < TIMEOUT, "it is closed at once"
+
+
+@pytest.mark.parametrize("rest", [b"Content-Length: 5\r\n\r\n", b"X: y\r\n" * 200 + b"\r\n"])
+def test_half_open_websockets(rest: bytes, served: Any) -> None:
+    """Handshakes that come to nothing: a body that is announced, more headers than the WebSocket library takes."""
+    with ExitStack() as stack:
+        wires = [stack.enter_context(connect(served)) for _ in range(50)]
+        for wire in wires:
+            wire.settimeout(TIMEOUT + 3)
+            wire.sendall(HANDSHAKE + rest)
+        for wire in wires:
+            assert not all_it_says(wire).startswith(b"HTTP/1.1 101")
+
+
 def test_a_client_that_reads_nothing_does_not_hold_the_end_up(running: Callable) -> None:
     """Asked to end, the server waits for nobody for longer than for any client."""
     with running([EXPORT / "lif"], "--client-timeout", 1, "--allowed-host", "here") as served, connect(served) as wire:
