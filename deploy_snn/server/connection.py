@@ -4,8 +4,6 @@ A client keeps a connection waiting by sending half a request, or by not reading
 """
 
 import asyncio
-import os
-import socket
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
@@ -48,11 +46,6 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # The kernel drops a connection whose peer acknowledges no data for this long. The option is set on a copy of the
-        # descriptor, because uvloop's sockets do not support setsockopt.
-        with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as duplicate:
-            if duplicate.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
-                duplicate.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * self.timeout_keep_alive)
         self._update_timer()
 
     def data_received(self, data: bytes) -> None:

@@ -2,7 +2,10 @@
 
 import gc
 import math
+import os
+import resource
 import signal
+import socket
 import sys
 from functools import partial
 from types import FrameType
@@ -23,11 +26,21 @@ SHUTDOWN_TIMEOUT = 30
 
 
 class Server(uvicorn.Server):
-    """Ends the live monitor's endless responses at shutdown, which would otherwise delay it."""
+    """Limits the time in which clients must read, and ends the live monitor's endless responses at shutdown."""
 
     def __init__(self, config: uvicorn.Config, monitor: LiveMonitor) -> None:
         super().__init__(config)
         self.monitor = monitor
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listening in (found for server in self.servers for found in server.sockets):
+            # The kernel drops a connection whose peer acknowledges no data for this long; connections inherit the option.
+            # It is set on a copy of the descriptor, because uvloop's sockets do not support setsockopt.
+            with socket.socket(fileno=os.dup(listening.fileno())) as duplicate:
+                if duplicate.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
+                    milliseconds = 1000 * self.config.timeout_keep_alive
+                    duplicate.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.monitor.closing = True
@@ -56,6 +69,8 @@ def listen(settings: Settings, host: str, port: int) -> None:
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
         proxy_headers=False,
     )
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection takes a descriptor
     server = Server(config, repository.monitor)
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again at the end of its own shutdown
         signal.signal(number, lambda *_: sys.exit(0))

@@ -4,6 +4,7 @@ import copy
 import gzip
 import json
 import os
+import resource
 import signal
 import socket
 import struct
@@ -322,6 +323,24 @@ def test_garbage_behind_a_head_that_is_refused(first: bool, served: Any) -> None
         else:
             wire.sendall(head + b"garbage\r\n")
             assert all_it_says(wire).count(b"HTTP/1.1 400") == 1
+
+
+def test_more_connections_than_descriptors(running: Callable) -> None:
+    """Some are refused, without a traceback in the log, which ``running`` looks for; then all is as before."""
+    with running([EXPORT / "lif"], "--allowed-host", "here") as served:
+        process = served.process.pid
+        limits = resource.prlimit(process, resource.RLIMIT_NOFILE)
+        assert limits[0] == limits[1]
+        most = len(list(Path(f"/proc/{process}/fd").iterdir())) + 10
+        resource.prlimit(process, resource.RLIMIT_NOFILE, (most, limits[1]))
+        with ExitStack() as stack:
+            for wire in [stack.enter_context(connect(served)) for _ in range(50)]:
+                with suppress(ConnectionError):
+                    wire.sendall(HEAD)
+            time.sleep(0.5)
+        with connect(served) as wire:
+            wire.sendall(post(GOOD))
+            assert one_answer(wire).status == 200
 
 
 @pytest.mark.usefixtures("others")
