@@ -10,7 +10,6 @@ import json
 import math
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
@@ -18,8 +17,7 @@ from fastapi import WebSocket, WebSocketDisconnect
 
 from deploy_snn.contract import Role, TensorSpec
 from deploy_snn.errors import InvalidInput
-from deploy_snn.server.errors import INTERNAL_ERROR, REQUEST_ERRORS, STATUSES, CheckpointFailed, ModelNotFound
-from deploy_snn.server.log import LOGGER
+from deploy_snn.server.errors import CheckpointFailed, ModelNotFound, explain
 from deploy_snn.server.model import Model
 from deploy_snn.server.protocol import (
     DATATYPE_OF_NAME,
@@ -81,11 +79,9 @@ class Channel:
                 else:
                     request = parse_request(message.encode(), None)
                 return await self._step(request, binary=isinstance(message, bytes))
-        except REQUEST_ERRORS as error:
-            return json.dumps({"error": str(error), "status": STATUSES[type(error)]})
-        except Exception:  # noqa: BLE001  (the connection stays open, for other messages)
-            LOGGER.exception("step failed", extra={"fields": {"model": self.name, "sequence": self.sequence}})
-            return json.dumps({"error": INTERNAL_ERROR, "status": HTTPStatus.INTERNAL_SERVER_ERROR})
+        except Exception as error:  # noqa: BLE001  (the connection stays open, for other messages)
+            explained = explain(error, model=self.name, sequence=self.sequence)
+            return json.dumps({"error": explained.message, "status": explained.status})
 
     async def drop_stream(self) -> None:
         """End the stream, unless its model has been unloaded. One that stays on disk is dropped when it is idle."""

@@ -7,17 +7,13 @@ import resource
 import signal
 import socket
 import sys
-from functools import partial
 from types import FrameType
-from typing import cast
 
 import uvicorn
 
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.app import create_app
-from deploy_snn.server.auth import AuthPolicy
 from deploy_snn.server.connection import Connection
-from deploy_snn.server.fast_path import FastPath
 from deploy_snn.server.live_monitor import LiveMonitor
 from deploy_snn.server.repository import Repository, Settings
 
@@ -54,12 +50,11 @@ def listen(settings: Settings, host: str, port: int) -> None:
     """
     repository = Repository(settings)
     repository.prepare()
-    fast_path = FastPath(repository, AuthPolicy(settings.token, settings.hosts))
     config = uvicorn.Config(
         create_app(repository),
         host,
         port,
-        http=cast("type[Connection]", partial(Connection, fast_path=fast_path)),
+        http=Connection,
         timeout_keep_alive=math.ceil(settings.body.seconds),
         ws="websockets-sansio",
         ws_max_size=settings.body.size,

@@ -7,11 +7,11 @@ from fastapi import APIRouter, Query, Request, Response, WebSocket
 from fastapi.requests import HTTPConnection
 
 from deploy_snn import __version__
+from deploy_snn.server import infer as shortcut
 from deploy_snn.server.body import read_body
 from deploy_snn.server.channel import open_channel, run_channel
 from deploy_snn.server.errors import ServerBusy
-from deploy_snn.server.infer import infer_response
-from deploy_snn.server.protocol import HEADER_LENGTH, metadata, sequence_in_path
+from deploy_snn.server.protocol import metadata, sequence_in_path
 from deploy_snn.server.repository import VERSION, Repository
 from deploy_snn.server.schema import (
     ERROR_RESPONSES,
@@ -86,11 +86,7 @@ async def ready(request: Request, name: str, version: str = VERSION) -> dict[str
 @router.post("/models/{name}/versions/{version}/infer", responses=INFER_RESPONSES, openapi_extra=INFER_BODY)
 async def infer(request: Request, name: str, version: str = VERSION) -> Response:
     """Step a model: one step or a chunk of steps, of a stream or, without a sequence, from the initial state."""
-    models = repository(request)
-    model = models.find(name, version)
-    with models.metrics.request(name):
-        body = await read_body(request, models.settings.body)
-        return await infer_response(model, body, request.headers.get(HEADER_LENGTH))
+    return await shortcut.infer(repository(request), request, name, version)  # InferShortcut comes before it
 
 
 @router.websocket("/models/{name}/stream")

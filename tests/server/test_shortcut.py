@@ -1,4 +1,4 @@
-"""The fast path and the ordinary path give the same responses, however requests are split, mixed and pipelined."""
+"""Infer requests and all others share a connection: one answer each, in order, however they are split and mixed."""
 
 import gzip
 import itertools
