@@ -18,12 +18,13 @@ from fastapi import WebSocket, WebSocketDisconnect
 from deploy_snn.contract import Role, TensorSpec
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.errors import CheckpointFailed, ModelNotFound, explain
+from deploy_snn.server.large import run_sized
 from deploy_snn.server.model import Model
+from deploy_snn.server.names import SequenceId
 from deploy_snn.server.protocol import (
     DATATYPE_OF_NAME,
     DATATYPES,
     InferRequest,
-    SequenceId,
     parse_request,
     read_binary,
     render_response,
@@ -73,11 +74,12 @@ class Channel:
         The reply to a message that is refused is the text ``{"error": ..., "status": ...}``; the stream is then unchanged.
         """
         try:
-            with self.repository.metrics.request(self.name):
+            with self.repository.metrics.request(self.name), self.repository.in_flight.request() as take:
+                take(len(message))
                 if isinstance(message, bytes):
                     request = InferRequest("", self._unpack(message), {}, True, None, False, False, None)
                 else:
-                    request = parse_request(message.encode(), None)
+                    request = await run_sized(len(message), parse_request, message.encode(), None)
                 return await self._step(request, binary=isinstance(message, bytes))
         except Exception as error:  # noqa: BLE001  (the connection stays open, for other messages)
             explained = explain(error, model=self.name, sequence=self.sequence)
@@ -100,7 +102,9 @@ class Channel:
         self.start, self.ended = False, request.end
         if binary:
             return b"".join(result.outputs[spec.name].tobytes() for spec in self.model.contract.outputs)
-        return render_response(self.name, complete, result.outputs, result.steps)[0].decode()
+        size = sum(array.nbytes for array in result.outputs.values())
+        rendered, _ = await run_sized(size, render_response, self.name, complete, result.outputs, result.steps)
+        return rendered.decode()
 
     def _unpack(self, message: bytes) -> Arrays:
         specs = self._drives()

@@ -11,7 +11,7 @@ from deploy_snn.bundle import Bundle
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.errors import CheckpointFailed
 from deploy_snn.server.log import log_event
-from deploy_snn.server.protocol import MAX_NAME_BYTES, SequenceId, parse_sequence
+from deploy_snn.server.names import MAX_NAME_BYTES, SequenceId, parse_sequence
 from deploy_snn.server.stream import Stream, pack_stream, unpack_stream
 
 SCHEMA = """

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deploy_snn.server.body import read_body
 from deploy_snn.server.errors import error_response
+from deploy_snn.server.large import run_sized
 from deploy_snn.server.protocol import HEADER_LENGTH, parse_request, render_response
 from deploy_snn.server.repository import VERSION, Repository
 from deploy_snn.server.schema import OCTET_STREAM
@@ -42,13 +43,14 @@ async def infer(repository: Repository, request: Request, name: str, version: st
     Raises what ``read_body``, ``parse_request`` and ``Model.infer`` raise.
     """
     model = repository.find(name, version)
-    with repository.metrics.request(name):
-        body = await read_body(request, repository.settings.body)
-        parsed = parse_request(body, request.headers.get(HEADER_LENGTH))
+    with repository.metrics.request(name), repository.in_flight.request() as take:
+        body = await read_body(request, repository.settings.body, take)
+        parsed = await run_sized(len(body), parse_request, body, request.headers.get(HEADER_LENGTH))
         result = await model.infer(parsed)
-        rendered, length = render_response(name, parsed, result.outputs, result.steps)
+        size = sum(array.nbytes for array in result.outputs.values())
+        rendered, length = await run_sized(size, render_response, name, parsed, result.outputs, result.steps)
     headers = {} if length is None else {HEADER_LENGTH: str(length)}
     if len(rendered) >= MIN_GZIP_BYTES and "gzip" in request.headers.get("accept-encoding", ""):
-        rendered = gzip.compress(rendered, 6)
+        rendered = await run_sized(len(rendered), gzip.compress, rendered, 6)
         headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
     return Response(rendered, media_type="application/json" if length is None else OCTET_STREAM, headers=headers)

@@ -17,6 +17,8 @@ from deploy_snn.server.connection import Connection
 from deploy_snn.server.live_monitor import LiveMonitor
 from deploy_snn.server.repository import Repository, Settings
 
+MAX_MESSAGE = 4 * 2**20
+"""The largest size of a WebSocket message in bytes. Uvicorn gathers one for each connection, whatever their number."""
 SHUTDOWN_TIMEOUT = 30
 """Seconds that requests in progress may still take when the server shuts down."""
 
@@ -57,7 +59,7 @@ def listen(settings: Settings, host: str, port: int) -> None:
         http=Connection,
         timeout_keep_alive=math.ceil(settings.body.seconds),
         ws="websockets-sansio",
-        ws_max_size=settings.body.size,
+        ws_max_size=MAX_MESSAGE,
         ws_per_message_deflate=False,  # compressing a step takes longer than sending it
         log_config=None,
         access_log=False,

@@ -3,21 +3,26 @@
 import asyncio
 import logging
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
+
+import numpy as np
 
 from deploy_snn.bundle import Bundle
 from deploy_snn.contract import Role, TensorSpec, check_tensors
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.checkpoint import Checkpoint
 from deploy_snn.server.errors import CheckpointFailed, ServerBusy, StepConflict
+from deploy_snn.server.large import run_sized
 from deploy_snn.server.log import LOGGER, log_event
+from deploy_snn.server.names import SequenceId
 from deploy_snn.server.observer import CompletedRequest, Observer, notify
-from deploy_snn.server.protocol import InferRequest, SequenceId
+from deploy_snn.server.protocol import MAX_JSON_OUTPUTS, InferRequest
 from deploy_snn.server.queue import InferResult, PendingRequest, RequestQueue
-from deploy_snn.server.stepper import Stepper
+from deploy_snn.server.stepper import Batch, Stepped, Stepper
 from deploy_snn.server.stream import MAX_STEPS, Stream, new_stream
 from deploy_snn.tensors import Arrays, check_finite
 
@@ -72,6 +77,7 @@ class Model:
         self.streams: dict[SequenceId, Stream] = {}
         """The streams, the one that was stepped last at the end."""
         self._output_names = [spec.name for spec in self.contract.outputs]
+        self._output_elements = {spec.name: math.prod(spec.shape(batch=1)) for spec in self.contract.outputs}
         self._specs_in_time = {spec.name: spec.in_time() for spec in self.contract.inputs}
         self._state_row, self._state_shared = _row_bytes(self.contract.states)
         self._step_row, self._step_shared = _row_bytes((*self.contract.inputs, *self.contract.outputs))
@@ -80,6 +86,8 @@ class Model:
         self._tasks: list[asyncio.Task[None]] = []
         self._state_bytes = 0
         self._closing = False
+        self._unfinished: deque[Batch] = deque()
+        """Batches of long chunks that have been stepped in part."""
         self._importing: dict[SequenceId, int] = {}
         """The streams that are being stored, and their sizes in bytes."""
         self._batch_since: float | None = None
@@ -137,7 +145,8 @@ class Model:
         Raises InvalidInput for inputs that break the contract or an unknown stream; StepConflict for a stream that is at
         another step than the client expects; ServerBusy if a limit is reached.
         """
-        pending = self._validate(request)
+        size = sum(array.nbytes for array in request.inputs.values())
+        pending = PendingRequest(request, *await run_sized(size, self._validate, request))
         self._check_open()
         if len(self._queue) >= self.limits.max_queue:
             raise ServerBusy(f"the queue of {self.name} is full: {len(self._queue)} requests are waiting")
@@ -198,8 +207,11 @@ class Model:
                 f"with {self._state_bytes} of at most {limits.max_state_bytes} bytes of state"
             )
 
-    def _validate(self, request: InferRequest) -> PendingRequest:
-        """Check a request against the contract, and distinguish a chunk from a step by its axes. Noise may be omitted."""
+    def _validate(self, request: InferRequest) -> tuple[int, int | None]:
+        """Check a request against the contract. Return its rows, and its steps, or None for a step without a time axis.
+
+        Noise may be omitted.
+        """
         for name in request.outputs:
             if name not in self._output_names:  # checked before the step, whose results the client would not get
                 raise InvalidInput(f"unknown output '{name}'; choose from {', '.join(self._output_names)}")
@@ -211,8 +223,17 @@ class Model:
         )
         rows, steps = sizes["batch"], sizes["time"] if chunk else None
         self._check_size(rows, steps or 1)
+        json_outputs = [
+            name
+            for name, binary in (request.outputs or dict.fromkeys(self._output_names, request.binary)).items()
+            if not binary
+        ]
+        if sum(self._output_elements[name] for name in json_outputs) * rows * (steps or 1) > MAX_JSON_OUTPUTS:
+            raise InvalidInput(
+                f"outputs of more than {MAX_JSON_OUTPUTS} elements must be asked for in binary (binary_data)"
+            )
         check_finite(request.inputs, "input")
-        return PendingRequest(request, request.inputs, rows, steps)
+        return rows, steps
 
     def _check_size(self, rows: int, steps: int) -> None:
         """Check, before memory is taken, what a request will need. Raises InvalidInput for one that is too large."""
@@ -231,34 +252,48 @@ class Model:
 
     async def _serve(self) -> None:
         while True:
-            await self._queue.not_empty.wait()
-            full = len(self._queue) >= self.limits.max_batch
+            if not self._unfinished:
+                await self._queue.not_empty.wait()
+            full = self._unfinished or len(self._queue) >= self.limits.max_batch
             await asyncio.sleep(0 if full else self.limits.max_wait)  # even 0 lets requests in that have arrived by now
-            batch = self._queue.take_batch(self.limits.max_batch, single=self.contract.couples_batch)
-            self._batch_since = monotonic()
-            try:
-                await self._step(batch)
-            except Exception as error:  # noqa: BLE001  (a runtime may raise anything; the loop must go on)
-                for pending in batch:
-                    self._fail(pending, error)
-            finally:
-                self._batch_since, self._stepping = None, set()
+            unfinished = (pending.request.sequence for batch in self._unfinished for pending, _ in batch)
+            busy = {sequence for sequence in unfinished if sequence is not None}
+            requests = self._queue.take_batch(self.limits.max_batch, single=self.contract.couples_batch, busy=busy)
+            await self._step(self._find_streams(requests))
+            if self._unfinished:  # one piece of a long chunk after each batch
+                await self._step(self._unfinished.popleft())
 
-    async def _step(self, requests: list[PendingRequest]) -> None:
-        """Step requests together and answer them."""
-        batch = self._find_streams(requests)
+    async def _step(self, batch: Batch) -> None:
+        """Step requests together; answer those that are complete, and keep the others for their next piece."""
         if not batch:
             return
-        self._stepping = {pending.request.sequence for pending, _ in batch}
-        results = await self._stepper.step(batch)
-        completed = []
+        self._batch_since, self._stepping = monotonic(), {pending.request.sequence for pending, _ in batch}
+        try:
+            self._finish(batch, await self._stepper.step(batch))
+        except Exception as error:  # noqa: BLE001  (a runtime may raise anything; the loop must go on)
+            for pending, _ in batch:
+                self._fail(pending, error)
+        finally:
+            self._batch_since, self._stepping = None, set()
+
+    def _finish(self, batch: Batch, results: Stepped) -> None:
+        completed, unfinished = [], []
         for (pending, _), result in zip(batch, results, strict=True):
             if isinstance(result, Exception):
                 self._fail(pending, result)
                 continue
             outputs, after = result
+            if pending.steps is not None:
+                pending.taken += len(next(iter(outputs.values())))
+                pending.parts.append(outputs)
+                if pending.taken < pending.steps:
+                    unfinished.append((pending, after))
+                    continue
+                outputs = {name: np.concatenate([part[name] for part in pending.parts]) for name in outputs}
             self._commit(pending, outputs, after)
             completed.append(CompletedRequest(pending.request.sequence, pending.batch, pending.steps, after.steps, outputs))
+        if unfinished:
+            self._unfinished.append(unfinished)
         notify(self._observers, self.name, self.contract, completed)
 
     def _find_streams(self, batch: list[PendingRequest]) -> list[tuple[PendingRequest, Stream]]:
@@ -345,6 +380,7 @@ class Model:
     async def drop_idle(self, since: float) -> None:
         """Drop the streams that have not been stepped since a time of the monotonic clock and have no pending request."""
         pending = self._queue.sequences() | self._stepping
+        pending |= {request.request.sequence for batch in self._unfinished for request, _ in batch}
         idle = [name for name, stream in self.streams.items() if stream.last_used < since and name not in pending]
         before = {sequence: self.streams[sequence].steps for sequence in idle}
         await self.drop_streams(idle)

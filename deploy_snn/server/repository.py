@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 
 from deploy_snn.bundle import Bundle
 from deploy_snn.errors import InvalidInput
-from deploy_snn.server.body import BodyLimits
+from deploy_snn.server.body import BodyLimits, BytesInFlight
 from deploy_snn.server.checkpoint import Checkpoint
 from deploy_snn.server.errors import Forbidden, ModelNotFound
 from deploy_snn.server.live_monitor import LiveMonitor
@@ -54,6 +54,7 @@ class Repository(Collector):
         self.metrics = Metrics()
         self.metrics.register(self)
         self.monitor = LiveMonitor()
+        self.in_flight = BytesInFlight(settings.body.in_flight)
 
     def collect(self) -> Iterator[Metric]:
         """The gauges, for Prometheus."""

@@ -11,7 +11,9 @@ from deploy_snn.server import infer as shortcut
 from deploy_snn.server.body import read_body
 from deploy_snn.server.channel import open_channel, run_channel
 from deploy_snn.server.errors import ServerBusy
-from deploy_snn.server.protocol import metadata, sequence_in_path
+from deploy_snn.server.large import run_sized
+from deploy_snn.server.names import sequence_in_path
+from deploy_snn.server.protocol import metadata
 from deploy_snn.server.repository import VERSION, Repository
 from deploy_snn.server.schema import (
     ERROR_RESPONSES,
@@ -109,7 +111,11 @@ async def stream(
 async def download_state(request: Request, name: str, sequence: str) -> Response:
     """The state of a stream, as a tensor file that every host and ``deploy-snn run`` can read."""
     stream = repository(request).find(name, VERSION).stream(sequence_in_path(sequence))
-    return Response(pack_stream(stream), media_type=OCTET_STREAM, headers={STEP_HEADER: str(stream.steps)})
+    return Response(
+        await run_sized(stream.nbytes, pack_stream, stream),
+        media_type=OCTET_STREAM,
+        headers={STEP_HEADER: str(stream.steps)},
+    )
 
 
 @router.put(
@@ -122,9 +128,10 @@ async def upload_state(request: Request, name: str, sequence: str) -> Response:
     """Create a stream from a state that was downloaded from this or another server."""
     models, sequence_id = repository(request), sequence_in_path(sequence)
     model = models.find(name, VERSION)
-    body = await read_body(request, models.settings.body)
-    stream = unpack_stream(body, model.contract, sequence_id, "the body")
-    await model.import_stream(sequence_id, stream)
+    with models.in_flight.request() as take:
+        body = await read_body(request, models.settings.body, take)
+        stream = await run_sized(len(body), unpack_stream, body, model.contract, sequence_id, "the body")
+        await model.import_stream(sequence_id, stream)
     return Response(status_code=HTTPStatus.CREATED, headers={STEP_HEADER: str(stream.steps)})
 
 

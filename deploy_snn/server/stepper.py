@@ -14,13 +14,16 @@ from deploy_snn.errors import InvalidInput
 from deploy_snn.runtimes import find_runtime
 from deploy_snn.server.batch import BatchEntry, BatchResult, step_together
 from deploy_snn.server.checkpoint import Checkpoint
-from deploy_snn.server.protocol import SequenceId
+from deploy_snn.server.names import SequenceId
 from deploy_snn.server.queue import PendingRequest
 from deploy_snn.server.stream import Stream, copy_generator, draw_noise
 from deploy_snn.tensors import Arrays
 
 FAST_STEP = 0.005
 """Steps that take fewer seconds than this run in the event loop: a thread that is done waits up to 5 ms for the GIL."""
+
+PIECE_SECONDS = 0.02
+"""A long chunk is stepped in pieces of about so many seconds. Between them, other streams are stepped."""
 
 T = TypeVar("T")
 Batch = list[tuple[PendingRequest, Stream]]
@@ -43,7 +46,10 @@ class Stepper:
         self._runtime = find_runtime(runtime)(bundle)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=bundle.path.resolve().name)
         self._checkpoint = checkpoint
-        self._fast = False
+        self._piece = 16
+        """How many steps of a chunk are taken at once: about as many as fit in PIECE_SECONDS."""
+        self._fast_rows = 0
+        """Batches of at most so many rows have taken less than FAST_STEP."""
         for steps in ((), (1,)):  # a step and a chunk: the runtime loads its files before there are clients to wait for it
             inputs = {spec.name: np.zeros((*steps, *spec.shape(batch=1)), spec.dtype) for spec in self.contract.inputs}
             entry = BatchEntry(inputs, bundle.initial_state(1), 1)
@@ -51,32 +57,42 @@ class Stepper:
 
     async def step(self, batch: Batch) -> Stepped:
         """Step streams together. Raises whatever the checkpoint raises; all streams are then unchanged."""
-        is_step = batch[0][0].steps is None
+        is_step, rows = batch[0][0].steps is None, sum(pending.batch for pending, _ in batch)
         start = perf_counter()
-        if self._fast and is_step and not self._checkpoint:
+        if is_step and rows <= self._fast_rows and not self._checkpoint:
             results = self.step_now(batch)
         else:
             results = await self._in_thread(self.step_now, batch)
         if is_step:
-            self._fast = perf_counter() - start < FAST_STEP
+            fast = perf_counter() - start < FAST_STEP
+            self._fast_rows = max(self._fast_rows, rows) if fast else min(self._fast_rows, rows - 1)
         return results
 
     def step_now(self, batch: Batch) -> Stepped:
-        """Step streams together in the calling thread, and save them to the checkpoint, if there is one."""
-        steps = batch[0][0].steps
+        """Step streams together in the calling thread: one step, or the next piece of a chunk.
+
+        Streams whose request is then complete are saved to the checkpoint, if there is one.
+        """
+        first = batch[0][0]
+        steps = None if first.steps is None else min(first.steps - first.taken, self._piece)
         entries, generators = [], []
         for pending, stream in batch:
-            inputs, generator = pending.inputs, stream.generator
+            inputs, generator = pending.request.inputs, stream.generator
+            if steps is not None:
+                inputs = {name: array[pending.taken : pending.taken + steps] for name, array in inputs.items()}
             if self._draws_noise:
                 generator = copy_generator(generator)
                 noise = draw_noise(generator, self.contract, inputs, pending.batch, steps or 1)
                 inputs = inputs | {name: array if steps else array[0] for name, array in noise.items()}
             generators.append(generator)
             entries.append(BatchEntry(inputs, stream.state, pending.batch))
+        begun = perf_counter()
+        results = self._run(entries, chunk=steps is not None)
+        if steps is not None:
+            self._piece = max(1, min(2 * self._piece, int(steps * PIECE_SECONDS / (perf_counter() - begun))))
+        finished = steps is None or first.taken + steps == first.steps
         stepped: Stepped = []
-        for (_, stream), result, generator in zip(
-            batch, self._run(entries, chunk=steps is not None), generators, strict=True
-        ):
+        for (_, stream), result, generator in zip(batch, results, generators, strict=True):
             if isinstance(result, Exception):
                 stepped.append(result)
                 continue
@@ -86,7 +102,7 @@ class Stepper:
                 stepped.append(InvalidInput(problem))
             else:
                 stepped.append((result.outputs, after))
-        if self._checkpoint:
+        if self._checkpoint and finished:
             requests = [
                 (pending.request, step[1])
                 for (pending, _), step in zip(batch, stepped, strict=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from deploy_snn.contract import Contract, Role, check_tensors
 from deploy_snn.errors import InvalidInput
-from deploy_snn.server.protocol import SequenceId
+from deploy_snn.server.names import SequenceId
 from deploy_snn.tensors import Array, Arrays, check_finite, notes_on, pack_tensors, unpack_tensors
 
 MAX_STEPS = 2**53

@@ -17,7 +17,8 @@ from deploy_snn.runtimes.eager import Eager
 from deploy_snn.server import stepper
 from deploy_snn.server.errors import ServerBusy
 from deploy_snn.server.model import Limits, Model
-from deploy_snn.server.protocol import InferRequest, SequenceId
+from deploy_snn.server.names import SequenceId
+from deploy_snn.server.protocol import InferRequest
 from deploy_snn.server.queue import InferResult
 from deploy_snn.server.stream import draw_noise, new_stream
 
@@ -147,6 +148,35 @@ def test_requests_together_are_one_batch(monkeypatch: pytest.MonkeyPatch) -> Non
 
     serving(Limits(max_batch=3, max_wait=0.02), scenario)
     assert batches == [["a", "b", "c"], ["a", "d"], ["a"]]
+
+
+def test_a_long_chunk_lets_others_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is stepped in pieces, and equals a run in one; a later request of its stream waits, one of another does not."""
+    bundle = Bundle.open(EXPORT / "srm0")
+    steps = 2000
+    x = {"x": np.random.default_rng(0).random((steps, 1, 8), np.float32) * 25}
+    noise = draw_noise(new_stream({}, 1, "long", None).generator, bundle.contract, x, 1, steps)
+    wanted = record(Eager(bundle).program, x | noise, bundle.initial_state(1)).outputs["s"]
+    order: list[str] = []
+
+    async def scenario(model: Model) -> None:
+        monkeypatch.setattr(stepper, "PIECE_SECONDS", 0.001)
+        long = InferRequest("", x, {}, False, "long", start=True, end=False, seed=None)
+
+        async def ask(name: str, asked: InferRequest) -> InferResult:
+            answer = await model.infer(asked)
+            order.append(name)
+            return answer
+
+        answers = [asyncio.ensure_future(ask("long", long)), asyncio.ensure_future(ask("later", request("long")))]
+        await asyncio.sleep(0)
+        answers += [asyncio.ensure_future(ask("other", request("other", start=True)))]
+        answer, later, _ = await asyncio.gather(*answers)
+        assert order == ["other", "long", "later"]
+        assert_array_equal(answer.outputs["s"], wanted)
+        assert (answer.steps, later.steps) == (steps, steps + 1)
+
+    serving(Limits(), scenario, "srm0")
 
 
 def test_a_runtime_s_error_fails_only_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
