@@ -8,14 +8,17 @@ import signal
 import socket
 import sys
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.app import create_app
 from deploy_snn.server.connection import Connection
-from deploy_snn.server.live_monitor import LiveMonitor
 from deploy_snn.server.repository import Repository, Settings
+
+if TYPE_CHECKING:
+    from deploy_snn.server.rpc import RpcServer
 
 MAX_MESSAGE = 4 * 2**20
 """The largest size of a WebSocket message in bytes. Uvicorn gathers one for each connection, whatever their number."""
@@ -26,9 +29,10 @@ SHUTDOWN_TIMEOUT = 30
 class Server(uvicorn.Server):
     """Limits the time in which clients must read, and ends the live monitor's endless responses at shutdown."""
 
-    def __init__(self, config: uvicorn.Config, monitor: LiveMonitor) -> None:
+    def __init__(self, config: uvicorn.Config, repository: Repository) -> None:
         super().__init__(config)
-        self.monitor = monitor
+        self.repository = repository
+        self._rpc: RpcServer | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -40,8 +44,21 @@ class Server(uvicorn.Server):
                     milliseconds = 1000 * self.config.timeout_keep_alive
                     duplicate.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
+        settings = self.repository.settings
+        if settings.grpc_port is not None and not self.should_exit:
+            from deploy_snn.server.rpc import RpcServer  # noqa: PLC0415  (it imports gRPC, which takes time and memory)
+
+            rpc = RpcServer(self.repository)
+            await rpc.start(self.config.host, settings.grpc_port, settings.certificate)
+            self._rpc = rpc
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._rpc:
+            await self._rpc.stop(SHUTDOWN_TIMEOUT)
+        await super().shutdown(sockets)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.monitor.closing = True
+        self.repository.monitor.closing = True
         super().handle_exit(sig, frame)
 
 
@@ -65,10 +82,12 @@ def listen(settings: Settings, host: str, port: int) -> None:
         access_log=False,
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
         proxy_headers=False,
+        ssl_certfile=settings.certificate and settings.certificate[0],
+        ssl_keyfile=settings.certificate and settings.certificate[1],
     )
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection takes a descriptor
-    server = Server(config, repository.monitor)
+    server = Server(config, repository)
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again at the end of its own shutdown
         signal.signal(number, lambda *_: sys.exit(0))
     gc.set_threshold(50_000, 50, 50)  # requests create many objects and few cycles

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from deploy_snn.contract import Contract, TensorSpec
+from deploy_snn import __version__
+from deploy_snn.contract import Contract, Role, TensorSpec
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.names import SequenceId
 from deploy_snn.server.schema import InferBody, RequestInput
@@ -66,7 +67,7 @@ def parse_request(body: bytes, header_length: str | None) -> InferRequest:
     try:
         request = InferBody.model_validate_json(head)
     except ValidationError as error:
-        raise InvalidInput(_first_problem(error)) from None
+        raise InvalidInput(first_problem(error)) from None
     inputs: Arrays = {}
     for tensor in request.inputs:
         if tensor.name in inputs:
@@ -93,7 +94,8 @@ def parse_request(body: bytes, header_length: str | None) -> InferRequest:
     )
 
 
-def _first_problem(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """The first mistake in a request, in a sentence."""
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     if problem["type"] == "json_invalid":
         return f"the request is not valid JSON: {problem['msg'].removeprefix('Invalid JSON: ')}"
@@ -147,6 +149,29 @@ def metadata(model: str, platform: str, contract: Contract) -> dict[str, Any]:
         "inputs": _describe(contract.inputs),
         "outputs": _describe(contract.outputs),
         "parameters": {"dt_ms": contract.dt, "contract": contract.model_dump(mode="json")},
+    }
+
+
+def server_metadata() -> dict[str, Any]:
+    """The server's name and version, and the extensions of the protocol that it supports."""
+    extensions = ["binary_tensor_data", "sequence", "model_repository", "model_configuration", "statistics"]
+    return {"name": "deploy_snn", "version": __version__, "extensions": extensions}
+
+
+def config(model: str, platform: str, contract: Contract) -> dict[str, Any]:
+    """The configuration of a model, in Triton's form. Axes include the batch; noise may be left out."""
+
+    def described(spec: TensorSpec) -> dict[str, Any]:
+        dims = [-1 if axis.size is None else axis.size for axis in spec.axes]
+        return {"name": spec.name, "data_type": f"TYPE_{DATATYPE_OF_NAME[spec.dtype]}", "dims": dims}
+
+    return {
+        "name": model,
+        "platform": platform,
+        "backend": "deploy_snn",
+        "max_batch_size": 0,
+        "input": [described(spec) | {"optional": spec.role is Role.NOISE} for spec in contract.inputs],
+        "output": [described(spec) for spec in contract.outputs],
     }
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
@@ -35,6 +36,10 @@ class Settings:
     """Names of this server that requests may use, beside IP addresses, ``localhost`` and the machine's own name."""
     model_control: bool = False
     """Whether clients may load and unload models."""
+    certificate: tuple[Path, Path] | None = None
+    """The files of a TLS certificate and its key, or None for no TLS."""
+    grpc_port: int | None = None
+    """The port for gRPC, or None for no gRPC."""
     checkpoint: Path | None = None
     """The folder where streams are stored, so that they survive the server; None to keep them in memory only."""
 
@@ -111,6 +116,11 @@ class Repository(Collector):
         if model:
             await model.close()
             log_event("model unloaded", model=name)
+
+    def statistics(self, name: str, version: str) -> dict[str, Any]:
+        """The statistics of a loaded model, or without a name of all."""
+        names = [self.find(name, version).name] if name else list(self.models)
+        return {"model_stats": [self.metrics.statistics[model].describe(model, VERSION) for model in names]}
 
     def index(self) -> list[dict[str, str]]:
         """Every bundle, and whether it is loaded."""

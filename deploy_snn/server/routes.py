@@ -6,14 +6,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response, WebSocket
 from fastapi.requests import HTTPConnection
 
-from deploy_snn import __version__
 from deploy_snn.server import infer as shortcut
 from deploy_snn.server.body import read_body
 from deploy_snn.server.channel import open_channel, run_channel
 from deploy_snn.server.errors import ServerBusy
 from deploy_snn.server.large import run_sized
 from deploy_snn.server.names import sequence_in_path
-from deploy_snn.server.protocol import metadata
+from deploy_snn.server.protocol import config, metadata, server_metadata
 from deploy_snn.server.repository import VERSION, Repository
 from deploy_snn.server.schema import (
     ERROR_RESPONSES,
@@ -47,8 +46,7 @@ def repository(connection: HTTPConnection) -> Repository:
 @router.get("/", response_model=ServerMetadata, include_in_schema=False)
 async def server() -> dict[str, Any]:
     """The server's name and version, and the extensions of the protocol that it supports."""
-    extensions = ["binary_tensor_data", "sequence", "model_repository"]
-    return {"name": "deploy_snn", "version": __version__, "extensions": extensions}
+    return server_metadata()
 
 
 @router.get("/health/live", response_model=Live)
@@ -66,12 +64,33 @@ async def server_ready(request: Request) -> dict[str, bool]:
     return {"ready": True}
 
 
+@router.get("/models/stats")
+async def all_statistics(request: Request) -> dict[str, Any]:
+    """The statistics of all models, in Triton's form."""
+    return repository(request).statistics("", VERSION)
+
+
 @router.get("/models/{name}", response_model=ModelMetadata)
 @router.get("/models/{name}/versions/{version}", response_model=ModelMetadata)
 async def describe(request: Request, name: str, version: str = VERSION) -> dict[str, Any]:
     """The inputs and outputs of a model."""
     model = repository(request).find(name, version)
     return metadata(name, model.platform, model.contract)
+
+
+@router.get("/models/{name}/config")
+@router.get("/models/{name}/versions/{version}/config")
+async def model_config(request: Request, name: str, version: str = VERSION) -> dict[str, Any]:
+    """The configuration of a model, in Triton's form."""
+    model = repository(request).find(name, version)
+    return config(name, model.platform, model.contract)
+
+
+@router.get("/models/{name}/stats")
+@router.get("/models/{name}/versions/{version}/stats")
+async def statistics(request: Request, name: str, version: str = VERSION) -> dict[str, Any]:
+    """The statistics of a model, in Triton's form."""
+    return repository(request).statistics(name, version)
 
 
 @router.get("/models/{name}/ready", response_model=ModelReady)
