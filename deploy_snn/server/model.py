@@ -86,8 +86,8 @@ class Model:
         self._tasks: list[asyncio.Task[None]] = []
         self._state_bytes = 0
         self._closing = False
-        self._unfinished: deque[Batch] = deque()
-        """Batches of long chunks that have been stepped in part."""
+        self._unfinished: deque[tuple[PendingRequest, Stream]] = deque()
+        """Long chunks that have been stepped in part, with their streams after it."""
         self._importing: dict[SequenceId, int] = {}
         """The streams that are being stored, and their sizes in bytes."""
         self._batch_since: float | None = None
@@ -256,12 +256,11 @@ class Model:
                 await self._queue.not_empty.wait()
             full = self._unfinished or len(self._queue) >= self.limits.max_batch
             await asyncio.sleep(0 if full else self.limits.max_wait)  # even 0 lets requests in that have arrived by now
-            unfinished = (pending.request.sequence for batch in self._unfinished for pending, _ in batch)
+            unfinished = (pending.request.sequence for pending, _ in self._unfinished)
             busy = {sequence for sequence in unfinished if sequence is not None}
             requests = self._queue.take_batch(self.limits.max_batch, single=self.contract.couples_batch, busy=busy)
             await self._step(self._find_streams(requests))
-            if self._unfinished:  # one piece of a long chunk after each batch
-                await self._step(self._unfinished.popleft())
+            await self._step(self._take_unfinished())  # one piece after each batch
 
     async def _step(self, batch: Batch) -> None:
         """Step requests together; answer those that are complete, and keep the others for their next piece."""
@@ -277,7 +276,7 @@ class Model:
             self._batch_since, self._stepping = None, set()
 
     def _finish(self, batch: Batch, results: Stepped) -> None:
-        completed, unfinished = [], []
+        completed = []
         for (pending, _), result in zip(batch, results, strict=True):
             if isinstance(result, Exception):
                 self._fail(pending, result)
@@ -287,14 +286,24 @@ class Model:
                 pending.taken += len(next(iter(outputs.values())))
                 pending.parts.append(outputs)
                 if pending.taken < pending.steps:
-                    unfinished.append((pending, after))
+                    self._unfinished.append((pending, after))
                     continue
                 outputs = {name: np.concatenate([part[name] for part in pending.parts]) for name in outputs}
             self._commit(pending, outputs, after)
             completed.append(CompletedRequest(pending.request.sequence, pending.batch, pending.steps, after.steps, outputs))
-        if unfinished:
-            self._unfinished.append(unfinished)
         notify(self._observers, self.name, self.contract, completed)
+
+    def _take_unfinished(self) -> Batch:
+        """Remove and return the long chunks whose next pieces are stepped together, those that waited longest first."""
+        batch: Batch = []
+        rows = 0
+        while self._unfinished:
+            more = self._unfinished[0][0].batch
+            if batch and (self.contract.couples_batch or rows + more > self.limits.max_batch):
+                break
+            batch.append(self._unfinished.popleft())
+            rows += more
+        return batch
 
     def _find_streams(self, batch: list[PendingRequest]) -> list[tuple[PendingRequest, Stream]]:
         """Pair requests with their streams. A request without a valid stream fails."""
@@ -380,7 +389,7 @@ class Model:
     async def drop_idle(self, since: float) -> None:
         """Drop the streams that have not been stepped since a time of the monotonic clock and have no pending request."""
         pending = self._queue.sequences() | self._stepping
-        pending |= {request.request.sequence for batch in self._unfinished for request, _ in batch}
+        pending |= {request.request.sequence for request, _ in self._unfinished}
         idle = [name for name, stream in self.streams.items() if stream.last_used < since and name not in pending]
         before = {sequence: self.streams[sequence].steps for sequence in idle}
         await self.drop_streams(idle)

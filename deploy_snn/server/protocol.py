@@ -17,7 +17,7 @@ from deploy_snn import __version__
 from deploy_snn.contract import Contract, Role, TensorSpec
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.names import SequenceId
-from deploy_snn.server.schema import InferBody, RequestInput
+from deploy_snn.server.schema import InferBody, RequestInput, RequestParameters
 from deploy_snn.tensors import Array, Arrays
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -31,6 +31,9 @@ MAX_JSON_OUTPUTS = 2**21
 """Elements of outputs that a response has as JSON."""
 RENDERED_AT_ONCE = 2**14
 """Elements of an array that are rendered as JSON in one piece. Between pieces, others may run."""
+
+
+NO_PARAMETERS = RequestParameters()
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,12 @@ def parse_request(body: bytes, header_length: str | None) -> InferRequest:
         inputs[tensor.name], binary_data = _parse_input(tensor, binary_data)
     if len(binary_data):
         raise InvalidInput(f"{len(binary_data)} bytes follow the last binary input")
-    parameters = request.parameters
+    parameters = request.parameters or NO_PARAMETERS
     binary = parameters.binary_data_output
-    outputs = {
-        output.name: binary if output.parameters.binary_data is None else output.parameters.binary_data
-        for output in request.outputs
-    }
+    outputs: dict[str, bool] = {}
+    for output in request.outputs or ():
+        wanted = output.parameters.binary_data if output.parameters else None
+        outputs[output.name] = binary if wanted is None else wanted
     return InferRequest(
         id=request.id,
         inputs=inputs,
@@ -108,29 +111,41 @@ def render_response(model: str, request: InferRequest, outputs: Arrays, steps: i
 
     ``steps`` is the number of steps that the stream has taken. ``outputs`` includes all requested ones.
     """
-    tensors, binary_data = [], []
-    for name, binary in (request.outputs or dict.fromkeys(outputs, request.binary)).items():
+    wanted = request.outputs or dict.fromkeys(outputs, request.binary)
+    tensors: list[dict[str, Any]] = []
+    binary_data = []
+    for name, binary in wanted.items():
         array = outputs[name]
         tensor: dict[str, Any] = {"name": name, "datatype": DATATYPE_OF_DTYPE[array.dtype], "shape": list(array.shape)}
         if binary:
             binary_data.append(np.ascontiguousarray(array).tobytes())
             tensor["parameters"] = {"binary_data_size": len(binary_data[-1])}
-            tensors.append(COMPACT_JSON.encode(tensor))
-        else:
-            tensors.append(f'{COMPACT_JSON.encode(tensor)[:-1]},"data":[{_render_data(array)}]}}')
+        elif array.size <= RENDERED_AT_ONCE:
+            tensor["data"] = array.ravel().tolist()
+        tensors.append(tensor)
     response: dict[str, Any] = {"model_name": model, "model_version": "1"}
     if request.id:
         response["id"] = request.id
     if request.sequence is not None:
         response["parameters"] = {"sequence_id": request.sequence, "sequence_step": steps}
-    rendered = f'{COMPACT_JSON.encode(response)[:-1]},"outputs":[{",".join(tensors)}]}}'.encode()
+    if any(outputs[name].size > RENDERED_AT_ONCE for name, binary in wanted.items() if not binary):
+        parts = ",".join(_render_tensor(tensor, outputs[tensor["name"]]) for tensor in tensors)
+        rendered = f'{COMPACT_JSON.encode(response)[:-1]},"outputs":[{parts}]}}'.encode()
+    else:
+        response["outputs"] = tensors
+        rendered = COMPACT_JSON.encode(response).encode()
     return (b"".join([rendered, *binary_data]), len(rendered)) if binary_data else (rendered, None)
 
 
-def _render_data(array: Array) -> str:
+def _render_tensor(tensor: dict[str, Any], array: Array) -> str:
+    """An output as JSON; the values of a large one are rendered in pieces."""
+    rendered = COMPACT_JSON.encode(tensor)
+    if "data" in tensor or "parameters" in tensor:
+        return rendered
     flat = array.ravel()
     pieces = (flat[begin : begin + RENDERED_AT_ONCE] for begin in range(0, flat.size, RENDERED_AT_ONCE))
-    return ",".join(COMPACT_JSON.encode(piece.tolist())[1:-1] for piece in pieces)
+    data = ",".join(COMPACT_JSON.encode(piece.tolist())[1:-1] for piece in pieces)
+    return f'{rendered[:-1]},"data":[{data}]}}'
 
 
 def read_binary(name: str, data: memoryview, dtype: str, shape: Iterable[int]) -> Array:
@@ -196,7 +211,8 @@ def _parse_length(text: str, body_length: int) -> int:
 
 def _parse_input(tensor: RequestInput, binary_data: memoryview) -> tuple[Array, memoryview]:
     """Convert one input to an array. Returns it with the binary data of the inputs after it."""
-    name, datatype, shape, size = tensor.name, tensor.datatype, tensor.shape, tensor.parameters.binary_data_size
+    name, datatype, shape = tensor.name, tensor.datatype, tensor.shape
+    size = tensor.parameters.binary_data_size if tensor.parameters else None
     dtype, count = DATATYPES[datatype], math.prod(shape)
     if size is not None:
         if size != count * dtype.itemsize or size > len(binary_data):

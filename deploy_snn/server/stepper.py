@@ -73,8 +73,8 @@ class Stepper:
 
         Streams whose request is then complete are saved to the checkpoint, if there is one.
         """
-        first = batch[0][0]
-        steps = None if first.steps is None else min(first.steps - first.taken, self._piece)
+        left = [pending.steps - pending.taken for pending, _ in batch if pending.steps is not None]
+        steps = min(*left, self._piece) if left else None
         entries, generators = [], []
         for pending, stream in batch:
             inputs, generator = pending.request.inputs, stream.generator
@@ -90,23 +90,22 @@ class Stepper:
         results = self._run(entries, chunk=steps is not None)
         if steps is not None:
             self._piece = max(1, min(2 * self._piece, int(steps * PIECE_SECONDS / (perf_counter() - begun))))
-        finished = steps is None or first.taken + steps == first.steps
         stepped: Stepped = []
-        for (_, stream), result, generator in zip(batch, results, generators, strict=True):
+        for (pending, stream), result, generator in zip(batch, results, generators, strict=True):
             if isinstance(result, Exception):
                 stepped.append(result)
                 continue
             after = Stream(stream.batch, result.state, generator, stream.steps + (steps or 1))
-            if result.infinite:  # no server could load it again
+            if result.infinite and _is_complete(pending, steps):  # no server could load it again
                 problem = f"the inputs drive state '{result.infinite}' to infinity or NaN; the stream is unchanged"
                 stepped.append(InvalidInput(problem))
             else:
                 stepped.append((result.outputs, after))
-        if self._checkpoint and finished:
+        if self._checkpoint:
             requests = [
                 (pending.request, step[1])
                 for (pending, _), step in zip(batch, stepped, strict=True)
-                if not isinstance(step, Exception)
+                if not isinstance(step, Exception) and _is_complete(pending, steps)
             ]
             saved = {
                 request.sequence: stream for request, stream in requests if request.sequence is not None and not request.end
@@ -148,3 +147,8 @@ class Stepper:
 
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+
+def _is_complete(pending: PendingRequest, steps: int | None) -> bool:
+    """Whether a request is complete once it has taken so many more steps; None for a step without a time axis."""
+    return steps is None or pending.taken + steps == pending.steps
