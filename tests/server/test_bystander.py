@@ -73,7 +73,8 @@ def text(data: str) -> bytes:
 
 HOSTILE = {
     "64 MB of empty lists": (text("[]," * (21 * MB) + "[]"), PACKED, "the JSON has more than"),
-    "10 million numbers": (text("0," * (10 * MB) + "0"), PACKED, "the JSON has more than"),
+    "15 MB of empty lists": (text("[]," * (5 * MB) + "[]"), PACKED, "the JSON has more than"),
+    "7 million numbers": (text("0," * (7 * MB) + "0"), PACKED, "the JSON has more than"),
     "as many elements as may be": (text("[]," * 500_000 + "[]"), PACKED, "input 'x' has 0 elements"),
     "a long text": (gzip.compress(b'{"id": "%s"}' % (b"\\u00e9" * (2 * MB))), PACKED, "inputs: Field required"),
     "2 million rows": (*binary([2 * MB - 100, 8]), "at most 4096 rows"),
