@@ -148,6 +148,7 @@ FORMATS: Registry[Any] = Registry(
         "onnx": Entry("deploy_snn.formats.onnx:Onnx", "ONNX: step.onnx for a step, sequence.onnx for a whole run."),
         "torchscript": Entry("deploy_snn.formats.torchscript:TorchScript", "TorchScript: model.pt, for steps and runs."),
         "pt2": Entry("deploy_snn.formats.pt2:Pt2", "torch.export: model.pt2 for a step, sequence.pt2 for a whole run."),
+        "c": Entry("deploy_snn.formats.c:C", "C99 without dependencies: model.h and model.c, for steps and runs."),
         "aoti": Entry(
             "deploy_snn.formats.aoti:Aoti",
             "AOTInductor: step.aoti.pt2, a step compiled for this kind of CPU. Not exported by default.",
@@ -165,6 +166,7 @@ RUNTIMES: Registry[Any] = Registry(
         ),
         "pt2": Entry("deploy_snn.runtimes.pt2:ExportedProgram", "A torch.export program, run by torch.", ("torch",)),
         "aoti": Entry("deploy_snn.runtimes.aoti:AotInductor", "A step compiled by AOTInductor.", ("torch",)),
+        "c": Entry("deploy_snn.runtimes.c:CompiledC", "Compiled C, built by this machine's C compiler."),
         "onnxruntime-cpu": Entry(
             "deploy_snn.runtimes.onnxruntime:OnnxRuntimeCpu", "ONNX Runtime, CPU provider.", ("onnxruntime",)
         ),

@@ -86,12 +86,12 @@ def write_bundle(path: Path, program: Program, source: Source, formats: Sequence
 def _write_files(
     folder: Path, program: Program, source: Source, formats: Mapping[str, Format], extras: Extras, *, name: str
 ) -> None:
-    lowered = Lowered(program)
+    trace, golden = extras.golden or (None, None)
+    lowered = Lowered(program, name=name, golden=trace)
     sections = {name: format_.write(lowered, folder) for name, format_ in formats.items()}
     parameters = to_numpy(program.state_dict())
     write_tensors(folder / INITIAL_STATE, to_numpy(program.initial_state(1)))
     write_tensors(folder / PARAMETERS, parameters)
-    trace, golden = extras.golden or (None, None)
     if trace is not None:
         trace.write(folder / GOLDEN)
     manifest = Manifest(
