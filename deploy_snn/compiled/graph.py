@@ -690,8 +690,17 @@ class Lifting:
             raise self._refusal("an argmax over all axes")
         z, owner = self._last_axis(traced, [axis % len(traced.shape)]), self._owner_of(traced)
         out = self._work_array(f"{owner}_winner", Type.INT32, z.shape[0], owner)
-        self._kernel(ArgMax(out, owner, z))
+        mask = self._mask(traced) if z.shape[0] == 1 else None
+        self._kernel(ArgMax(out, owner, z, mask))
         return View.of(out, self._shape(node))
+
+    def _mask(self, traced: Any) -> View | None:
+        """The spikes that choose the elements of a tensor, all others of which are the same number; None if there are none."""
+        value = traced.value if isinstance(traced, Computed) else None
+        if value is None or value.op != "where" or not isinstance(value.operands[2], Literal):
+            return None
+        chooses = value.operands[0]
+        return self._view(Computed(chooses, value.shape)) if isinstance(chooses, Value) else None
 
     def _last_axis(self, traced: Any, axes: Sequence[int]) -> View:
         """``[M, K]``: what remains, and what is reduced."""

@@ -251,12 +251,16 @@ class Sum(Kernel):
 
 @dataclass(eq=False)
 class ArgMax(Kernel):
-    """The index of the largest element over the last axis of ``z`` ``[M, K]``; the first of equal ones."""
+    """The index of the largest element over the last axis of ``z`` ``[M, K]``; the first of equal ones.
+
+    Where ``mask`` is given, all elements are equal unless one of it is set, and most steps need no search.
+    """
 
     z: View
+    mask: View | None = None
 
     def reads(self) -> list[View]:
-        return [self.z]
+        return [self.z] if self.mask is None else [self.z, self.mask]
 
 
 @dataclass(eq=False)

@@ -12,7 +12,7 @@ KEYWORDS = frozenset(
 """The keywords of C99, of later versions and of C++, which may include the header."""
 
 RESERVED = KEYWORDS | frozenset(
-    "i0 i1 i2 i3 i4 i5 i6 i7 i j k n r t o c z w sum best index count rows steps step state states inputs outputs work weights list value "
+    "any i0 i1 i2 i3 i4 i5 i6 i7 i j k n r t o c z w sum best index count rows steps step state states inputs outputs work weights list value "
     "place channel first last NULL NAN INFINITY HUGE_VAL isnan isinf signbit linux unix i386 main errno assert "
     "memcpy memset memmove expf logf sqrtf tanhf fabsf floorf ceilf rintf row shared".split()
 )

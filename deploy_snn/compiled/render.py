@@ -333,9 +333,15 @@ class Renderer:
         yield f"    /* The index of the largest {comment(kernel.z.array.name)}, of equal ones the first. */"
         yield f"    for (int32_t r = 0; r < {rows}; r++) {{" if rows > 1 else "    {"
         start = f"r * {length}" if rows > 1 else "0"
+        if kernel.mask is not None:
+            yield "        uint8_t any = 0;"
+            yield f"        for (int32_t i = 0; i < {length}; i++) {{"
+            yield f"            any = (uint8_t)(any | {_at(kernel.mask, 'i')});"
+            yield "        }"
         yield f"        {kind} best = {_at(kernel.z, start)};"
         yield "        int32_t index = 0;"
-        yield f"        for (int32_t i = 1; i < {length}; i++) {{"
+        condition = "any && " if kernel.mask is not None else ""
+        yield f"        for (int32_t i = 1; {condition}i < {length}; i++) {{"
         value = _at(kernel.z, f"r * {length} + i" if rows > 1 else "i")
         yield f"            if (!({value} <= best) && best == best) {{"
         yield f"                best = {value};"

@@ -333,6 +333,7 @@ def _copies(steps: list[Loop | Kernel | Copy], program: LoopProgram, names: Name
 
 def _name_values(loop: Loop) -> None:
     """Decide which values get a local variable, and name them after what they become."""
+    _evaluate_both_sides(loop)
     inside = set(loop.values)
     uses: dict[Value, int] = defaultdict(int)
     downstream: dict[Value, str] = {}
@@ -350,13 +351,33 @@ def _name_values(loop: Loop) -> None:
     taken = {view.array.name for value in loop.values for view in [*direct_views(value.operands), *value.stores]}
     names = Namespace(taken)
     for value in loop.values:
-        if uses[value] > 1 or len(value.stores) > 1 or (value.stores and uses[value]):
+        if uses[value] > 1 or len(value.stores) > 1 or (value.stores and uses[value]) or value in loop.named:
             loop.named.add(value)
-            value.name = names.add(f"new_{downstream.get(value) or 'value'}")
+            value.name = names.add(value.name or f"new_{downstream.get(value) or 'value'}")
     _hoist(loop)
     for value in loop.values:
         if value in loop.named and not value.name:
             value.name = names.add(f"new_{downstream.get(value) or 'value'}")
+
+
+def _evaluate_both_sides(loop: Loop) -> None:
+    """Compute both results of a choice before it is made: a loop without branches can be vectorised."""
+    loaded: dict[tuple[object, ...], Value] = {}
+    values: list[Value] = []
+    for value in loop.values:
+        if value.op == "where":
+            for place, side in enumerate(value.operands[1:], 1):
+                if isinstance(side, View) and side.array.size > 1:
+                    key = (side.array, side.shape, side.strides, side.offset)
+                    if key not in loaded:
+                        loaded[key] = Value("copy", [side], value.shape, side.array.type, name=f"{side.array.name}_i")
+                        loop.named.add(loaded[key])
+                        values.append(loaded[key])
+                    value.operands[place] = loaded[key]
+                elif isinstance(side, Value) and any(_reads(side, loop)):
+                    loop.named.add(side)
+        values.append(value)
+    loop.values = values
 
 
 def _hoist(loop: Loop) -> None:

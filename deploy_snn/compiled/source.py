@@ -188,16 +188,19 @@ class _Writer:
         yield ""
         yield "/* The state of one row, which the caller owns. The scratch memory of a step needs no initial value. */"
         yield "typedef struct {"
+        work = [*self._work_arrays(), *self._lists()]
+        # Wide elements first: then no array begins in the middle of a vector, and nothing is padded.
+        for wide in (True, False):
+            for array in self.program.states:
+                if (array.type is not Type.SPIKE) is wide:
+                    yield f"    {array.type} {array.name}[{array.size}]; /* {comment(array.tensor)} */"
+            if wide and work:
+                yield "    struct {"
+                for array in sorted(work, key=lambda array: array.type is Type.SPIKE):
+                    yield f"        {array.type} {array.name}[{array.size}];"
+                yield "    } work;"
         if self.external:
             yield f"    const {p}_weights *weights; /* set it before the first step */"
-        for array in self.program.states:
-            yield f"    {array.type} {array.name}[{array.size}]; /* {comment(array.tensor)} */"
-        work = [*self._work_arrays(), *self._lists()]
-        if work:
-            yield "    struct {"
-            for array in work:
-                yield f"        {array.type} {array.name}[{array.size}];"
-            yield "    } work;"
         if not (self.external or self.program.states or work):
             yield "    char unused; /* the model has no state */"
         yield f"}} {p}_state;"
@@ -306,6 +309,11 @@ class _Writer:
         yield f"/* {comment(self.lowered.name)}: one step of {self.contract.dt:g} ms. Written by deploy-snn {__version__}."
         yield "   Compile it with -ffp-contract=off and without -ffast-math, and the results are those of torch, to the bit. */"
         yield f'#include "{self.header_name}"'
+        yield ""
+        yield "#if defined(__GNUC__) && !defined(__clang__)"
+        yield "/* Otherwise gcc puts branches into the loops over neurons, and gathers into those over weights. */"
+        yield '#pragma GCC optimize ("no-thread-jumps", "no-loop-unroll-and-jam")'
+        yield "#endif"
         yield ""
         if renderer.headers or any(not np.isfinite(np.asarray(a.values)).all() for a in self.program.constants):
             yield "#include <math.h>"
