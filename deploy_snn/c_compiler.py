@@ -26,9 +26,7 @@ LIBRARY = ("-shared", "-fPIC")
 TUNED = "-march=native"
 """Use all instructions of this CPU. As nothing is contracted or reordered, the results keep their bits."""
 
-NO_COMPILER = (
-    "no C compiler was found: install gcc or clang, set CC, or install the extra 'compile' of deploy-snn (README.md, Install)"
-)
+NO_COMPILER = "no C compiler was found: install gcc or clang, set CC, or install the extra 'compile' of deploy-snn (README.md, Install)"
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Compiler:
 def find_compiler() -> Compiler | None:
     """The compiler in ``$CC``, or cc, gcc, clang, or that of the package ziglang; None if there is none."""
     given = shlex.split(os.environ.get("CC", ""))
-    for command in ([given] if given else [["cc"], ["gcc"], ["clang"]]):
+    for command in [given] if given else [["cc"], ["gcc"], ["clang"]]:
         path = shutil.which(command[0])
         if path:
             real = Path(path).resolve()

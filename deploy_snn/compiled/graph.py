@@ -39,8 +39,8 @@ from deploy_snn.compiled.loops import (
     View,
 )
 from deploy_snn.compiled.names import Namespace
+from deploy_snn.compiled.refusal import Refusal
 from deploy_snn.contract import TensorSpec
-from deploy_snn.errors import InvalidInput
 from deploy_snn.lowering import Lowered
 from deploy_snn.torch_internals import output_places
 
@@ -105,7 +105,7 @@ class Lifting:
         self._node: Node | None = None
 
     def program(self) -> LoopProgram:
-        """Translate the graph. Raises InvalidInput for an operator that cannot be compiled."""
+        """Translate the graph. Raises Refusal for an operator that cannot be compiled."""
         captured, contract = self.lowered.step, self.lowered.contract
         graph = captured.graph_module.graph
         results = next(node for node in graph.nodes if node.op == "output").args[0]
@@ -118,7 +118,13 @@ class Lifting:
             View.of(array, spec.shape(batch=1))
             for array, spec in zip([*inputs, *states], [*contract.inputs, *contract.states], strict=True)
         )
-        kinds = dict(zip([s.arg.name for s in captured.graph_signature.input_specs], captured.graph_signature.input_specs, strict=True))
+        kinds = dict(
+            zip(
+                [s.arg.name for s in captured.graph_signature.input_specs],
+                captured.graph_signature.input_specs,
+                strict=True,
+            )
+        )
         for node in graph.nodes:
             self._node = node
             if node.op == "placeholder":
@@ -152,7 +158,12 @@ class Lifting:
         is_spike = spikes or spec.dtype == "bool"
         size = math.prod(spec.shape(batch=1))
         array = Array(
-            self.names.add(spec.name), Type.SPIKE if is_spike else Type.FLOAT, size, storage, spec.name, shared=spec.batch_axis is None
+            self.names.add(spec.name),
+            Type.SPIKE if is_spike else Type.FLOAT,
+            size,
+            storage,
+            spec.name,
+            shared=spec.batch_axis is None,
         )
         self.owners[array] = spec.owner
         return array
@@ -239,9 +250,7 @@ class Lifting:
             return View.of(self._stored[value], traced.shape)
         if isinstance(traced, Constant):
             kind = self._type(traced.tensor.dtype)
-            return View.of(
-                self._constant_array(traced.name, traced.owner, kind, traced.tensor.numpy()), traced.shape
-            )
+            return View.of(self._constant_array(traced.name, traced.owner, kind, traced.tensor.numpy()), traced.shape)
         if isinstance(traced, LinearForm):
             return self._view(Computed(self._copy(traced), traced.shape)) if traced.is_selection else self._apply(traced)
         raise self._refusal("an operand that is a number")
@@ -300,13 +309,13 @@ class Lifting:
                 return owner
         return ""
 
-    def _refusal(self, what: str) -> InvalidInput:
+    def _refusal(self, what: str) -> Refusal:
         owner = ""
         if self._node is not None:
             traced = [self._environment.get(node) for node in self._node.all_input_nodes]
             owner = next((found for found in map(self._owner_of, traced) if found), "")
         where = f" in {owner}" if owner else ""
-        return InvalidInput(f"format c cannot compile {what}{where}: export without the format c")
+        return Refusal(f"format c cannot compile {what}{where}: export without the format c")
 
     # Operators.
 
@@ -322,7 +331,11 @@ class Lifting:
             return 1
         arguments = [self._resolve(argument) for argument in node.args]
         keywords = {key: self._resolve(argument) for key, argument in node.kwargs.items()}
-        tensors = [a for a in _flattened([*arguments, *keywords.values()]) if isinstance(a, Constant | Computed | View | LinearForm)]
+        tensors = [
+            a
+            for a in _flattened([*arguments, *keywords.values()])
+            if isinstance(a, Constant | Computed | View | LinearForm)
+        ]
         if all(isinstance(t, Constant) for t in tensors):
             return self._fold(node, arguments, keywords)
         base = ALIASES.get(base, base)
@@ -367,7 +380,9 @@ class Lifting:
         with torch.no_grad():
             result = node.target(*map(held, arguments), **{k: held(v) for k, v in keywords.items()})  # type: ignore[operator]
         named = [c for c in constants if c.name != "constant"]
-        name = "_".join(dict.fromkeys(c.name if k == 0 else c.name.removeprefix(f"{c.owner}_") for k, c in enumerate(named)))
+        name = "_".join(
+            dict.fromkeys(c.name if k == 0 else c.name.removeprefix(f"{c.owner}_") for k, c in enumerate(named))
+        )
         base = str(node.target).removeprefix("aten.").partition(".")[0]
         if len(named) == 1 and base in LOGIC | ARITHMETIC | {"rsub"}:
             name = f"{name}_{base}"
@@ -392,7 +407,9 @@ class Lifting:
             raise self._refusal(f"the operator {node.target} on integers")
         if base in ("clamp", "clamp_min", "clamp_max"):
             low = arguments[1] if base != "clamp_max" and len(arguments) > 1 else keywords.get("min")
-            high = keywords.get("max", arguments[2] if len(arguments) > 2 else arguments[1] if base == "clamp_max" else None)
+            high = keywords.get(
+                "max", arguments[2] if len(arguments) > 2 else arguments[1] if base == "clamp_max" else None
+            )
             found = arguments[0]
             for op, bound in (("maximum", low), ("minimum", high)):
                 if bound is not None:
@@ -476,9 +493,7 @@ class Lifting:
     def _op_select(self, node: Node, traced: Any, axis: int, index: int) -> Any:
         axis %= len(traced.shape)
         index %= traced.shape[axis]
-        return self._moved(
-            traced, lambda v: v.narrowed(axis, index, 1).without(axis), lambda t: t.select(axis, index)
-        )
+        return self._moved(traced, lambda v: v.narrowed(axis, index, 1).without(axis), lambda t: t.select(axis, index))
 
     def _op_split_with_sizes(self, node: Node, traced: Any, sizes: Sequence[int], axis: int = 0) -> list[Any]:
         starts = np.cumsum([0, *sizes]).tolist()
@@ -540,16 +555,17 @@ class Lifting:
             raise self._refusal(f"the operator {node.target} on {list(left.shape)} and {list(right.shape)}")
         z = self._flat_view(left, (rows,))
         owner = self._owner_of(right) or self._owner_of(left)
-        scale, w = 1.0, self._weights(right, (rows, columns))
+        scale, integers = 1.0, None
         if isinstance(right, Constant):
             matrix = right.tensor.reshape(rows, columns)
             self._check_finite(matrix, owner)
-            integers = integer_weights(matrix, float(matrix.double().abs().sum(0).max())) if self._spikes_only(z) else None
-            if integers is not None:
-                scale = integers.scale
-                w = View.of(
-                    self._constant_array(right.name, owner, integers.type, integers.values), (rows, columns)
-                )
+            if self._spikes_only(z):
+                integers = integer_weights(matrix, float(matrix.double().abs().sum(0).max()))
+        if integers is None:
+            w = self._weights(right, (rows, columns))
+        else:
+            scale = integers.scale
+            w = View.of(self._constant_array(right.name, owner, integers.type, integers.values), (rows, columns))
         out = self._work_array(f"{owner}_drive", Type.FLOAT, columns, owner)
         self._kernel(Product(out, owner, z, w, columns, scale))
         return View.of(out, self._shape(node))
@@ -563,21 +579,21 @@ class Lifting:
         if b is None:
             return product
         shape = self._shape(node)
-        return Computed(self._value("add", [self._operand(product, shape), self._operand(b, shape)], shape, Type.FLOAT), shape)
+        return Computed(
+            self._value("add", [self._operand(product, shape), self._operand(b, shape)], shape, Type.FLOAT), shape
+        )
 
     def _weights(self, traced: Any, shape: tuple[int, int]) -> Operand:
         if isinstance(traced, Computed):
             return traced.value
         if isinstance(traced, Constant):
-            return View.of(
-                self._constant_array(traced.name, traced.owner, Type.FLOAT, traced.tensor.numpy()), shape
-            )
+            return View.of(self._constant_array(traced.name, traced.owner, Type.FLOAT, traced.tensor.numpy()), shape)
         return self._flat_view(traced, shape)
 
     def _check_finite(self, w: Tensor, owner: str) -> None:
         """A product skips inputs that are 0, but 0 times an infinity is not 0."""
         if not bool(w.isfinite().all()):
-            raise InvalidInput(f"format c cannot compile {owner or 'the product'}: its weights hold NaN or an infinity")
+            raise Refusal(f"format c cannot compile {owner or 'the product'}: its weights hold NaN or an infinity")
 
     def _apply(self, form: LinearForm) -> View:
         """A linear form as a sparse product."""
@@ -585,7 +601,9 @@ class Lifting:
         first, targets, weights = form.by_source()
         self._check_finite(weights, owner)
         totals = torch.zeros(math.prod(form.shape), dtype=torch.float64).index_add(0, targets, weights.double().abs())
-        integers = integer_weights(weights, float(totals.max())) if self._spikes_only(form.source) and len(weights) else None
+        integers = (
+            integer_weights(weights, float(totals.max())) if self._spikes_only(form.source) and len(weights) else None
+        )
         kind, values, scale = (
             (Type.FLOAT, weights.numpy(), 1.0) if integers is None else (integers.type, integers.values, integers.scale)
         )
@@ -598,7 +616,9 @@ class Lifting:
             self._constant_array(f"{prefix}target", owner, Type.INT32, targets.numpy()),
             self._constant_array(f"{prefix}w", owner, kind, values),
         ]
-        self._kernel(SparseProduct(out, owner, form.source.replaced((form.source.size,), (1,)), *arrays, scale))
+        first_array, target_array, weight_array = arrays
+        source = form.source.replaced((form.source.size,), (1,))
+        self._kernel(SparseProduct(out, owner, source, first_array, target_array, weight_array, scale))
         return View.of(out, form.shape)
 
     def _owner_of_form(self) -> str:
@@ -641,11 +661,24 @@ class Lifting:
         if b is not None and bool((b.tensor != 0).any()):
             bias = self._constant_array(b.name, owner, Type.FLOAT, b.tensor.numpy())
         out = self._work_array(f"{owner}_drive", Type.FLOAT, n_filters * math.prod(places), owner)
-        geometry = [_per_axis(sizes_, axes) for sizes_ in (stride, padding, dilation)]
+        stride, padding, dilation = (_per_axis(given, axes) for given in (stride, padding, dilation))
         self._kernel(
             Convolution(
-                out, owner, z, array, bias, channels, tuple(sizes), n_filters, tuple(places), tuple(filters.shape[2:]),
-                *geometry, groups, scale,
+                out,
+                owner,
+                z,
+                array,
+                bias,
+                channels,
+                tuple(sizes),
+                n_filters,
+                tuple(places),
+                tuple(filters.shape[2:]),
+                stride,
+                padding,
+                dilation,
+                groups,
+                scale,
             )  # fmt: skip
         )
         return View.of(out, self._shape(node))
@@ -769,7 +802,7 @@ class Lifting:
                 (s.array for s in value.stores if s.array.storage is Storage.OUTPUT and s.array.type is array.type), None
             )
             if output is not None and array not in kept:
-                value.stores = [store for store in value.stores if store.array is not array]
+                value.stores = [store for store in value.stores if store.array is not output]
                 self.work.remove(array)
                 array.name, array.storage = output.name, Storage.OUTPUT
 
@@ -780,7 +813,14 @@ class Lifting:
             for array in [s.array for s in item.stores] if isinstance(item, Value) else [item.out]:
                 producers.setdefault(array, []).append(item)
         needed: set[Item] = set()
-        pending = [i for i in self.items if isinstance(i, Value) and any(s.array.storage in (Storage.OUTPUT, Storage.STATE) or s.array in self._read_after_rows for s in i.stores)]
+        pending = [
+            i
+            for i in self.items
+            if isinstance(i, Value)
+            and any(
+                s.array.storage in (Storage.OUTPUT, Storage.STATE) or s.array in self._read_after_rows for s in i.stores
+            )
+        ]
         while pending:
             item = pending.pop()
             if item in needed:
@@ -789,12 +829,14 @@ class Lifting:
             pending += _dependencies(item, producers)
         for item in self.items:
             if item in needed and isinstance(item, Value) and item.op == ROWS:
-                raise InvalidInput("format c cannot compile a row that depends on the other rows of its batch")
+                raise Refusal("format c cannot compile a row that depends on the other rows of its batch")
         return [item for item in self.items if item in needed]
 
     @property
     def _read_after_rows(self) -> set[Array]:
-        return {v.array for i in self.items if isinstance(i, Value) and i.op == ROWS for v in i.operands if isinstance(v, View)}
+        return {
+            v.array for i in self.items if isinstance(i, Value) and i.op == ROWS for v in i.operands if isinstance(v, View)
+        }
 
 
 def _dependencies(item: Item, producers: dict[Array, list[Item]]) -> list[Item]:
@@ -805,7 +847,13 @@ def _dependencies(item: Item, producers: dict[Array, list[Item]]) -> list[Item]:
     for operand in operands:
         if isinstance(operand, Value):
             found.append(operand)
-        views = [operand] if isinstance(operand, View) else [operand.view, operand.index] if isinstance(operand, Indirect) else []
+        views = (
+            [operand]
+            if isinstance(operand, View)
+            else [operand.view, operand.index]
+            if isinstance(operand, Indirect)
+            else []
+        )
         for view in views:
             found += producers.get(view.array, [])
     return found

@@ -138,7 +138,9 @@ class Renderer:
         if value.op in ARITHMETIC and value.type is Type.FLOAT:
             # Spikes are bytes: as numbers they are floats.
             given = [
-                (text, p, kind) if kind is Type.FLOAT else (f"(float){_wrapped(text) if p > ATOM else text}", UNARY, Type.FLOAT)
+                (text, p, kind)
+                if kind is Type.FLOAT
+                else (f"(float){_wrapped(text) if p > ATOM else text}", UNARY, Type.FLOAT)
                 for text, p, kind in given
             ]
         texts = [text for text, _, _ in given]
@@ -151,7 +153,9 @@ class Renderer:
             case "not":
                 return f"!{_bound(texts[0], ranks[0], ATOM)}", UNARY
             case "where":
-                chosen = [_bound(text, rank, 4 if rank != CONDITIONAL else ATOM) for text, rank in given_pairs(texts, ranks)]
+                chosen = [
+                    _bound(text, rank, 4 if rank != CONDITIONAL else ATOM) for text, rank in given_pairs(texts, ranks)
+                ]
                 return f"{_bound(texts[0], ranks[0], 7)} ? {chosen[1]} : {chosen[2]}", CONDITIONAL
             case "sigmoid":
                 self.headers.add("math.h")
@@ -403,9 +407,7 @@ def given_pairs(texts: Sequence[str], ranks: Sequence[int]) -> list[tuple[str, i
 
 def _is_scalar(array: Array) -> bool:
     """Whether an array of one element is a plain variable or constant."""
-    return array.size == 1 and (
-        array.storage is Storage.CONSTANT or (array.storage is Storage.WORK and not array.shared)
-    )
+    return array.size == 1 and (array.storage is Storage.CONSTANT or (array.storage is Storage.WORK and not array.shared))
 
 
 def _wrapped(text: str) -> str:

@@ -90,7 +90,13 @@ def _set_stages(program: LoopProgram) -> None:
     def earliest(item: Item) -> int:
         if isinstance(item, Value):
             inner = [value.stage for value in item.operands if isinstance(value, Value)]
-            return max([0, *inner, *(p.stage + 1 for v in direct_views(item.operands) for p in producers[v.array] if p is not item)])
+            return max(
+                [
+                    0,
+                    *inner,
+                    *(p.stage + 1 for v in direct_views(item.operands) for p in producers[v.array] if p is not item),
+                ]
+            )
         after = [p.stage + isinstance(p, Kernel) for view in item.reads() for p in producers[view.array]]
         inner = [item.w.stage] if isinstance(item, Product) and isinstance(item.w, Value) else []
         return max([0, *after, *inner])
@@ -152,7 +158,9 @@ def _inlined(items: list[Item]) -> set[Value]:
         value = roots.pop()
         found.add(value)
         roots += [operand for operand in value.operands if isinstance(operand, Value)]
-    outside = {v for item in items if isinstance(item, Value) and item not in found for v in item.operands if isinstance(v, Value)}
+    outside = {
+        v for item in items if isinstance(item, Value) and item not in found for v in item.operands if isinstance(v, Value)
+    }
     stored = {value for value in found if value.stores}
     return found - outside - stored
 
@@ -180,14 +188,23 @@ def _loops(program: LoopProgram, names: Namespace) -> list[Loop]:
     return [_loop(group, key[2]) for key, group in found]
 
 
-def _store_what_other_loops_read(groups: list[list[Value]], values: list[Value], program: LoopProgram, names: Namespace) -> None:
+def _store_what_other_loops_read(
+    groups: list[list[Value]], values: list[Value], program: LoopProgram, names: Namespace
+) -> None:
     """Give scratch memory to values that are used outside their loop."""
     group_of = {value: index for index, group in enumerate(groups) for value in group}
     for value in values:
         for place, operand in enumerate(value.operands):
             if not isinstance(operand, Value) or group_of.get(operand) == group_of.get(value):
                 continue
-            held = next((s.array for s in operand.stores if s.is_whole and s.array.storage is not Storage.STATE and s.array.type is operand.type), None)
+            held = next(
+                (
+                    s.array
+                    for s in operand.stores
+                    if s.is_whole and s.array.storage is not Storage.STATE and s.array.type is operand.type
+                ),
+                None,
+            )
             if held is None:
                 held = Array(names.add(f"{operand.owner}_{operand.op}"), operand.type, operand.size, Storage.WORK)
                 program.work.append(held)

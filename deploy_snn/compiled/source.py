@@ -65,7 +65,7 @@ def c_source(lowered: Lowered, *, header_name: str, check_steps: int = 0) -> CSo
         lowered: the captured program. header_name: the name of the header, which the source includes.
         check_steps: the number of steps of the golden trace to compile in, as a self-check; 0 for none.
 
-    Raises InvalidInput for a model that cannot be compiled, and for a check without a golden trace.
+    Raises Refusal for a model that cannot be compiled, and InvalidInput for a check without a golden trace.
     """
     return _Writer(lowered, header_name, check_steps).write()
 
@@ -104,7 +104,9 @@ class _Writer:
             values = self.initial[state.tensor].reshape(-1)
             if not (values == values[0]).all():
                 data = values.astype(NUMPY[state.type])
-                found[state] = Array(names.add(f"initial_{state.name}"), state.type, state.size, Storage.CONSTANT, values=data)
+                found[state] = Array(
+                    names.add(f"initial_{state.name}"), state.type, state.size, Storage.CONSTANT, values=data
+                )
                 self.program.constants.append(found[state])
         return found
 
@@ -128,7 +130,12 @@ class _Writer:
         source = [
             *self._preamble(renderer),
             *self._constants(),
-            *(line for name, text in HELPERS.items() if name in renderer.helpers for line in ("", *text.strip().splitlines())),
+            *(
+                line
+                for name, text in HELPERS.items()
+                if name in renderer.helpers
+                for line in ("", *text.strip().splitlines())
+            ),
             *self._row_sums(renderer),
             *body,
             *self._functions(),
@@ -274,11 +281,7 @@ class _Writer:
         used = {
             view.array
             for step in [*self.schedule.steps, *self.schedule.shared]
-            for view in (
-                [v for value in step.values for v in value.stores]
-                if isinstance(step, Loop)
-                else []
-            )
+            for view in ([v for value in step.values for v in value.stores] if isinstance(step, Loop) else [])
         } | {kernel.out for kernel in self.kernels}
         return [array for array in self.program.work if array in used and (array.size > 1 or array.shared)]
 
@@ -288,11 +291,7 @@ class _Writer:
     def _lists(self) -> list[Array]:
         """The scratch memory of the kernels: a list of the inputs that spiked, and integer sums."""
         products = [k for k in self.kernels if isinstance(k, Product) and hasattr(k.w, "array")]
-        integers = [
-            kernel.out.size
-            for kernel in self.kernels
-            if _weights_of(kernel) in (Type.INT8, Type.INT16)
-        ]
+        integers = [kernel.out.size for kernel in self.kernels if _weights_of(kernel) in (Type.INT8, Type.INT16)]
         found = []
         if products:
             found.append(Array("list", Type.INT32, max(k.z.size for k in products), Storage.WORK))
@@ -414,7 +413,9 @@ class _Writer:
         if not states:
             yield "    (void)state;"
         yield "}"
-        arguments = [f"inputs->{a.name}" for a in self.program.inputs] + [f"outputs->{a.name}" for a in self.program.outputs]
+        arguments = [f"inputs->{a.name}" for a in self.program.inputs] + [
+            f"outputs->{a.name}" for a in self.program.outputs
+        ]
         yield ""
         yield f"void {p}_step({p}_state *state, const {p}_inputs *inputs, const {p}_outputs *outputs)"
         yield "{"
@@ -635,7 +636,6 @@ def _wrapped_call(start: str, arguments: list[str], end: str) -> Iterator[str]:
 def _ascii(text: str) -> str:
     """JSON with escapes in place of all but ASCII."""
     return "".join(
-        c if c.isascii() else "".join(f"\\u{unit:04x}" for unit in np.frombuffer(c.encode("utf-16-le"), "<u2")) for c in text
+        c if c.isascii() else "".join(f"\\u{unit:04x}" for unit in np.frombuffer(c.encode("utf-16-le"), "<u2"))
+        for c in text
     )
-
-

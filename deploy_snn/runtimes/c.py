@@ -35,7 +35,9 @@ class CompiledC(Runtime):
         self._weights = np.memmap(bundle.file(weights), np.uint8, "r") if weights else None
         try:
             inside = ctypes.string_at(ctypes.addressof(ctypes.c_char.in_dll(self._library, f"{prefix}_contract")))
-            self._run = self._function("run", ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p)
+            self._run = self._function(
+                "run", ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p
+            )
             self._row_bytes = int(self._function("state_size", result=ctypes.c_size_t)())
         except (AttributeError, ValueError):
             raise InvalidInput(f"{bundle.path / 'model.c'} has no model '{prefix}'") from None
