@@ -1,7 +1,7 @@
 """Build a shared library from C with the system's compiler or with zig, and keep it in a cache.
 
-The cache is the folder ``deploy-snn`` in ``$XDG_CACHE_HOME`` (default ``~/.cache``). The name of a library there is a hash of
-its source, of the compiler and its flags, and of the CPU. Several processes may build the same library at the same time.
+The cache is the folder ``deploy-snn`` in ``$XDG_CACHE_HOME`` (default ``~/.cache``). The name of a library there is a hash
+of its source, of the compiler and its flags, and of the CPU. Several processes may build the same library at the same time.
 """
 
 import hashlib
@@ -26,7 +26,10 @@ LIBRARY = ("-shared", "-fPIC")
 TUNED = "-march=native"
 """Use all instructions of this CPU. As nothing is contracted or reordered, the results keep their bits."""
 
-NO_COMPILER = "no C compiler was found: install gcc or clang, set CC, or install the extra 'compile' of deploy-snn (README.md, Install)"
+NO_COMPILER = (
+    "no C compiler was found: install gcc or clang, set CC, "
+    "or install the extra 'compile' of deploy-snn (README.md, Install)"
+)
 
 
 @dataclass(frozen=True)

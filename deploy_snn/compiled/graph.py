@@ -202,7 +202,7 @@ class Lifting:
     def _shape(self, node: Node) -> tuple[int, ...]:
         return tuple(_row_size(size) for size in node.meta["val"].shape)
 
-    def _operand(self, traced: Any, shape: tuple[int, ...]) -> Operand:
+    def _operand(self, traced: Any, shape: tuple[int, ...]) -> Operand:  # noqa: PLR0911  (one return for each kind)
         """A tensor as an operand of an elementwise operation with this shape."""
         if isinstance(traced, bool | int | float):
             return Literal(traced)
@@ -219,7 +219,8 @@ class Lifting:
                 start = View(source, traced.shape, (0,) * len(traced.shape), traced.source.offset)
                 return Indirect(start.broadcast(shape), 1, View.of(index, traced.shape).broadcast(shape))
             return self._view(traced).broadcast(shape)
-        return traced.broadcast(shape)
+        view: View = traced
+        return view.broadcast(shape)
 
     def _constant_operand(self, constant: Constant, shape: tuple[int, ...]) -> Operand:
         tensor = constant.tensor
@@ -319,7 +320,7 @@ class Lifting:
 
     # Operators.
 
-    def _call(self, node: Node) -> Any:
+    def _call(self, node: Node) -> Any:  # noqa: PLR0911  (one return for each kind)
         if node.target is operator.getitem:
             source, index = node.args
             return self._environment[source][index]  # type: ignore[index]
@@ -391,7 +392,9 @@ class Lifting:
             return Constant(result.contiguous(), name or "constant", owner)
         return [Constant(part.contiguous(), name or "constant", owner) for part in result]
 
-    def _elementwise(self, node: Node, base: str, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    def _elementwise(  # noqa: C901  (one branch for each form)
+        self, node: Node, base: str, arguments: list[Any], keywords: dict[str, Any]
+    ) -> Any:
         if keywords.get("alpha", 1) != 1 or (base in ("add", "sub") and len(arguments) > 2):
             raise self._refusal(f"the operator {node.target} with a factor")
         if base == "div" and keywords.get("rounding_mode") is not None:
@@ -481,7 +484,7 @@ class Lifting:
         axis %= len(traced.shape)
         return self._moved(traced, lambda v: v.narrowed(axis, start, length), lambda t: t.narrow(axis, start, length))
 
-    def _op_slice(
+    def _op_slice(  # noqa: PLR0917  (aten's order)
         self, node: Node, traced: Any, axis: int = 0, start: int | None = None, end: int | None = None, step: int = 1
     ) -> Any:
         size = traced.shape[axis]
@@ -679,7 +682,7 @@ class Lifting:
                 dilation,
                 groups,
                 scale,
-            )  # fmt: skip
+            )
         )
         return View.of(out, self._shape(node))
 
@@ -728,7 +731,7 @@ class Lifting:
         return View.of(out, self._shape(node))
 
     def _mask(self, traced: Any) -> View | None:
-        """The spikes that choose the elements of a tensor, all others of which are the same number; None if there are none."""
+        """The spikes that choose the elements of a tensor whose other elements are one number; None without such."""
         value = traced.value if isinstance(traced, Computed) else None
         if value is None or value.op != "where" or not isinstance(value.operands[2], Literal):
             return None
@@ -813,7 +816,7 @@ class Lifting:
             for array in [s.array for s in item.stores] if isinstance(item, Value) else [item.out]:
                 producers.setdefault(array, []).append(item)
         needed: set[Item] = set()
-        pending = [
+        pending: list[Item] = [
             i
             for i in self.items
             if isinstance(i, Value)

@@ -27,7 +27,8 @@ def integer_weights(w: Tensor, largest_sum: float) -> IntegerWeights | None:
     """The weights as the smallest integer type that holds them, or None if integers would not give the same bits.
 
     Args:
-        w: weights. largest_sum: the largest absolute sum of weights that one target can receive.
+        w: weights.
+        largest_sum: the largest absolute sum of weights that one target can receive.
     """
     wide = w.double()
     for bits in range(-FINEST, FINEST + 1):

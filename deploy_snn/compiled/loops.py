@@ -1,7 +1,7 @@
 """The typed loop representation between a captured graph and C: arrays, elementwise values, and kernels.
 
-A step of one row is a list of items in the order of their dependencies. A :class:`Value` is one elementwise operation; values
-of the same stage become one loop. A kernel is an operation with a loop nest of its own, such as a product.
+A step of one row is a list of items in the order of their dependencies. A :class:`Value` is one elementwise operation;
+values of the same stage become one loop. A kernel is an operation with a loop nest of its own, such as a product.
 """
 
 import math
@@ -152,7 +152,7 @@ class Indirect:
 
 @dataclass(eq=False)
 class Value:
-    """One elementwise operation. ``operands`` have its shape; a value among them has as many elements, in the same order."""
+    """One elementwise operation. ``operands`` have its shape; a value among them has as many elements, in that order."""
 
     op: str
     operands: "list[Operand]"

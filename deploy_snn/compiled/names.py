@@ -4,18 +4,25 @@ import re
 from collections.abc import Iterable
 
 KEYWORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if inline int long register "
-    "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while _Bool _Complex "
-    "_Imaginary alignas alignof bool constexpr false nullptr static_assert thread_local true typeof asm and or not xor "
-    "class new delete this template namespace operator private public protected virtual try catch throw using".split()
+    """
+    auto break case char const continue default do double else enum extern float for goto if inline int long register
+    restrict return short signed sizeof static struct switch typedef union unsigned void volatile while alignas alignof bool
+    constexpr false nullptr static_assert thread_local true typeof asm and or not xor class new delete this template
+    namespace operator private public protected virtual try catch throw using
+    """.split()  # noqa: SIM905
 )
 """The keywords of C99, of later versions and of C++, which may include the header."""
 
 RESERVED = KEYWORDS | frozenset(
-    "any i0 i1 i2 i3 i4 i5 i6 i7 i j k n r t o c z w sum best index count rows steps step state states inputs outputs work weights list value "
-    "place channel first last NULL NAN INFINITY HUGE_VAL isnan isinf signbit linux unix i386 main errno assert "
-    "memcpy memset memmove expf logf sqrtf tanhf fabsf floorf ceilf rintf row shared".split()
+    """
+    any i0 i1 i2 i3 k0 k1 k2 o0 o1 o2 p0 p1 p2 i j k n r t o c z w sum best index count rows at steps step state states
+    inputs outputs events from to memory work weights list sums value place channel first last row shared size
+    NULL NAN INFINITY HUGE_VAL isnan isinf signbit linux unix i386 main errno assert
+    memcpy memset memmove expf logf sqrtf tanhf fabsf floorf ceilf rintf size_t
+    int8_t int16_t int32_t int64_t uint8_t uint16_t uint32_t uint64_t
+    """.split()  # noqa: SIM905
 )
+"""The names that generated code and its headers use."""
 
 
 def identifier(name: str) -> str:

@@ -86,13 +86,13 @@ class Renderer:
         stores = []
         for value in loop.values:
             if value in loop.named:
-                text, _ = self._expression(value, loop, top=True)
+                text, _ = self._expression(value, loop)
                 kind = "float" if value.type is Type.FLOAT else "int"
                 yield f"{indent}const {kind} {value.name} = {text};"
             stores += [(store, value) for store in value.stores]
         for store, value in stores:
             target = self._element(store, loop.extents)
-            text = value.name if value in loop.named else self._expression(value, loop, top=True)[0]
+            text = value.name if value in loop.named else self._expression(value, loop)[0]
             if store.array.type is Type.SPIKE or store.array.type is Type.INT32 or value.type is Type.FLOAT:
                 yield f"{indent}{target} = {f'(uint8_t)({text})' if store.array.type is Type.SPIKE else text};"
             else:
@@ -105,7 +105,9 @@ class Renderer:
             return name if _is_scalar(view.array) else f"{name}[0]"
         return f"{name}[{_index(view, extents)}]"
 
-    def _operand(self, operand: Operand, loop: Loop) -> tuple[str, int, Type]:
+    def _operand(  # noqa: PLR0911  (one return for each kind)
+        self, operand: Operand, loop: Loop
+    ) -> tuple[str, int, Type]:
         """The C text of an operand, its precedence and its type."""
         match operand:
             case Literal(value=value):
@@ -130,7 +132,7 @@ class Renderer:
         text, precedence = self._expression(operand, loop)
         return text, precedence, operand.type
 
-    def _expression(self, value: Value, loop: Loop, *, top: bool = False) -> tuple[str, int]:
+    def _expression(self, value: Value, loop: Loop) -> tuple[str, int]:  # noqa: C901, PLR0911  (one pattern for each operation)
         """The C text of a value's operation, and its precedence."""
         if value.op == "rows":
             return self._rows(value, loop), ATOM
@@ -258,12 +260,13 @@ class Renderer:
         """Constants of one element are numbers in C, but these are indexed."""
         return f"(&{array.name})" if _is_scalar(array) else place(array)
 
-    def _convolution(self, kernel: Convolution) -> Iterator[str]:
+    def _convolution(self, kernel: Convolution) -> Iterator[str]:  # noqa: PLR0915  (one nest of loops)
         axes = range(len(kernel.sizes))
         places, per_group = math.prod(kernel.places), kernel.filters // kernel.groups
         channels = kernel.channels // kernel.groups
         integers = kernel.w.type is not Type.FLOAT
-        yield f"    /* {comment(kernel.owner) or 'The drive'}: each input that is not 0 adds its filters to the outputs around it. */"
+        title = comment(kernel.owner) or "The drive"
+        yield f"    /* {title}: each input that is not 0 adds its filters to the outputs around it. */"
         sums = "state->work.sums" if integers else place(kernel.out)
         if integers:
             yield f"    memset(state->work.sums, 0, {kernel.out.size} * sizeof *state->work.sums);"

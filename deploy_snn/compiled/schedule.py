@@ -1,13 +1,14 @@
 """The order of a step: stages of fused loops and kernels, with states updated in place where that is safe.
 
-A value belongs to the loop of its stage, its size and its layer. A stage ends where a kernel needs a whole array. A state may
-be written in place only after everything that reads its old value; otherwise it is written to scratch memory and copied at
-the end of the step.
+A value belongs to the loop of its stage, its size and its layer. A stage ends where a kernel needs a whole array. A state
+may be written in place only after everything that reads its old value; otherwise it is written to scratch memory and copied
+at the end of the step.
 """
 
 import math
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import networkx as nx
 
@@ -278,9 +279,9 @@ def _extents(values: list[Value]) -> tuple[int, ...]:
             cuts |= _cuts(access)
     bounds = sorted(cuts - {1, size}, reverse=True)
     chain = [size, *bounds, 1]
-    if any(a % b for a, b in zip(chain, chain[1:], strict=False)):
+    if any(a % b for a, b in pairwise(chain)):
         return (size,)
-    return tuple(a // b for a, b in zip(chain, chain[1:], strict=False))
+    return tuple(a // b for a, b in pairwise(chain))
 
 
 def _cuts(access: View | Position) -> set[int]:
@@ -348,7 +349,7 @@ def _copies(steps: list[Loop | Kernel | Copy], program: LoopProgram, names: Name
     return found
 
 
-def _name_values(loop: Loop) -> None:
+def _name_values(loop: Loop) -> None:  # noqa: C901  (one pass of each kind)
     """Decide which values get a local variable, and name them after what they become."""
     _evaluate_both_sides(loop)
     inside = set(loop.values)

@@ -40,9 +40,10 @@ SMALLEST_IN_FILE = 2**10
 
 API = (
     "state", "work", "inputs", "outputs", "events", "state_arrays", "weights", "contract", "initial_state", "step", "run",
-    "step_events", "load_state", "store_state", "state_size", "set_weights", "check", "check_memory", "row", "update_shared",
-    "H",
+    "step_events", "load_state", "store_state", "state_size", "set_weights", "weights_size_check", "check", "check_memory",
+    "row", "update_shared", "H",
 )  # fmt: skip
+"""What follows the prefix in the names of a compiled model."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def c_source(lowered: Lowered, *, header_name: str, check_steps: int = 0) -> CSo
     """Compile a captured step to C.
 
     Args:
-        lowered: the captured program. header_name: the name of the header, which the source includes.
+        lowered: the captured program.
+        header_name: the name of the header, which the source includes.
         check_steps: the number of steps of the golden trace to compile in, as a self-check; 0 for none.
 
     Raises Refusal for a model that cannot be compiled, and InvalidInput for a check without a golden trace.
@@ -176,9 +178,9 @@ class _Writer:
 
     # The header.
 
-    def _header(self, weights: int) -> Iterator[str]:
+    def _header(self, weights: int) -> Iterator[str]:  # noqa: C901, PLR0912, PLR0915  (the header from top to bottom)
         p, guard = self.prefix, f"{self.prefix.upper()}_H"
-        yield f"/* {comment(self.lowered.name)}: one step of {self.contract.dt:g} ms. Written by deploy-snn {__version__}. */"
+        yield f"/* {comment(self.lowered.name)}: one step of {self.contract.dt:g} ms. Written by deploy-snn {__version__}. */"  # noqa: E501
         yield from (f"#ifndef {guard}", f"#define {guard}", "", "#include <stddef.h>", "#include <stdint.h>", "")
         yield from ("#ifdef __cplusplus", 'extern "C" {', "#endif", "")
         yield "/* The number of elements of each tensor, for one row of a batch. */"
@@ -224,7 +226,7 @@ class _Writer:
             yield f"    {array.type} *{array.name}; /* {comment(array.tensor)} */"
         yield f"}} {p}_outputs;"
         yield ""
-        yield "/* The inputs of one step as spike lists: the indices of the spikes, of 1.0 each, and their number. `dense` is scratch"
+        yield "/* The inputs of one step as spike lists: the indices of the spikes, of 1.0 each, and their number. `dense` is scratch"  # noqa: E501
         yield "   memory as large as the input: all 0 before the first call, and again after each call. */"
         yield "typedef struct {"
         for array, spec in zip(self.program.inputs, self.contract.inputs, strict=True):
@@ -237,7 +239,7 @@ class _Writer:
         yield f"}} {p}_events;"
         if self.program.states:
             yield ""
-            yield "/* The states in the element types of the contract, each [rows, elements]; what rows share is there once. */"
+            yield "/* The states in the element types of the contract, each [rows, elements]; what rows share is there once. */"  # noqa: E501
             yield "typedef struct {"
             for array, kind in zip(self.program.states, self._state_types(), strict=True):
                 yield f"    {kind} *{array.name};"
@@ -253,7 +255,7 @@ class _Writer:
         yield f"void {p}_step({p}_state *state, const {p}_inputs *inputs, const {p}_outputs *outputs);"
         yield ""
         yield "/* Run several steps of all rows of a batch. `states` has one element for each row. */"
-        yield f"void {p}_run({p}_state *states, int32_t rows, int32_t steps, const {p}_inputs *inputs, const {p}_outputs *outputs);"
+        yield f"void {p}_run({p}_state *states, int32_t rows, int32_t steps, const {p}_inputs *inputs, const {p}_outputs *outputs);"  # noqa: E501
         yield ""
         yield "/* Run one step of one row. Returns 0, or -1 for an index out of range; the state does not change then. */"
         yield f"int {p}_step_events({p}_state *state, const {p}_events *events, const {p}_outputs *outputs);"
@@ -266,7 +268,7 @@ class _Writer:
             yield f"void {p}_set_weights({p}_state *state, const void *weights);"
         if self.program.states:
             yield ""
-            yield "/* Copy the states of all rows out of the structs, or into them. Loading returns 0, or -1 if a state that holds"
+            yield "/* Copy the states of all rows out of the structs, or into them. Loading returns 0, or -1 if a state that holds"  # noqa: E501
             yield "   spikes is neither 0 nor 1; nothing changes then. */"
             yield f"void {p}_store_state(const {p}_state *states, int32_t rows, const {p}_state_arrays *to);"
             yield f"int {p}_load_state({p}_state *states, int32_t rows, const {p}_state_arrays *from);"
@@ -306,7 +308,7 @@ class _Writer:
 
     def _preamble(self, renderer: Renderer) -> Iterator[str]:
         yield f"/* {comment(self.lowered.name)}: one step of {self.contract.dt:g} ms. Written by deploy-snn {__version__}."
-        yield "   Compile it with -ffp-contract=off and without -ffast-math, and the results are those of torch, to the bit. */"
+        yield "   Compile it with -ffp-contract=off and without -ffast-math, and the results are those of torch, to the bit. */"  # noqa: E501
         yield f'#include "{self.header_name}"'
         yield ""
         yield "#if defined(__GNUC__) && !defined(__clang__)"
@@ -424,7 +426,7 @@ class _Writer:
             yield f"    {p}_update_shared(state, 1);"
         yield "}"
         yield ""
-        yield f"void {p}_run({p}_state *states, int32_t rows, int32_t steps, const {p}_inputs *inputs, const {p}_outputs *outputs)"
+        yield f"void {p}_run({p}_state *states, int32_t rows, int32_t steps, const {p}_inputs *inputs, const {p}_outputs *outputs)"  # noqa: E501
         yield "{"
         yield "    size_t at = 0;"
         yield "    for (int32_t t = 0; t < steps; t++) {"
@@ -517,7 +519,7 @@ class _Check:
         golden = writer.lowered.golden
         if golden is None or golden.steps < steps:
             raise InvalidInput(
-                f"check_steps={steps}: the model has {'no golden trace' if golden is None else f'a golden trace of {golden.steps} steps'}"
+                f"check_steps={steps}: the model has {'no golden trace' if golden is None else f'a golden trace of {golden.steps} steps'}"  # noqa: E501
             )
         self.writer, self.steps = writer, steps
         self.inputs = {name: array[:steps, :1] for name, array in golden.inputs.items()}
@@ -549,7 +551,7 @@ class _Check:
             yield f"    {array.type} {array.name}[{array.size}];"
         yield f"}} {p}_check_memory;"
         yield ""
-        yield f"/* Compare {self.steps} steps with those of torch. Returns 0 if they are equal, or the number of the first step that"
+        yield f"/* Compare {self.steps} steps with those of torch. Returns 0 if they are equal, or the number of the first step that"  # noqa: E501
         yield f"   differs, from 1. {'Set memory->state.weights first.' if self.writer.external else ''} */"
         yield f"int32_t {p}_check({p}_check_memory *memory);"
 
