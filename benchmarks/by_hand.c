@@ -18,7 +18,7 @@ void lif_by_hand(int steps, int n, float decay, const float* restrict x, float* 
   }
 }
 
-/* Diehl & Cook: w [inputs, n], x [steps, inputs], noise [steps, n]; `state` has 8 arrays, `drive` is scratch memory. */
+/* Diehl & Cook: w [inputs, n], x [steps, inputs], noise [steps, n]; `state` has 7 arrays, `drive` is scratch memory. */
 void diehl_cook_by_hand(int steps, int inputs, int n, float decay, float inh_decay, const float* restrict w,
                         const float* restrict x, const float* restrict noise, float* const* state,
                         uint8_t* restrict exc_s, uint8_t* restrict inh_s, float* restrict drive) {

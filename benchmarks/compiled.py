@@ -65,9 +65,10 @@ def hand_written(bundle: Bundle, inputs: Arrays, n: int) -> Run:
         state = [filled(-65.0), filled(0.0), filled(-60.0), filled(0.0), filled(0.0, N_INPUT), filled(0.0), filled(0.0)]
         pointers = (ctypes.c_void_p * len(state))(*(array.ctypes.data for array in state))
         spikes = {name: np.zeros((STEPS, 1, n), np.bool_) for name in ("exc.s", "inh.s")}
+        drive = filled(0.0)
         given = [address(a) for a in (weights, inputs["X.x"], inputs["exc.noise"])]
         library.diehl_cook_by_hand(
-            STEPS, N_INPUT, n, *decays, *given, pointers, *map(address, spikes.values()), address(filled(0.0))
+            STEPS, N_INPUT, n, *decays, *given, pointers, *map(address, spikes.values()), address(drive)
         )
         return spikes
 

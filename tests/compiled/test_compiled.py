@@ -235,7 +235,8 @@ def test_only_named_library_functions_and_a_small_stack(built: dict[str, Model])
     assert undefined <= LIBRARY_FUNCTIONS
     frames = [line.split("\t") for path in folder.glob("*.su") for line in path.read_text().splitlines()]
     assert len(frames) > len(built)
-    assert not [frame for frame in frames if frame[2] != "static" or int(frame[1]) > STACK]
+    # "dynamic,bounded" is for the arguments of a call with many of them.
+    assert not [frame for frame in frames if frame[2] not in ("static", "dynamic,bounded") or int(frame[1]) > STACK]
     data = subprocess.run(["nm", "joint.so"], cwd=folder, capture_output=True, text=True, check=True).stdout
     own = [line for line in data.splitlines() if line.split()[-1].startswith(("m0_", "m1_", "evil_"))]
     assert own
