@@ -24,8 +24,8 @@ from deploy_snn.compiled.loops import Type
 from deploy_snn.eager import record
 from deploy_snn.importers import load_model
 from deploy_snn.lowering import Lowered
-from deploy_snn.network import Connection, Dense, Lateral, Network, OneToOne, snap_weights
-from deploy_snn.neurons import DelayLine, Input, LIFNodes
+from deploy_snn.network import Connection, Dense, Lateral, MaxPool2d, Network, OneToOne, snap_weights
+from deploy_snn.neurons import DelayLine, IFNodes, Input, LIFNodes
 from deploy_snn.parity.golden import golden_trace
 from deploy_snn.program import Program
 from deploy_snn.registry import CONNECTIONS, NEURONS
@@ -81,6 +81,25 @@ def hazards() -> Network:
     return network
 
 
+def mutual() -> Network:
+    """Two layers in one stage, each of which reads what the other was in the step before."""
+    network = Network()
+    for name in ("a", "b"):
+        network.add_layer(LIFNodes(n=4, thresh=-60.0, refrac=0), name, external=True)
+    network.add_connection(OneToOne(3.0), "a", "b")
+    network.add_connection(OneToOne(4.0), "b", "a")
+    return network
+
+
+def counted_pooling() -> Network:
+    """Max pooling without decay: rates are counts, and often equal."""
+    network = Network()
+    network.add_layer(Input(shape=(1, 4, 4)), "a")
+    network.add_layer(IFNodes(shape=(1, 2, 2), thresh=1.0, reset=0.0, refrac=0), "b")
+    network.add_connection(MaxPool2d(2), "a", "b")
+    return network
+
+
 def models() -> dict[str, Program]:
     torch.manual_seed(0)
     found: dict[str, Program] = {}
@@ -105,7 +124,7 @@ def models() -> dict[str, Program]:
         if isinstance(network, Network):
             snap_weights(network.connections, 10)
         found[name] = network
-    return found | {"hazards": hazards(), HOSTILE: hostile_names()}
+    return found | {"hazards": hazards(), "mutual": mutual(), "pooling": counted_pooling(), HOSTILE: hostile_names()}
 
 
 @dataclass
@@ -151,6 +170,7 @@ def draw(name: str, program: Program, rows: int) -> Arrays:
     rng = np.random.default_rng(rows)
     single = any(name.startswith(neuron) for neuron in NEURONS)
     scale = 60 if name.startswith("izhikevich") else 20 if single or name == "adapting_population" else 1
+    scale = 4 if name == "mutual" else scale
     inputs = {}
     for spec in program.contract.inputs:
         drawn = rng.random((STEPS, *spec.shape(batch=rows)), np.float32)
