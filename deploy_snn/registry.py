@@ -150,6 +150,7 @@ FORMATS: Registry[Any] = Registry(
         "onnx": Entry("deploy_snn.formats.onnx:Onnx", "ONNX: step.onnx for a step, sequence.onnx for a whole run."),
         "torchscript": Entry("deploy_snn.formats.torchscript:TorchScript", "TorchScript: model.pt, for steps and runs."),
         "pt2": Entry("deploy_snn.formats.pt2:Pt2", "torch.export: model.pt2 for a step, sequence.pt2 for a whole run."),
+        "c": Entry("deploy_snn.formats.c:C", "C99 without dependencies: model.h and model.c, for steps and runs."),
         "aoti": Entry(
             "deploy_snn.formats.aoti:Aoti",
             "AOTInductor: step.aoti.pt2, a step compiled for this kind of CPU. Not exported by default.",
@@ -179,6 +180,7 @@ RUNTIMES: Registry[Any] = Registry(
             ("torch",),
             cuda=True,
         ),
+        "c": Entry("deploy_snn.runtimes.c:CompiledC", "Compiled C, built by this machine's C compiler."),
         "onnxruntime-cpu": Entry(
             "deploy_snn.runtimes.onnxruntime:OnnxRuntimeCpu", "ONNX Runtime, CPU provider.", ("onnxruntime",)
         ),

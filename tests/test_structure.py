@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "deploy_snn"
 FLOORS = [
     {"errors"},
-    {"contract_v1", "tensors", "registry", "model_name"},
+    {"contract_v1", "tensors", "registry", "model_name", "c_compiler"},
     {"contract"},
     {"structure"},
     {"bundle", "torch_internals"},
@@ -18,6 +18,7 @@ FLOORS = [
     {"eager", "neurons"},
     {"network"},
     {"lowering", "definition"},
+    {"compiled"},
     {"formats", "importers"},
     {"reference"},
     {"runtimes"},

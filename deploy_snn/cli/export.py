@@ -81,6 +81,9 @@ def export(
             f"{snapped.connection}: {snapped.changed} of {snapped.weights} weights changed, "
             f"by at most {snapped.largest_change:.3g}"
         )
+    for name, section in bundle.manifest.formats.items():
+        if "refused" in section:
+            out.print(f"without the format {name}: {section['refused']}")
     print_notes(bundle.manifest.source, out)
     print_golden(bundle, out, requested=golden_steps)
     out.print("\n".join(f"{spec.role:>6}  {spec}" for spec in bundle.contract.tensors))
@@ -131,6 +134,7 @@ def export_model(
         loaded,
         output or Path("export") / loaded.name,
         formats=chosen,
+        skip_refused=formats is None,
         golden_steps=golden_steps,
         snap_bits=snap,
         labels=labels,
