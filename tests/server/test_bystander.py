@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 EXPORT = Path(__file__).parent.parent.parent / "export"
 MB = 2**20
 WORST = 8.0
-"""Seconds that a bystander may wait on a busy machine (0.2 on a quiet one). Without bounds it is 10 or more, or for ever."""
+"""Seconds that a bystander may wait on a busy machine; 0.2 on a quiet one. Without bounds it is 10 or more."""
 PACKED = {"Content-Encoding": "gzip"}
 
 
