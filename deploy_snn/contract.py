@@ -40,6 +40,8 @@ class Role(StrEnum):
 
     DRIVE = "drive"
     NOISE = "noise"
+    REWARD = "reward"
+    """One number for each row, which learning rules read."""
     STATE = "state"
     SPIKES = "spikes"
     RECORD = "record"
@@ -241,7 +243,7 @@ class Contract(Record):
 
     @cached_property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        return self._with(Role.DRIVE, Role.NOISE)
+        return self._with(Role.DRIVE, Role.NOISE, Role.REWARD)
 
     @cached_property
     def states(self) -> tuple[TensorSpec, ...]:

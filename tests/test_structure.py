@@ -15,7 +15,7 @@ FLOORS = [
     {"structure"},
     {"bundle", "torch_internals"},
     {"program"},
-    {"eager", "neurons"},
+    {"eager", "neurons", "learning"},
     {"network"},
     {"lowering", "definition"},
     {"formats", "importers"},
