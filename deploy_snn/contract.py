@@ -250,6 +250,11 @@ class Contract(Record):
         return self._with(Role.STATE)
 
     @cached_property
+    def weights(self) -> tuple[TensorSpec, ...]:
+        """The states that are weights, which a learning rule changes."""
+        return tuple(spec for spec in self.states if spec.kind is Kind.WEIGHT)
+
+    @cached_property
     def outputs(self) -> tuple[TensorSpec, ...]:
         return self._with(Role.SPIKES, Role.RECORD)
 

@@ -66,4 +66,6 @@ def as_program(model: object, what: str) -> Program:
 def classes_in(path: Path) -> dict[str, type]:
     """The neuron, connection and rule classes that the file defines, by name. Raises the errors of ``run_definition``."""
     variables = vars(run_definition(path)).items()
-    return {name: value for name, value in variables if inspect.isclass(value) and issubclass(value, (Nodes, Connection, Rule))}
+    return {
+        name: value for name, value in variables if inspect.isclass(value) and issubclass(value, (Nodes, Connection, Rule))
+    }

@@ -25,8 +25,8 @@ class Synapses(nn.Module, ABC):
         return self.products(source, target).sum(0)
 
     def add(self, w: Tensor, source: Tensor, target: Tensor, rate: Tensor, sign: float) -> None:
-        """Add ``sign * rate`` times the summed products to ``w``, in place. The rate multiplies the target factor first."""
-        w.add_(self.summed(source, target * rate), alpha=sign)
+        """Add ``sign * rate`` times the summed products to ``w``, in place. The rate multiplies the sum."""
+        w.add_(self.summed(source, target) * rate, alpha=sign)
 
 
 class DenseSynapses(Synapses):
@@ -39,7 +39,7 @@ class DenseSynapses(Synapses):
         return source.flatten(1).t() @ target.flatten(1)
 
     def add(self, w: Tensor, source: Tensor, target: Tensor, rate: Tensor, sign: float) -> None:
-        # One Gemm instead of a product and a sum: it touches the matrix once, which is most of the cost of a step.
+        # The rate multiplies the target factor, so that product and sum are one Gemm, which touches the matrix only once.
         w.addmm_(source.flatten(1).t(), target.flatten(1) * rate, alpha=sign)
 
 
@@ -89,6 +89,3 @@ class ConvolutionSynapses(Synapses):
         padded = functional.pad(source, self.padding).flatten(1)
         fields = padded.index_select(1, self.fields).reshape([source.shape[0], self.inputs, -1])
         return torch.matmul(target.flatten(2), fields.transpose(1, 2)).reshape([-1] + self.size)
-
-    def add(self, w: Tensor, source: Tensor, target: Tensor, rate: Tensor, sign: float) -> None:
-        w.add_(self.summed(source, target) * rate, alpha=sign)

@@ -172,7 +172,9 @@ class PlasticConnection(Connection):
     def __init__(self, rule: Rule | None = None) -> None:
         super().__init__()
         if rule is not None and not isinstance(rule, Rule):
-            raise InvalidInput(f"rule is a {type(rule).__name__}; expected a learning rule such as PostPre(nu=(1e-4, 1e-2))")
+            raise InvalidInput(
+                f"rule is a {type(rule).__name__}; expected a learning rule such as PostPre(nu=(1e-4, 1e-2))"
+            )
         self.rule = rule
         self.plastic = rule is not None and rule.learning
         self.normalises = self.plastic and rule is not None and rule.normalises
@@ -205,9 +207,7 @@ class PlasticConnection(Connection):
         if self.rule is None or not self.plastic:
             return []
         names = [*self.AXES, *(f"kernel{i}" for i in range(self.initial_weights().dim() - len(self.AXES)))]
-        axes = tuple(
-            Axis(name=name, size=size) for name, size in zip(names, self.initial_weights().shape, strict=True)
-        )
+        axes = tuple(Axis(name=name, size=size) for name, size in zip(names, self.initial_weights().shape, strict=True))
         w = TensorSpec(name="w", role=Role.STATE, kind=Kind.WEIGHT, axes=axes, initial="w", unit="mV")
         return [spec.owned_by(self.name) for spec in (w, *self.rule.states())]
 

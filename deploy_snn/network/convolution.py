@@ -98,9 +98,7 @@ class Conv(PlasticConnection):
         return "" if output_shape == list(self.target_shape) else f"the convolution outputs {output_shape}"
 
     def synapses(self) -> Synapses:
-        return ConvolutionSynapses(
-            list(self.w.shape), self.source_shape, self.stride, self.padding, self.dilation
-        )
+        return ConvolutionSynapses(list(self.w.shape), self.source_shape, self.stride, self.padding, self.dilation)
 
     def initial_weights(self) -> Tensor:
         return self.w

@@ -39,7 +39,12 @@ class Local(Gathered):
     @classmethod
     def from_structure(cls, options: dict[str, Any], buffers: dict[str, Tensor]) -> Self:
         fan_in, kernel = buffers["fan_in"], math.prod(options["kernel_size"])
-        return cls(fan_in.reshape(len(fan_in), -1, kernel).permute(1, 0, 2), options["kernel_size"], options["stride"], options.get("rule"))
+        return cls(
+            fan_in.reshape(len(fan_in), -1, kernel).permute(1, 0, 2),
+            options["kernel_size"],
+            options["stride"],
+            options.get("rule"),
+        )
 
     def filters(self) -> Tensor:
         """The weights in the constructor's layout, ``[C_in, filters * positions, kernel]``."""

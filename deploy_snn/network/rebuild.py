@@ -97,7 +97,11 @@ def constructor_keywords(cls: type) -> list[str]:
     if issubclass(cls, Nodes):
         return list(keywords(cls))
     if issubclass(cls, Rule):
-        own = [name for name, parameter in inspect.signature(cls).parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
+        own = [
+            name
+            for name, parameter in inspect.signature(cls).parameters.items()
+            if parameter.kind is not parameter.VAR_KEYWORD
+        ]
         return [*own, *RuleOptions.__annotations__]
     return [name for name in inspect.signature(cls).parameters if name != "self"]
 

@@ -70,7 +70,8 @@ class SRM0Nodes(LeakyNodes):
         return (*self.STATES, PROBABILITY) if self.probability else self.STATES
 
     def resting_state(self) -> dict[str, Tensor]:
-        state = super().resting_state()
+        # TorchScript cannot call the method of the base class.
+        state = {"v": self.expand(self.rest), "refrac_count": torch.zeros_like(self.expand(self.rest))}
         if self.probability:
             state["probability"] = torch.zeros_like(self.expand(self.rest))
         return state

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from deploy_snn.bundle import Bundle
 from deploy_snn.contract import Contract, check_tensors
+from deploy_snn.errors import InvalidInput, Unavailable
 from deploy_snn.tensors import Arrays
 
 
@@ -39,6 +40,21 @@ class Runtime(ABC):
     @abstractmethod
     def run(self, inputs: Arrays) -> Arrays:
         """Run all steps of a sequence in one call and return the outputs. Inputs and outputs have a leading time axis."""
+
+    def normalise(self) -> None:
+        """Scale the weights whose learning rule has a ``norm``, as at the end of a sample.
+
+        Raises InvalidInput for a program without such weights, Unavailable for a runtime that cannot do it.
+        """
+        state = self.state()
+        scaled = self.scaled_weights(state)
+        if not scaled:
+            raise InvalidInput("the program has no weights to normalise: no learning rule has a norm")
+        self.start(state | scaled)
+
+    def scaled_weights(self, state: Arrays) -> Arrays:
+        """The normalised weights by name; {} if the program has none."""
+        raise Unavailable(f"{type(self).__name__} cannot normalise weights: use another runtime")
 
     def check(self, inputs: Arrays, state: Arrays) -> None:
         """Check one step's inputs and a state against the contract. Raises InvalidInput."""

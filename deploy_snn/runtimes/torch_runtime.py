@@ -47,5 +47,17 @@ class TorchRuntime(Runtime):
             outputs, self._state = function({name: torch.from_numpy(array) for name, array in inputs.items()}, self._state)
         return to_numpy(outputs)
 
+    @cached_property
+    def normalise_function(self) -> Callable[[dict[str, Tensor]], dict[str, Tensor]] | None:
+        """The normalisation of the weights; None for a runtime without it."""
+        return None
+
+    def scaled_weights(self, state: Arrays) -> Arrays:
+        function = self.normalise_function
+        if function is None:
+            return super().scaled_weights(state)
+        with torch.inference_mode():
+            return to_numpy(function(to_torch(state)))
+
     def state(self) -> Arrays:
         return to_numpy(self._state)

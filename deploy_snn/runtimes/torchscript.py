@@ -1,7 +1,10 @@
 """TorchScript, run by libtorch's interpreter."""
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, ClassVar
+
+from torch import Tensor
 
 from deploy_snn.contract import CONTRACT_FILE, Contract
 from deploy_snn.errors import InvalidInput, Unavailable, first_line
@@ -36,3 +39,8 @@ class TorchScript(TorchRuntime):
     def run_function(self) -> Function:
         function: Function = self.script.rollout
         return function
+
+    @cached_property
+    def normalise_function(self) -> Callable[[dict[str, Tensor]], dict[str, Tensor]] | None:
+        function: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = getattr(self.script, "normalise", None)
+        return function  # a module of an earlier version has none
