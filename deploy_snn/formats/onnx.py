@@ -84,7 +84,7 @@ class Onnx(Format):
             return None
         return self._graph("normalise", captured, lowered.contract, [], [], lowered.contract.weights)
 
-    def _graph(
+    def _graph(  # noqa: PLR0917
         self,
         name: str,
         captured: ExportedProgram,

@@ -4,15 +4,15 @@ from typing import ClassVar, Unpack
 
 from torch import Tensor
 
-from deploy_snn.contract import NEURONS, BATCH, Kind, Role, TensorSpec
+from deploy_snn.contract import BATCH, NEURONS, Kind, Role, TensorSpec
 from deploy_snn.learning.rule import Number, Rates, Rule, RuleOptions
 
 
 class Reinforced(Rule):
     """The base class of the rules that pair spikes in traces of their own, ``p_plus`` and ``p_minus``.
 
-    ``p_plus = p_plus * exp(-dt / tc_plus) + a_plus * s``, and ``p_minus`` likewise from the target's spikes r. The eligibility
-    of a weight is ``p_plus * r + s * p_minus``. By default a reward meets the eligibility of the step before.
+    ``p_plus = p_plus * exp(-dt / tc_plus) + a_plus * s``, and ``p_minus`` likewise from the target's spikes r. The
+    eligibility of a weight is ``p_plus * r + s * p_minus``. By default a reward meets the eligibility of the step before.
 
     Args:
         tc_plus, tc_minus: time constants of the traces, in ms.

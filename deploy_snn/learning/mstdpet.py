@@ -1,6 +1,6 @@
 """STDP that is modulated by a reward, with an eligibility trace."""
 
-from typing import ClassVar, Unpack
+from typing import Unpack
 
 from torch import Tensor
 
@@ -12,8 +12,8 @@ from deploy_snn.learning.rule import Number, Rates, RuleOptions
 class MSTDPET(Reinforced):
     """STDP modulated by a reward, with an eligibility trace (Florian 2007, doi:10.1162/neco.2007.19.6.1468).
 
-    ``z * exp(-dt / tc_e_trace) + eligibility / tc_e_trace``, then ``w + sum over the batch of (nu[0] * dt * reward * z)``. The
-    network has an input ``reward`` ``[B]``. State: that of :class:`Reinforced`, and ``eligibility`` ``[B, *w]``, z.
+    ``z * exp(-dt / tc_e_trace) + eligibility / tc_e_trace``, then ``w + sum over the batch of (nu[0] * dt * reward * z)``.
+    The network has an input ``reward`` ``[B]``. State: that of :class:`Reinforced`, and ``eligibility`` ``[B, *w]``, z.
 
     Args:
         tc_e_trace: time constant of the eligibility trace, in ms.

@@ -12,9 +12,10 @@ from deploy_snn.learning.rule import Number, Rates, Rule, RuleOptions
 class Rmax(Rule):
     """Reward maximisation for targets that spike at random (Vasilaki et al. 2009, doi:10.1371/journal.pcbi.1000586).
 
-    ``e * (1 - dt / tc_e_trace) + (r - p / (1 + (tc_c / dt) * p)) * x``, then ``w + sum over the batch of (nu[0] * reward * e)``:
-    spikes r of the target and their probability p, trace x of the source. The target is ``SRM0Nodes(probability=True)``, the
-    source's trace is additive. The network has an input ``reward`` ``[B]``. State: ``eligibility`` ``[B, *w]``, e.
+    ``e * (1 - dt / tc_e_trace) + (r - p / (1 + (tc_c / dt) * p)) * x``, then ``w + sum over the batch of
+    (nu[0] * reward * e)``: spikes r of the target and their probability p, trace x of the source. The target is
+    ``SRM0Nodes(probability=True)``, the source's trace is additive. The network has an input ``reward`` ``[B]``. State:
+    ``eligibility`` ``[B, *w]``, e.
 
     Args:
         tc_c: time constant of the balance between naive Hebbian and policy gradient learning, in ms.

@@ -33,8 +33,8 @@ class Rule(nn.Module, ABC):
     """Changes the weights of a connection after each step, from the spikes at its two ends.
 
     The rule runs after all layers have stepped. It reads the spikes of this step, and traces that include them. Then the
-    weights decay, are limited to ``wmin`` and ``wmax``, and masked. The next step is the first that uses them. All rows of a
-    batch share the weights, and the changes of the rows are summed.
+    weights decay, are limited to ``wmin`` and ``wmax``, and masked. The next step is the first that uses them. All rows of
+    a batch share the weights, and the changes of the rows are summed.
 
     Args:
         nu: learning rates: one number, or a pair for the term of a source spike and the term of a target spike.

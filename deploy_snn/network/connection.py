@@ -156,8 +156,8 @@ def weights(name: str, value: Tensor | float | Sequence[float]) -> Tensor:
 class PlasticConnection(Connection):
     """The base class of the connections whose weights a learning rule can change.
 
-    With a rule that learns, the weights are the network's state ``SOURCE_to_TARGET.w``, which all rows of a batch share. The
-    buffer with the weights is where that state starts from. Without a rule the buffer is a constant.
+    With a rule that learns, the weights are the network's state ``SOURCE_to_TARGET.w``, which all rows of a batch share.
+    The buffer with the weights is where that state starts from. Without a rule the buffer is a constant.
 
     Args:
         rule: the learning rule, or None.
@@ -240,7 +240,9 @@ class PlasticConnection(Connection):
 
         Args:
             spikes: the spikes of this step by layer, 0.0 or 1.0.
-            inputs: the inputs of the step. state: the state before it. after: the next state of the layers.
+            inputs: the inputs of the step.
+            state: the state before the step.
+            after: the next state, which already holds that of the layers.
             owned: whether the weights in ``state`` may be changed in place.
         """
         assert self.rule is not None  # TorchScript needs this to refine the type

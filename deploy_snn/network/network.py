@@ -152,8 +152,8 @@ class Network(Program):
                 raise InvalidInput(f"{what} reads the spike trace of layer {name!r}: pass traces=True to its neurons")
             if reads_trace and not neuron.traces_additive and (neuron.trace_scale != 1).any():
                 raise InvalidInput(
-                    f"{what} reads the spike trace of layer {name!r}, whose trace_scale has no effect: a spike sets the trace "
-                    "to 1; pass traces_additive=True, or trace_scale=1"
+                    f"{what} reads the spike trace of layer {name!r}, whose trace_scale has no effect: a spike sets "
+                    "the trace to 1; pass traces_additive=True, or trace_scale=1"
                 )
         if rule.reads_probability and "probability" not in self.layers[target].own:
             raise InvalidInput(
@@ -177,7 +177,7 @@ class Network(Program):
         return self
 
     @property
-    def contract(self) -> Contract:
+    def contract(self) -> Contract:  # noqa: C901
         layers = list(self.layers.values())
         if not layers:
             raise InvalidInput("the network is empty; call add_layer(...) first")

@@ -10,7 +10,6 @@ from deploy_snn.contract import Kind, Operation, Role, Rounding, TensorSpec
 from deploy_snn.neurons.leaky import LeakyNodes
 from deploy_snn.neurons.nodes import NodesOptions, Number
 
-
 PROBABILITY = TensorSpec(name="probability", role=Role.STATE, kind=Kind.OTHER, initial="0")
 """The spike probability of the last step, for learning rules that read it."""
 

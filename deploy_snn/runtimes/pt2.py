@@ -12,7 +12,6 @@ from deploy_snn.errors import InvalidInput, first_line
 from deploy_snn.runtimes.torch_runtime import Function, TorchRuntime
 from deploy_snn.torch_internals import silence_leaf_spec_warning
 
-
 NORMALISE = "normalise.pt2"
 
 

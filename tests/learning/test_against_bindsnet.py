@@ -112,11 +112,11 @@ def theirs(peer: ModuleType, case: Case, w: Tensor, batch: int) -> tuple[object,
         )  # fmt: skip
         made = peer.topology.MulticompartmentConnection(x, y, "cpu", [feature])
         network.add_connection(made, "X", "Y")
-        return network, lambda: feature.value.detach(), feature.learning_rule
+        return network, feature.value.detach, feature.learning_rule
     rules = importlib.import_module("bindsnet.learning.learning")
     made = peer.topology.Connection(x, y, w=w.clone(), update_rule=getattr(rules, case.rule), nu=case.nu, **options)
     network.add_connection(made, "X", "Y")
-    return network, lambda: made.w.detach(), made.update_rule
+    return network, made.w.detach, made.update_rule
 
 
 def spikes_and_rewards(batch: int, source: tuple[int, ...], target: tuple[int, ...]) -> dict[str, Tensor]:
@@ -196,7 +196,7 @@ def test_conv2d(case: Case, batch: int, peer: ModuleType) -> None:  # noqa: F811
         x, y, (3, 2), w=w.clone(), b=torch.zeros(3), update_rule=rule, nu=case.nu, **shape, **case.options
     )
     there.add_connection(made, "X", "Y")
-    assert_equal_steps(network, there, lambda: made.w.detach(), made.update_rule, batch)
+    assert_equal_steps(network, there, made.w.detach, made.update_rule, batch)
 
 
 @pytest.mark.parametrize(("case", "batch"), [(case, batch) for case in POSITIONED for batch in case.batches], ids=str)
