@@ -194,7 +194,10 @@ class Rule(nn.Module, ABC):
         norm = self.norm
         assert norm is not None  # TorchScript needs this to refine the type
         total = w.abs().sum(0)
-        return w * (norm / torch.where(total == 0, 1.0, total))
+        total = torch.where(total == 0, 1.0, total)
+        if norm.dim() == 0:
+            return w * (total.reciprocal() * norm)  # how torch divides a Python number by a tensor, and so BindsNET
+        return w * (norm / total)
 
     def extra_repr(self) -> str:
         """The rates and the limits."""
