@@ -20,6 +20,7 @@ FLOORS = [
     {"lowering", "definition"},
     {"formats", "importers"},
     {"reference"},
+    {"learnt"},
     {"runtimes"},
     {"parity", "server", "triton"},
     {"api"},

@@ -3,7 +3,6 @@
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
