@@ -51,7 +51,9 @@ class ListedSynapses(Synapses):
     def __init__(self, sources: Tensor) -> None:
         super().__init__()
         self.size = list(sources.shape)
-        self.register_buffer("sources", sources.flatten(), persistent=False)
+        self.register_buffer(
+            "sources", sources.flatten().clone(), persistent=False
+        )  # a Scan refuses two views of one buffer
 
     def products(self, source: Tensor, target: Tensor) -> Tensor:
         met = source.flatten(1).index_select(1, self.sources).reshape([-1] + self.size)
