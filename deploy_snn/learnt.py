@@ -48,10 +48,14 @@ def learnt_model(
         if structure is None:
             raise InvalidInput(f"{bundle.path} was written by an older deploy_snn: export the model again")
         classes = classes_in(definition) if definition is not None else {}
-        program = rebuild_program(_with_learning(structure, learning), to_numpy(program.state_dict()), classes)
-    note = f"Rebuilt from the bundle {bundle.name}" + (
-        "" if state is None else ", with the weights and thresholds of a state"
-    )
+        parameters, switched = to_numpy(program.state_dict()), _with_learning(structure, learning)
+        # A state that has become a constant can no longer be recorded.
+        unrecorded = rebuild_program(switched.model_copy(update={"record": ()}), parameters, classes)
+        gone = {spec.name for spec in bundle.contract.states} - {spec.name for spec in unrecorded.contract.states}
+        record = tuple(name for name in structure.record if name not in gone)
+        program = rebuild_program(switched.model_copy(update={"record": record}), parameters, classes)
+    learnt = "" if state is None else ", with the weights and thresholds of a state"
+    note = f"Rebuilt from the bundle {bundle.name}{learnt}"
     source = bundle.manifest.source
     return Loaded(bundle.name, program, source.model_copy(update={"notes": (*source.notes, note)}))
 

@@ -23,6 +23,8 @@ from .test_against_bindsnet import (
 )
 
 POST_PRE = Case("PostPre", options=BOUNDS | {"weight_decay": 1e-3})
+FALLING = Case("PostPre", nu=(0.05, 0.02), options={"wmin": 1.0, "wmax": 3.0})
+"""The weights fall to their lower limit, where the two terms of a coincidence cross it and come back."""
 MSTDP = Case("MSTDP", options=BOUNDS)
 
 
@@ -77,9 +79,10 @@ def test_limits_between_the_two_terms(peer: ModuleType, monkeypatch: pytest.Monk
         return {}
 
     monkeypatch.setattr(PostPre, "update", mutant)
-    assert_killed(POST_PRE, peer)
+    assert_killed(FALLING, peer)
 
 
 def test_without_a_fault_it_is_equal(peer: ModuleType) -> None:  # noqa: F811
     check(POST_PRE, peer)
+    check(FALLING, peer)
     check(MSTDP, peer)
