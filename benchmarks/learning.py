@@ -15,7 +15,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 import torch
 from bindsnet_peer import bindsnet_version
 from tables import Table, micros
@@ -113,7 +112,7 @@ def main() -> int:
                 weights[name] = sample()
                 seconds[name].append(time.perf_counter() - begin)
     medians = {name: median(times) / options.steps * 1e6 for name, times in seconds.items()}
-    apart = {name: float(np.abs(w - weights[PEER]).max()) for name, w in weights.items()}
+    apart = {name: float((w - weights[PEER]).abs().max()) for name, w in weights.items()}
     title = f"Diehl & Cook {options.inputs} -> {options.neurons}, batch 1, one thread, BindsNET {bindsnet_version()}"
     columns = ["", "µs a step", "times as fast as BindsNET", "largest difference of a weight"]
     rows = [[name, micros(cost), f"{medians[PEER] / cost:.2f}", f"{apart[name]:.3g}"] for name, cost in medians.items()]
