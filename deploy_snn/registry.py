@@ -1,4 +1,4 @@
-"""The registries: neurons, connections, formats, runtimes, stimuli and importers by name.
+"""The registries: neurons, connections, learning rules, formats, runtimes, stimuli and importers by name.
 
 To add one, write a new file and add one line here. An entry is imported only when it is used, so that ``deploy-snn list``
 runs without torch.
@@ -143,6 +143,24 @@ CONNECTIONS: Registry[Any] = Registry(
         "local3d": Entry("deploy_snn.network.local:LocalConnection3d", "Local receptive fields over [C, D, H, W]."),
     },
 )
+
+RULES: Registry[Any] = Registry(
+    "learning rule",
+    {
+        "post-pre": Entry("deploy_snn.learning.post_pre:PostPre", "STDP with traces."),
+        "weight-dependent-post-pre": Entry(
+            "deploy_snn.learning.weight_dependent:WeightDependentPostPre", "STDP with soft limits."
+        ),
+        "hebbian": Entry("deploy_snn.learning.hebbian:Hebbian", "Pairs of spikes raise the weight."),
+        "diehl-and-cook": Entry(
+            "deploy_snn.learning.diehl_and_cook:DiehlAndCook", "Target spikes move the weight by the source's trace."
+        ),
+        "mstdp": Entry("deploy_snn.learning.mstdp:MSTDP", "STDP modulated by a reward."),
+        "mstdpet": Entry("deploy_snn.learning.mstdpet:MSTDPET", "STDP modulated by a reward, with an eligibility trace."),
+        "rmax": Entry("deploy_snn.learning.rmax:Rmax", "Reward maximisation for targets with escape noise."),
+    },
+)
+"""The learning rules of connections."""
 
 FORMATS: Registry[Any] = Registry(
     "format",

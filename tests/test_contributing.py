@@ -38,7 +38,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in ("deploy_snn", "tests"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", "trained"))
     steps = list(STEP.finditer((ROOT / "CONTRIBUTING.md").read_text()))
-    assert [step["registry"] for step in steps] == ["NEURONS", "CONNECTIONS", "FORMATS", "RUNTIMES", "IMPORTERS"]
+    assert [step["registry"] for step in steps] == ["NEURONS", "CONNECTIONS", "RULES", "FORMATS", "RUNTIMES", "IMPORTERS"]
     registry = copy / "deploy_snn" / "registry.py"
     for step in steps:
         new = copy / step["file"]
@@ -105,7 +105,11 @@ def test_a_file_is_imported(copy: Path) -> None:
 
 @pytest.mark.parametrize(
     ("file", "name", "least"),
-    [("neurons/test_laws.py", "quadratic-if", 7), ("network/test_connections.py", "saturating", 3)],
+    [
+        ("neurons/test_laws.py", "quadratic-if", 7),
+        ("network/test_connections.py", "saturating", 3),
+        ("learning/test_laws.py", "decorrelating", 2),
+    ],
 )
 def test_they_join_the_laws_by_their_line(copy: Path, file: str, name: str, least: int) -> None:
     shown = run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{file}", "-k", name)

@@ -55,7 +55,9 @@ Definition = Annotated[
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder written by export.", show_default=False)]
 
 
-def model_options(model: str, n: int | None, shape: str | None, dt: float | None, sets: list[str] | None) -> dict[str, Any]:
+def model_options(
+    model: str, n: int | None, shape: str | None, dt: float | None, sets: list[str] | None, *, is_bundle: bool = False
+) -> dict[str, Any]:
     """Collect the keywords for a neuron class, ``build()`` or an importer from the command-line options."""
     from deploy_snn.model_name import names_a_file
 
@@ -66,7 +68,7 @@ def model_options(model: str, n: int | None, shape: str | None, dt: float | None
         options["n"] = n
     if dt is not None:
         options["dt"] = dt
-    if not names_a_file(model) and not {"n", "shape"} & options.keys():
+    if not is_bundle and not names_a_file(model) and not {"n", "shape"} & options.keys():
         options["n"] = DEFAULT_N
     return options
 

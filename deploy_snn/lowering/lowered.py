@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from deploy_snn.bundle.trace import Trace
-from deploy_snn.lowering.capture import capture_sequence, capture_step
+from deploy_snn.lowering.capture import capture_normalise, capture_sequence, capture_step
 from deploy_snn.program import Program
 from deploy_snn.torch_internals import script
 
@@ -49,8 +49,13 @@ class Lowered:
         return capture_sequence(self._program)
 
     @cached_property
+    def normalise(self) -> ExportedProgram | None:
+        """The normalisation of the weights, from weights to weights; None for a program that has none."""
+        return capture_normalise(self._program)
+
+    @cached_property
     def scripted(self) -> Any:
-        """The program compiled by TorchScript: ``forward``, ``initial_state`` and ``rollout``.
+        """The program compiled by TorchScript: ``forward``, ``initial_state``, ``rollout``, ``normalise``.
 
         Raises Unavailable if torch has no TorchScript.
         """

@@ -98,6 +98,8 @@ def from_pattern(name: str, request: Request) -> Stimulus:
         shape = (request.steps, *spec.shape(batch=request.batch))
         if spec.role is Role.NOISE:
             noise[spec.name] = rng.random(shape, np.float32)
+        elif spec.role is Role.REWARD:  # of both signs, and as fixed as the noise
+            noise[spec.name] = rng.uniform(-1, 1, shape).astype(np.float32)
         else:
             drives[spec.name] = _windowed(STIMULI[name], rng, spec, shape)
     start = to_numpy(request.program.initial_state(request.batch))

@@ -17,6 +17,7 @@ from deploy_snn.tensors import Arrays
 
 STEP = "step.onnx"
 SEQUENCE = "sequence.onnx"
+NORMALISE = "normalise.onnx"
 
 
 class OnnxReference(Runtime):
@@ -56,6 +57,14 @@ class OnnxReference(Runtime):
         named = dict(zip(evaluator.output_names, results, strict=True))
         self._state = {spec.name: named[spec.next_name] for spec in self.contract.states}
         return {spec.name: named[spec.name] for spec in self.contract.outputs}
+
+    def scaled_weights(self, state: Arrays) -> Arrays:
+        if NORMALISE not in self.bundle.manifest.files:
+            return {}
+        weights = self.contract.weights
+        evaluator = ReferenceEvaluator(load_onnx(self.bundle, NORMALISE))
+        results = evaluator.run([spec.next_name for spec in weights], {spec.name: state[spec.name] for spec in weights})
+        return dict(zip([spec.name for spec in weights], results, strict=True))
 
     def state(self) -> Arrays:
         return dict(self._state)

@@ -16,6 +16,7 @@ from deploy_snn.tensors import Array, Arrays
 
 STEP = "step.onnx"
 SEQUENCE = "sequence.onnx"
+NORMALISE = "normalise.onnx"
 
 BORROW = 32 * 2**10
 """From this size in bytes, a CPU input is bound to the caller's memory, because binding costs less than a copy."""
@@ -63,6 +64,10 @@ class OnnxRuntimeCpu(Runtime):
     @cached_property
     def _sequence(self) -> Any:
         return self._open(SEQUENCE)
+
+    @cached_property
+    def _normalise(self) -> Any:
+        return self._open(NORMALISE)
 
     def start(self, state: Arrays) -> None:
         check_tensors(self.contract.states, state, "state")
@@ -152,6 +157,15 @@ class OnnxRuntimeCpu(Runtime):
         if any(spec.batch_axis is not None for spec in self.contract.states):
             raise InvalidInput(f"the inputs have batch {array.shape[0]}, but the state has batch {self._batch}")
         self._bind(array.shape[0])
+
+    def scaled_weights(self, state: Arrays) -> Arrays:
+        if NORMALISE not in self.bundle.manifest.files:
+            return {}
+        weights = self.contract.weights
+        results = self._normalise.run(
+            [spec.next_name for spec in weights], {spec.name: state[spec.name] for spec in weights}
+        )
+        return dict(zip([spec.name for spec in weights], results, strict=True))
 
     def state(self) -> Arrays:
         return {name: value.numpy().copy() for name, value in self._states[self._phase].items()}

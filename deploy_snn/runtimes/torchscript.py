@@ -1,7 +1,10 @@
 """TorchScript, run by libtorch's interpreter."""
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, ClassVar
+
+from torch import Tensor
 
 from deploy_snn.contract import CONTRACT_FILE, Contract
 from deploy_snn.eager import to_numpy
@@ -42,6 +45,11 @@ class TorchScript(TorchRuntime):
 
     def initial_state(self, batch: int) -> Arrays:
         return to_numpy(self.script.initial_state(batch))
+
+    @cached_property
+    def normalise_function(self) -> Callable[[dict[str, Tensor]], dict[str, Tensor]] | None:
+        function: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = getattr(self.script, "normalise", None)
+        return function  # a module of an earlier version has none
 
 
 class TorchScriptCuda(TorchScript):
