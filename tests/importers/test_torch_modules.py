@@ -90,6 +90,7 @@ def test_snntorch_convolutions() -> None:
         nn.MaxPool2d(2),
         snntorch.Leaky(beta=0.9, init_hidden=True, spike_grad=snntorch.surrogate.fast_sigmoid()),
         nn.Conv2d(4, 6, 3, groups=2, stride=2),
+        nn.BatchNorm2d(6),
         snntorch.Leaky(beta=0.8, threshold=0.2, init_hidden=True, learn_beta=True),
     )
     model.classifier = nn.Sequential(
@@ -97,9 +98,9 @@ def test_snntorch_convolutions() -> None:
     )
     random_statistics(model)
     network = deploy_snn.load_model(model, input_shape=(2, 12, 10))
-    assert [name for name in network.layers if name.endswith(("3", "5", "4"))] == [
+    assert [name for name in network.layers if name.endswith(("3", "6", "4"))] == [
         "features_3",
-        "features_5",
+        "features_6",
         "classifier_4",
     ]
     x = drive(2, 12, 10)
