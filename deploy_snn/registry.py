@@ -4,8 +4,9 @@ To add one, write a new file and add one line here. An entry is imported only wh
 runs without torch.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Generic, TypeVar
@@ -13,6 +14,13 @@ from typing import Any, Generic, TypeVar
 from deploy_snn.errors import InvalidInput
 
 T = TypeVar("T")
+
+
+def unknown(noun: str, name: str, names: Collection[str]) -> InvalidInput:
+    """The error for an unknown name: the names to choose from, and the nearest of them last."""
+    nearest = get_close_matches(name, names, 1)
+    hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
+    return InvalidInput(f"unknown {noun} '{name}'; choose from {', '.join(names)}{hint}")
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ class Registry(Mapping[str, T], Generic[T]):
     def entry(self, name: str) -> Entry:
         """An entry, without importing it. Raises InvalidInput, with the names to choose from."""
         if name not in self.entries:
-            raise InvalidInput(f"unknown {self.noun} '{name}'; choose from {', '.join(self.entries)}")
+            raise unknown(self.noun, name, self.entries)
         return self.entries[name]
 
     def by_attribute(self, attribute: str) -> T | None:

@@ -25,30 +25,28 @@ def export(
     ],
     *,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="DIR", help="The bundle's folder [default: export/NAME].")
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="The bundle's folder.", show_default="export/NAME")
     ] = None,
     formats: Annotated[
         str | None,
-        typer.Option("--format", help="Formats, separated by commas [default: all but aoti].", show_default=False),
+        typer.Option("--format", help="Formats, separated by commas.", show_default="all but aoti"),
     ] = None,
     n: N = None,
     shape: Shape = None,
     dt: Dt = None,
     sets: Set = None,
-    opset: Annotated[
-        int | None, typer.Option("--opset", help="ONNX opset, 18 to 25 [default: 20].", show_default=False)
-    ] = None,
+    opset: Annotated[int | None, typer.Option("--opset", help="ONNX opset, 18 to 25.", show_default="20")] = None,
     ir_version: Annotated[
         int | None,
-        typer.Option("--ir-version", help="ONNX IR version, 8 to 13 [default: the exporter's].", show_default=False),
+        typer.Option("--ir-version", help="ONNX IR version, 8 to 13.", show_default="the exporter's"),
     ] = None,
     golden_steps: Annotated[
         int | None,
         typer.Option(
             "--golden-steps",
             min=0,
-            help="Steps of the golden trace, 0 for none [default: as many as fit into its budget, at most 200].",
-            show_default=False,
+            help="Steps of the golden trace, 0 for none.",
+            show_default="as many as fit into its budget, at most 200",
         ),
     ] = None,
     seed: Seed = 0,

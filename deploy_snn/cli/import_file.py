@@ -20,7 +20,9 @@ def import_file(
     *,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="NAME", help="Writes NAME.py and NAME.safetensors [default: FILE's name]."),
+        typer.Option(
+            "-o", "--output", metavar="NAME", help="Writes NAME.py and NAME.safetensors.", show_default="FILE's name"
+        ),
     ] = None,
     dt: Dt = None,
     sets: Set = None,

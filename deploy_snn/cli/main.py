@@ -9,6 +9,7 @@ import typer
 
 from deploy_snn import __version__
 from deploy_snn.cli.bench import bench
+from deploy_snn.cli.command import Command
 from deploy_snn.cli.export import export
 from deploy_snn.cli.import_file import import_file
 from deploy_snn.cli.inspect import inspect
@@ -22,23 +23,24 @@ from deploy_snn.errors import InvalidInput, Unavailable
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Take spiking neural networks out of research code and into production runtimes.",
     epilog="Exit status: 0 all equal, 1 a mismatch, 2 wrong usage or invalid input, 3 a requested runtime is missing.",
 )
 
-for name, command in (
-    ("list", list_all),
-    ("export", export),
-    ("import", import_file),
-    ("parity", parity),
-    ("inspect", inspect),
-    ("run", run),
-    ("bench", bench),
-    ("serve", serve),
-    ("triton", triton),
+for name, command, example in (
+    ("list", list_all, ""),
+    ("export", export, "lif --n 100 --set thresh=-50 -o export/robot"),
+    ("import", import_file, "net.pt -o mine"),
+    ("parity", parity, "lif --steps 100"),
+    ("inspect", inspect, "export/robot"),
+    ("run", run, "export/robot --input in.safetensors --output out.safetensors"),
+    ("bench", bench, "export/robot --batch 8"),
+    ("serve", serve, "export/robot --port 8000"),
+    ("triton", triton, "export/robot -o repository"),
 ):
-    app.command(name)(command)
+    app.command(name, cls=Command, epilog=f"Example: deploy-snn {name} {example}".rstrip())(command)
 
 
 def _print_version(requested: bool) -> None:

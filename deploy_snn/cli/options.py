@@ -12,11 +12,9 @@ from deploy_snn.errors import InvalidInput
 DEFAULT_N = 64
 """The default number of neurons of a class on the command line: the number of pixels of the stimulus "digits"."""
 
-N = Annotated[int | None, typer.Option("--n", help=f"Number of neurons [default: {DEFAULT_N}].", show_default=False)]
+N = Annotated[int | None, typer.Option("--n", help="Number of neurons.", show_default=str(DEFAULT_N))]
 Shape = Annotated[str | None, typer.Option("--shape", help="Shape of the population, such as 8,8.", show_default=False)]
-Dt = Annotated[
-    float | None, typer.Option("--dt", help="Length of a step in ms [default for a neuron: 1].", show_default=False)
-]
+Dt = Annotated[float | None, typer.Option("--dt", help="Length of a step in ms.", show_default="1 for a neuron")]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -41,7 +39,7 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of random weights
 Batch = Annotated[int, typer.Option("--batch", help="Number of rows in the batch.")]
 RuntimeNames = Annotated[
     str | None,
-    typer.Option("--runtime", help="Runtimes, separated by commas [default: all that can run here].", show_default=False),
+    typer.Option("--runtime", help="Runtimes, separated by commas.", show_default="all that can run here"),
 ]
 Definition = Annotated[
     Path | None,

@@ -73,9 +73,8 @@ def parity(
         str | None,
         typer.Option(
             "--stimulus",
-            help="poisson, constant, ramp, digits, threshold, golden, or a .safetensors file; several with commas "
-            "[default: poisson,threshold].",
-            show_default=False,
+            help="poisson, constant, ramp, digits, threshold, golden, or a .safetensors file; several with commas.",
+            show_default="poisson,threshold",
         ),
     ] = None,
     steps: Annotated[int, typer.Option("--steps", help="Steps to compare, for each stimulus.")] = 200,

@@ -1,8 +1,7 @@
 """Find a neuron class by name."""
 
-from deploy_snn.errors import InvalidInput
 from deploy_snn.neurons.nodes import Nodes
-from deploy_snn.registry import NEURONS
+from deploy_snn.registry import NEURONS, unknown
 
 
 def find_neuron(name: str) -> tuple[str, type[Nodes]]:
@@ -14,4 +13,4 @@ def find_neuron(name: str) -> tuple[str, type[Nodes]]:
     for registered, entry in NEURONS.entries.items():
         if normalized in (registered, entry.attribute.lower()):
             return registered, NEURONS[registered]
-    raise InvalidInput(f"unknown neuron '{name}'; choose from {', '.join(NEURONS)}")
+    raise unknown("neuron", normalized, NEURONS)
