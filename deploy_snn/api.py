@@ -2,37 +2,46 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import nn
 
 from deploy_snn.bundle import Bundle, Readout, Source
 from deploy_snn.definition import as_program
 from deploy_snn.errors import InvalidInput
 from deploy_snn.formats import PORTABLE, Format, write_bundle
 from deploy_snn.formats.writer import Extras
-from deploy_snn.importers import Loaded
+from deploy_snn.importers import Loaded, load_module
 from deploy_snn.importers import load_model as load
 from deploy_snn.network import Network, SnappedWeights, snap_weights
 from deploy_snn.neurons import NeuronProgram, Nodes
 from deploy_snn.parity import golden_trace
-
-if TYPE_CHECKING:
-    from deploy_snn.program import Program
+from deploy_snn.program import Program
 
 
-def load_model(model: str | Path, **options: Any) -> Nodes | Network:
-    """Load a model: a neuron class by name, a Python file with ``build()``, or a file of another framework.
+def load_model(model: str | Path | nn.Module, **options: Any) -> Nodes | Network:
+    """Load a model: a neuron class by name, a Python file with ``build()``, or a file or module of another framework.
+
+    ::
+
+        model = nn.Sequential(nn.Conv2d(2, 8, 3), snntorch.Leaky(0.9), nn.Flatten(), nn.Linear(800, 10)).eval()
+        load_model(model, input_shape=(2, 12, 12))
 
     Args:
-        model: a name or a path, such as ``"lif"``, ``"model.py"``, ``"net.pt"`` (BindsNET) or ``"snn.nir"``.
-        options: keywords of the neuron class, of ``build()``, or of the importer.
+        model: a name or a path, such as ``"lif"``, ``"model.py"``, ``"net.pt"`` (BindsNET) or ``"snn.nir"``; or an
+            ``nn.Sequential`` in eval mode, also nested, of torch's layers and neurons of snnTorch, SpikingJelly or norse.
+            What such a module has no counterpart for is refused by name. The network starts from the neurons' reset state.
+        options: keywords of the neuron class, of ``build()``, or of the importer. For a module: ``input_shape``, the shape
+            of the input without the batch axis, needed unless the first layer is a Linear; ``dt`` in ms; and ``inputs``,
+            "values" or "spikes".
 
     Returns:
         The neuron or the network. Its attribute ``source`` says where it came from and what the importer did not import.
 
     Raises:
-        InvalidInput: for an unknown name, an unreadable file, or invalid options.
+        InvalidInput: for an unknown name, an unreadable file or module, or invalid options.
     """
-    loaded = load(model, options)
+    loaded = load_module(model, options) if isinstance(model, nn.Module) else load(model, options)
     module = loaded.program.neuron if isinstance(loaded.program, NeuronProgram) else loaded.program
     if not isinstance(module, (Nodes, Network)):
         raise InvalidInput(f"{model} is a {type(module).__name__}; expected a neuron or a Network")
@@ -41,9 +50,10 @@ def load_model(model: str | Path, **options: Any) -> Nodes | Network:
 
 
 def export(
-    model: "Nodes | Program",
+    model: nn.Module,
     path: str | Path,
     *,
+    input_shape: Sequence[int] | None = None,
     formats: Sequence[str | Format] | None = None,
     golden_steps: int | None = None,
     snap_bits: int | None = None,
@@ -53,8 +63,9 @@ def export(
     """Export a neuron or a network as a bundle: a folder with every format, a manifest and a golden trace.
 
     Args:
-        model: a neuron such as ``LIFNodes(100)``, or a ``Network``.
+        model: a neuron such as ``LIFNodes(100)``, a ``Network``, or a torch module that :func:`load_model` takes.
         path: the bundle's folder. An existing bundle is replaced. Any other existing file or folder is an error.
+        input_shape: the shape of the input without the batch axis, for a torch module whose first layer is not a Linear.
         formats: names, or formats with options, such as ``["pt2", Onnx(opset=18)]``. By default all but aoti, and without
             those that cannot hold the model; the manifest then says why.
         golden_steps: the length of the golden trace; 0 for no golden trace. By default as many steps as fit into a size
@@ -67,6 +78,10 @@ def export(
         InvalidInput: for a model that cannot be exported, a path that cannot be written, or invalid options.
         Unavailable: for a format whose tools are not installed.
     """
+    if isinstance(model, nn.Module) and not isinstance(model, (Nodes, Program)):
+        model = load_model(model, **({} if input_shape is None else {"input_shape": tuple(input_shape)}))
+    elif input_shape is not None:
+        raise InvalidInput(f"input_shape={tuple(input_shape)}: a {type(model).__name__} has a shape of its own")
     program = as_program(model, f"model is a {type(model).__name__}")
     source = getattr(model, "source", None) or Source(kind="object", name=type(model).__name__)
     return export_loaded(

@@ -1,4 +1,4 @@
-"""The registries: neurons, connections, learning rules, formats, runtimes, stimuli and importers by name.
+"""The registries: neurons, connections, learning rules, formats, runtimes, stimuli, importers and frameworks by name.
 
 To add one, write a new file and add one line here. An entry is imported only when it is used, so that ``deploy-snn list``
 runs without torch.
@@ -240,3 +240,14 @@ IMPORTERS: Registry[Any] = Registry(
         "nir": Entry("deploy_snn.importers.nir:Nir", "A NIR graph (.nir), written by snnTorch, Norse and others."),
     },
 )
+
+FRAMEWORKS: Registry[Any] = Registry(
+    "framework",
+    {
+        "torch": Entry("deploy_snn.importers.torch_modules.torch_layers:part_of", "Layers in an nn.Sequential."),
+        "snntorch": Entry("deploy_snn.importers.torch_modules.snntorch_neurons:part_of", "Leaky, Synaptic."),
+        "spikingjelly": Entry("deploy_snn.importers.torch_modules.spikingjelly_nodes:part_of", "IFNode, LIFNode, layers."),
+        "norse": Entry("deploy_snn.importers.torch_modules.norse_cells:part_of", "LIFBoxCell, LIFCell, IAFCell."),
+    },
+)
+"""The packages whose live modules can be read, by the name of the package; none of them is imported."""

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from deploy_snn.bundle import Source
 from deploy_snn.definition import build_program
 from deploy_snn.errors import InvalidInput
 from deploy_snn.importers.importer import Importer
+from deploy_snn.importers.torch_modules import read_module
 from deploy_snn.importers.unsupported import unsupported_file
 from deploy_snn.model_name import DEFINITION, names_a_file
 from deploy_snn.neurons import NeuronProgram, Nodes, find_neuron, keywords
@@ -52,6 +54,15 @@ def load_model(model: str | Path, options: dict[str, Any] | None = None) -> Load
         notes=imported.notes,
     )
     return Loaded(path.stem, imported.network, source)
+
+
+def load_module(module: nn.Module, options: dict[str, Any] | None = None) -> Loaded:
+    """Read a live torch module; ``options`` are those of the reader. Raises InvalidInput for what cannot be read."""
+    options = options or {}
+    imported = read_module(module, options)
+    name = type(module).__name__
+    source = Source(kind="object", name=name, options=options, left_behind=imported.left_behind, notes=imported.notes)
+    return Loaded(name, imported.network, source)
 
 
 def find_importer(path: Path) -> Importer:

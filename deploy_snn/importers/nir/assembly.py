@@ -1,14 +1,11 @@
 """Assembly of a network from a flat NIR graph."""
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from keyword import iskeyword
-
-from torch import nn
 
 from deploy_snn.errors import InvalidInput
+from deploy_snn.importers.layer_names import free_name
 from deploy_snn.importers.nir.graph import Flat, Route, arrow, ends, links_on, shown
 from deploy_snn.importers.nir.links import AXES, link_of
 from deploy_snn.importers.nir.neurons import Reading, Shape, neuron_of, numbers, parameter_shape, relay
@@ -212,12 +209,7 @@ class Assembly:
             return float(self.reading.steps(*numbers(node, "delay")).min())
 
     def _free(self, name: str) -> str:
-        """A name that a layer can have and none has yet; ``a_to_b`` is what the network calls a connection."""
-        word = re.sub(r"_to(?=_)", "_into", re.sub(r"\W", "_", name))
-        word = f"n{word}" if not word.isidentifier() else word
-        word = f"{word}_" if iskeyword(word) or hasattr(nn.ModuleDict, word) else word
-        taken = {*self.layers, *self.names.values()}
-        return next(free for free in (word, *(f"{word}_{i}" for i in range(2, len(taken) + 3))) if free not in taken)
+        return free_name(name, {*self.layers, *self.names.values()})
 
     def _note_loops(self, order: Sequence[str], early: Sequence[str]) -> None:
         place = {name: i for i, name in enumerate(order)}

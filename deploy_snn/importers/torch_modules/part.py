@@ -1,0 +1,87 @@
+"""What a module is to the network: neurons, a connection, a normalisation, a container, or nothing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deploy_snn.network import Connection
+from deploy_snn.neurons import Nodes
+
+
+@dataclass(frozen=True)
+class Container:
+    """Modules that act one after the other, by name."""
+
+    children: Sequence[tuple[str, nn.Module]]
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """A population: a class and its keywords, but for the shape and dt.
+
+    ``dt`` is in ms, None for frameworks without a dt. ``owns_state`` says that the module itself holds its state.
+    """
+
+    cls: type[Nodes]
+    options: dict[str, Any] = field(default_factory=dict)
+    dt: float | None = None
+    owns_state: bool = True
+
+
+@dataclass(frozen=True)
+class Link:
+    """A connection for inputs of some number of axes, None for any, and the torch function that it stands for."""
+
+    connection: Connection
+    axes: int | None
+    function: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """``scale * z + shift`` for each channel, in float64, behind a layer whose output has one of these numbers of axes."""
+
+    scale: Tensor
+    shift: Tensor
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A module that computes nothing in eval mode. ``note`` says what it was."""
+
+    note: str = ""
+
+
+Part = Container | Neurons | Link | Normalisation | Dropped
+
+PROBES = torch.cat([torch.linspace(-3, 3, 241), torch.tensor([-1e-6, 0.0, 1e-6])])
+
+
+def is_step_function(function: Callable[[Tensor], Tensor], *, inclusive: bool) -> bool:
+    """Whether a surrogate's forward is the step function, and not a smooth, scaled or random one.
+
+    ``inclusive`` is whether it is 1 at 0.
+    """
+    with torch.no_grad():
+        found = function(PROBES.clone())
+    return torch.equal(found.float(), (PROBES >= 0 if inclusive else PROBES > 0).float())
+
+
+def children_of(module: nn.Module) -> Container:
+    """The children of a sequence, also one that comes twice, which ``named_children`` leaves out."""
+    return Container(tuple((name, child) for name, child in module._modules.items() if child is not None))  # noqa: SLF001
+
+
+def own_class(module: nn.Module) -> type[nn.Module]:
+    """The class of a module, without the one that torch's parametrizations put before it."""
+    cls = type(module)
+    return cls.__mro__[1] if cls.__module__ == "torch.nn.utils.parametrize" else cls
+
+
+def as_float32(value: Tensor | float) -> Tensor:
+    """A parameter, detached, on the CPU."""
+    return torch.as_tensor(value).detach().to("cpu", torch.float32)
