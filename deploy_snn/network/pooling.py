@@ -37,9 +37,6 @@ class MaxPool(Connection):
 
     decay: Tensor
     positions: Tensor
-    used: list[int]
-    tiles: list[int]
-    fields_first: list[int]
 
     def __init__(
         self,
@@ -57,10 +54,11 @@ class MaxPool(Connection):
         self.register_buffer("decay", weights("decay", decay))
         # Derived from the shapes, and so no parameter of the model.
         self.register_buffer("positions", torch.zeros(0, dtype=torch.int64), persistent=False)
-        self.field_size = 1
-        self.used = []
-        self.tiles = []
-        self.fields_first = []
+        self.is_tiled = self.stride == self.kernel_size and not any(self.padding) and {*self.dilation} == {1}
+        self.field_size = math.prod(self.kernel_size)
+        self.used = [0] * self.axes
+        self.tiles = [0] * 2 * self.axes
+        self.fields_first = [0] * 2 * self.axes
         if self.decay.dim() or not 0 <= self.decay <= 1:
             raise InvalidInput(f"decay={decay}: expected a fraction between 0 and 1")
 
@@ -85,8 +83,7 @@ class MaxPool(Connection):
         axes = range(self.axes)
         # [n1, k1, n2, k2, ...] to [n1, n2, ..., k1, k2, ...]
         fields_first = [*(2 * axis for axis in axes), *(2 * axis + 1 for axis in axes)]
-        self.field_size = math.prod(self.kernel_size)
-        if self.stride == self.kernel_size and not any(self.padding) and {*self.dilation} == {1}:
+        if self.is_tiled:
             self.used = [n * k for n, k in zip(output, self.kernel_size, strict=True)]
             self.tiles = [size for pair in zip(output, self.kernel_size, strict=True) for size in pair]
             self.fields_first = [0, 1, *(2 + axis for axis in fields_first)]
@@ -123,7 +120,7 @@ class MaxPool(Connection):
         """Each field's elements, in row-major order: ``[B, *source]`` to ``[B, C, number of fields, elements]``."""
         # Constant sizes, and -1 for the batch, keep shape arithmetic out of the graph.
         channels = self.source_shape[0]
-        if len(self.tiles) > 0:
+        if self.is_tiled:
             for axis in range(len(self.used)):
                 if self.used[axis] < self.source_shape[1 + axis]:
                     x = x.narrow(2 + axis, 0, self.used[axis])
