@@ -16,7 +16,7 @@ NEURONS := $(BIN)/python -c 'from deploy_snn.registry import NEURONS; print(*NEU
 .PHONY: parity test lint bench hosts references clean
 
 parity: .venv/toolkit  ## export every neuron and prove it on every runtime of this machine
-	$(BIN)/deploy-snn parity $$($(NEURONS)) --stimulus digits --steps 1000 --json parity.json
+	$(BIN)/deploy-snn parity $$($(NEURONS)) --json parity.json --html parity.html
 
 test: .venv/dev .venv/tritonserver lint  ## lint, type check, tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
@@ -39,6 +39,7 @@ bench: .venv/dev .venv/tritonserver hosts  ## measured comparisons, with the pee
 	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python benchmarks/hosts.py
 	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/mutants.py
 	$(BIN)/python benchmarks/train_bindsnet.py .trained
 	$(BIN)/python benchmarks/imported.py .trained
 
@@ -84,4 +85,4 @@ references: .venv/toolkit  ## write the reference bundles in export/ anew; a cha
 	touch $@
 
 clean:
-	rm -rf .venv .trained parity.json serve/cpp/build serve/cpp/.headers
+	rm -rf .venv .trained parity.json parity.html serve/cpp/build serve/cpp/.headers

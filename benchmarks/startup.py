@@ -124,7 +124,7 @@ def cases(folder: Path) -> dict[str, Case]:
         "list": Case(command("list"), 0.5),
         "export lif": Case(command("export", "lif", "--n", 100, "-o", bundle), 3),
         "serve, ready": Case(lambda: until_ready(bundle), 1, 150),
-        "parity lif": Case(command("parity", bundle), 2.5),
+        "parity lif": Case(command("parity", bundle), 10),
     }
 
 

@@ -44,7 +44,7 @@ def export(
     model: "Nodes | Program",
     path: str | Path,
     *,
-    formats: Sequence[str | Format] = PORTABLE,
+    formats: Sequence[str | Format] | None = None,
     golden_steps: int | None = None,
     snap_bits: int | None = None,
     labels: str | Path | None = None,
@@ -55,7 +55,8 @@ def export(
     Args:
         model: a neuron such as ``LIFNodes(100)``, or a ``Network``.
         path: the bundle's folder. An existing bundle is replaced. Any other existing file or folder is an error.
-        formats: names, or formats with options, such as ``["pt2", Onnx(opset=18)]``.
+        formats: names, or formats with options, such as ``["pt2", Onnx(opset=18)]``. By default all but aoti, and without
+            those that cannot hold the model; the manifest then says why.
         golden_steps: the length of the golden trace; 0 for no golden trace. By default as many steps as fit into a size
             budget, which grows with the weights; at most 200.
         snap_bits: round the weights of a network to multiples of ``2**-snap_bits``, in place, so that every sum is exact.
@@ -71,7 +72,8 @@ def export(
     return export_loaded(
         Loaded(Path(path).name, program, source),
         Path(path),
-        formats=formats,
+        formats=PORTABLE if formats is None else formats,
+        skip_refused=formats is None,
         golden_steps=golden_steps,
         snap_bits=snap_bits,
         labels=Path(labels) if labels is not None else None,
@@ -84,12 +86,16 @@ def export_loaded(
     path: Path,
     *,
     formats: Sequence[str | Format] = PORTABLE,
+    skip_refused: bool = False,
     golden_steps: int | None = None,
     snap_bits: int | None = None,
     labels: Path | None = None,
     seed: int = 0,
 ) -> Bundle:
-    """Export a loaded model and record its source in the manifest. Otherwise the same as :func:`export`."""
+    """Export a loaded model and record its source in the manifest. Otherwise the same as :func:`export`.
+
+    With ``skip_refused``, a format that cannot hold the model is left out.
+    """
     program = loaded.program
     program.requires_grad_(requires_grad=False)
     snapped: tuple[SnappedWeights, ...] = ()
@@ -99,4 +105,4 @@ def export_loaded(
         snapped = snap_weights(program.connections, snap_bits)
     readout = Readout.read(labels, program.contract.outputs) if labels else None
     golden = golden_trace(program, golden_steps, seed)
-    return write_bundle(path, program, loaded.source, formats, Extras(golden, snapped, readout))
+    return write_bundle(path, program, loaded.source, formats, Extras(golden, snapped, readout, skip_refused))

@@ -40,6 +40,8 @@ class Role(StrEnum):
 
     DRIVE = "drive"
     NOISE = "noise"
+    REWARD = "reward"
+    """One number for each row, which learning rules read."""
     STATE = "state"
     SPIKES = "spikes"
     RECORD = "record"
@@ -241,11 +243,16 @@ class Contract(Record):
 
     @cached_property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        return self._with(Role.DRIVE, Role.NOISE)
+        return self._with(Role.DRIVE, Role.NOISE, Role.REWARD)
 
     @cached_property
     def states(self) -> tuple[TensorSpec, ...]:
         return self._with(Role.STATE)
+
+    @cached_property
+    def weights(self) -> tuple[TensorSpec, ...]:
+        """The states that are weights, which a learning rule changes."""
+        return tuple(spec for spec in self.states if spec.kind is Kind.WEIGHT)
 
     @cached_property
     def outputs(self) -> tuple[TensorSpec, ...]:

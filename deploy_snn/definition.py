@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from deploy_snn.errors import InvalidInput
+from deploy_snn.learning import Rule
 from deploy_snn.network import Connection
 from deploy_snn.neurons import NeuronProgram, Nodes
 from deploy_snn.program import Program
@@ -63,6 +64,8 @@ def as_program(model: object, what: str) -> Program:
 
 
 def classes_in(path: Path) -> dict[str, type]:
-    """The neuron and connection classes that the file defines, by name. Raises the errors of ``run_definition``."""
+    """The neuron, connection and rule classes that the file defines, by name. Raises the errors of ``run_definition``."""
     variables = vars(run_definition(path)).items()
-    return {name: value for name, value in variables if inspect.isclass(value) and issubclass(value, (Nodes, Connection))}
+    return {
+        name: value for name, value in variables if inspect.isclass(value) and issubclass(value, (Nodes, Connection, Rule))
+    }

@@ -28,6 +28,12 @@ class Program(nn.Module, ABC):
     def forward(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """One step: ``outputs, next_state``. Shapes and names are those of ``contract``."""
 
+    def advance(
+        self, inputs: dict[str, Tensor], state: dict[str, Tensor], owned: bool
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Compute the same as ``forward``. If the caller owns the state, its large tensors may be changed in place."""
+        return self.forward(inputs, state)
+
     @abstractmethod
     def initial_state(self, batch: int) -> dict[str, Tensor]:
         """The state before the first step, for ``batch`` rows."""
@@ -45,6 +51,15 @@ class Program(nn.Module, ABC):
 
         last, outputs = scan(body, state, inputs, self)
         return outputs, last
+
+    @script_export
+    def normalise(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Scale the weights whose rule has a ``norm``. Returns these weights by name; the other states do not change.
+
+        A host does this at the end of a sample, learning or not.
+        """
+        scaled: dict[str, Tensor] = {}
+        return scaled
 
     def plan_in_words(self) -> tuple[str, ...]:
         """Describe the order in which ``over_time`` runs the parts of the program. Empty if it has only one part."""
@@ -68,7 +83,7 @@ class Program(nn.Module, ABC):
             now: dict[str, Tensor] = {}
             for name, sequence in inputs.items():
                 now[name] = sequence[step]
-            outputs, state = self.forward(now, state)
+            outputs, state = self.advance(now, state, step > 0)  # the first state is the caller's
             for name, value in outputs.items():
                 if name not in series:
                     series[name] = []

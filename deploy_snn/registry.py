@@ -1,4 +1,4 @@
-"""The registries: neurons, connections, formats, runtimes, stimuli and importers by name.
+"""The registries: neurons, connections, learning rules, formats, runtimes, stimuli and importers by name.
 
 To add one, write a new file and add one line here. An entry is imported only when it is used, so that ``deploy-snn list``
 runs without torch.
@@ -144,12 +144,31 @@ CONNECTIONS: Registry[Any] = Registry(
     },
 )
 
+RULES: Registry[Any] = Registry(
+    "learning rule",
+    {
+        "post-pre": Entry("deploy_snn.learning.post_pre:PostPre", "STDP with traces."),
+        "weight-dependent-post-pre": Entry(
+            "deploy_snn.learning.weight_dependent:WeightDependentPostPre", "STDP with soft limits."
+        ),
+        "hebbian": Entry("deploy_snn.learning.hebbian:Hebbian", "Pairs of spikes raise the weight."),
+        "diehl-and-cook": Entry(
+            "deploy_snn.learning.diehl_and_cook:DiehlAndCook", "Target spikes move the weight by the source's trace."
+        ),
+        "mstdp": Entry("deploy_snn.learning.mstdp:MSTDP", "STDP modulated by a reward."),
+        "mstdpet": Entry("deploy_snn.learning.mstdpet:MSTDPET", "STDP modulated by a reward, with an eligibility trace."),
+        "rmax": Entry("deploy_snn.learning.rmax:Rmax", "Reward maximisation for targets with escape noise."),
+    },
+)
+"""The learning rules of connections."""
+
 FORMATS: Registry[Any] = Registry(
     "format",
     {
         "onnx": Entry("deploy_snn.formats.onnx:Onnx", "ONNX: step.onnx for a step, sequence.onnx for a whole run."),
         "torchscript": Entry("deploy_snn.formats.torchscript:TorchScript", "TorchScript: model.pt, for steps and runs."),
         "pt2": Entry("deploy_snn.formats.pt2:Pt2", "torch.export: model.pt2 for a step, sequence.pt2 for a whole run."),
+        "c": Entry("deploy_snn.formats.c:C", "C99 without dependencies: model.h and model.c, for steps and runs."),
         "aoti": Entry(
             "deploy_snn.formats.aoti:Aoti",
             "AOTInductor: step.aoti.pt2, a step compiled for this kind of CPU. Not exported by default.",
@@ -179,6 +198,7 @@ RUNTIMES: Registry[Any] = Registry(
             ("torch",),
             cuda=True,
         ),
+        "c": Entry("deploy_snn.runtimes.c:CompiledC", "Compiled C, built by this machine's C compiler."),
         "onnxruntime-cpu": Entry(
             "deploy_snn.runtimes.onnxruntime:OnnxRuntimeCpu", "ONNX Runtime, CPU provider.", ("onnxruntime",)
         ),

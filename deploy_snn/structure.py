@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from deploy_snn.contract import Record
 
@@ -27,10 +27,17 @@ class LayerRecord(ModuleRecord):
 
 
 class ConnectionRecord(ModuleRecord):
-    """A connection between two layers of a network."""
+    """A connection between two layers of a network, with its learning rule, if any."""
 
     source: str
     target: str
+    rule: ModuleRecord | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_an_absent_rule(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A bundle of a network without rules stays readable for versions that know none.
+        fields: dict[str, Any] = serialise(self)
+        return {name: value for name, value in fields.items() if name != "rule" or value is not None}
 
 
 class Structure(Record):
@@ -46,5 +53,6 @@ class Structure(Record):
     @property
     def user_defined(self) -> list[str]:
         """The names of the classes that are defined in the user's own file."""
-        modules = [*([self.neuron] if self.neuron else []), *self.layers, *self.connections]
+        rules = [connection.rule for connection in self.connections if connection.rule is not None]
+        modules = [*([self.neuron] if self.neuron else []), *self.layers, *self.connections, *rules]
         return sorted({module.class_name for module in modules if module.user_defined})

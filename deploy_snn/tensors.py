@@ -69,10 +69,10 @@ def check_finite(tensors: Mapping[str, Array], what: str) -> None:
     for name, tensor in tensors.items():
         finite = np.isfinite(tensor)
         if not finite.all():
-            bad = np.argwhere(~finite)
-            index = tuple(map(int, bad[0]))
+            index = tuple(map(int, np.unravel_index(np.argmin(finite), finite.shape)))
+            count = finite.size - np.count_nonzero(finite)
             raise InvalidInput(
-                f"{what} '{name}' must be finite, but is {tensor[index]} at index {list(index)} ({len(bad)} such values)"
+                f"{what} '{name}' must be finite, but is {tensor[index]} at index {list(index)} ({count} such values)"
             )
 
 

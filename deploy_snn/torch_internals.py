@@ -21,6 +21,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from deploy_snn.errors import InvalidInput, Unavailable
 
@@ -34,6 +35,7 @@ __all__ = [
     "is_scripting",
     "load_aoti_package",
     "load_script",
+    "observe_operations",
     "output_places",
     "save_script",
     "scan",
@@ -169,6 +171,24 @@ def drop_unused_scan_inputs(captured: ExportedProgram) -> None:
         body.recompile()
         node.args = (place, initial, sequences, tuple(compress(parameters, used)))
     graph.recompile()
+
+
+class _Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Calls a function with each operation that torch runs."""
+
+    def __init__(self, observe: Callable[[str, tuple[Any, ...], Any], None]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._observe = observe
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self._observe(str(func.overloadpacket).removeprefix("aten."), args, result)
+        return result
+
+
+def observe_operations(observe: Callable[[str, tuple[Any, ...], Any], None]) -> TorchDispatchMode:
+    """A context in which ``observe(name, arguments, result)`` is called with each operation, such as ``"where"``."""
+    return _Observer(observe)
 
 
 def output_places(captured: ExportedProgram) -> tuple[dict[str, int], dict[str, int]]:

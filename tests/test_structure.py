@@ -10,16 +10,18 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "deploy_snn"
 FLOORS = [
     {"errors"},
-    {"contract_v1", "tensors", "registry", "model_name"},
+    {"contract_v1", "tensors", "registry", "model_name", "c_compiler"},
     {"contract"},
     {"structure"},
     {"bundle", "torch_internals"},
     {"program"},
-    {"eager", "neurons"},
+    {"eager", "neurons", "learning"},
     {"network"},
     {"lowering", "definition"},
+    {"compiled"},
     {"formats", "importers"},
     {"reference"},
+    {"learnt"},
     {"runtimes"},
     {"parity", "server", "triton"},
     {"api"},
@@ -53,6 +55,12 @@ def test_imports_run_one_way() -> None:
             if (room, other) not in UPWARDS and FLOOR[other] >= FLOOR[room]
         ]
     assert not wrong
+
+
+def test_the_server_needs_bundles_and_runtimes_only() -> None:
+    below = {"bundle", "runtimes", "contract", "tensors", "errors", "server"}
+    for path in (PACKAGE / "server").rglob("*.py"):
+        assert rooms_read_by(path) <= below, path
 
 
 def test_only_one_file_uses_private_torch_api() -> None:
@@ -99,7 +107,7 @@ def test_the_command_line_starts_without_the_heavy_libraries() -> None:
     [
         "from deploy_snn.bundle import Bundle; Bundle.open(sys.argv[1]).golden()",
         "import deploy_snn; deploy_snn.open_bundle(sys.argv[1]).session('onnxruntime-cpu').step(numpy.ones((1, 8), 'f4'))",
-        "import deploy_snn.server.app",
+        "import deploy_snn.server.app, deploy_snn.server.rpc",
         "from deploy_snn.cli.list import list_all; list_all()",
     ],
     ids=["read", "run", "serve", "list"],

@@ -6,18 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deploy_snn.cli.import_file import print_notes
-from deploy_snn.cli.options import Dt, N, Seed, Set, Shape, SnapWeights, model_options, names
+from deploy_snn.cli.options import Definition, Dt, N, Seed, Set, Shape, SnapWeights, model_options, names
 from deploy_snn.cli.table import console, size, table
+from deploy_snn.errors import InvalidInput
 
 if TYPE_CHECKING:
     from deploy_snn.bundle import Bundle
+    from deploy_snn.importers import Loaded
 
 
 def export(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL", help="The name of a neuron, a .py file that defines build(), or a file of another framework."
+            metavar="MODEL",
+            help="The name of a neuron, a .py file that defines build(), a file of another framework, or a bundle.",
         ),
     ],
     *,
@@ -59,12 +62,25 @@ def export(
             show_default=False,
         ),
     ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            "--state",
+            metavar="FILE",
+            help="Start a bundle's model from the weights and thresholds that `run --state-out` has saved.",
+            show_default=False,
+        ),
+    ] = None,
+    definition: Definition = None,
 ) -> None:
-    """Export a neuron, or a model from a file, as a bundle: model files, manifest, initial state and golden trace."""
+    """Export a neuron, or a model from a file, as a bundle: model files, manifest, initial state and golden trace.
+
+    A bundle is exported again: with --state from what it has learnt, with --set learning=false as constants.
+    """
     versions = {key: value for key, value in (("opset", opset), ("ir_version", ir_version)) if value is not None}
     bundle = export_model(
         model,
-        model_options(model, n, shape, dt, sets),
+        model_options(model, n, shape, dt, sets, is_bundle=_is_bundle(model)),
         output,
         formats=names(formats),
         onnx=versions,
@@ -72,6 +88,8 @@ def export(
         seed=seed,
         snap=snap,
         labels=labels,
+        state=state,
+        definition=definition,
     )
     out = console()
     files = ((name, size(file.bytes), file.sha256[:12]) for name, file in bundle.manifest.files.items())
@@ -81,9 +99,30 @@ def export(
             f"{snapped.connection}: {snapped.changed} of {snapped.weights} weights changed, "
             f"by at most {snapped.largest_change:.3g}"
         )
+    for name, section in bundle.manifest.formats.items():
+        if "refused" in section:
+            out.print(f"without the format {name}: {section['refused']}")
     print_notes(bundle.manifest.source, out)
     print_golden(bundle, out, requested=golden_steps)
     out.print("\n".join(f"{spec.role:>6}  {spec}" for spec in bundle.contract.tensors))
+
+
+def _is_bundle(model: str) -> bool:
+    from deploy_snn.bundle.manifest import MANIFEST
+
+    return (Path(model) / MANIFEST).is_file()
+
+
+def _learnt(path: Path, options: dict[str, Any], state: Path | None, definition: Path | None) -> "Loaded":
+    from deploy_snn.bundle import Bundle
+    from deploy_snn.learnt import learnt_model
+    from deploy_snn.tensors import read_tensors
+
+    learning = options.get("learning")
+    if options.keys() - {"learning"} or not isinstance(learning, bool | None):
+        raise InvalidInput("a bundle takes --set learning=true or --set learning=false, and no other option")
+    tensors = None if state is None else read_tensors(state)
+    return learnt_model(Bundle.open(path), tensors, learning=learning, definition=definition)
 
 
 def print_golden(bundle: "Bundle", out: Any, *, requested: int | None) -> None:
@@ -111,8 +150,10 @@ def export_model(
     seed: int = 0,
     snap: int | None = None,
     labels: Path | None = None,
+    state: Path | None = None,
+    definition: Path | None = None,
 ) -> "Bundle":
-    """Load a model by name or from a file, and export it."""
+    """Load a model by name, from a file or from a bundle, and export it."""
     import torch
 
     from deploy_snn.api import export_loaded
@@ -126,11 +167,19 @@ def export_model(
         chosen[chosen.index("onnx")] = Onnx(**onnx)
     find_formats(chosen)  # fail early
     torch.manual_seed(seed)
-    loaded = load_model(model, options)
+    if _is_bundle(model):
+        if output is None:
+            raise InvalidInput("a bundle is exported to another folder: pass --output DIR")
+        loaded = _learnt(Path(model), options, state, definition)
+    elif state is not None or definition is not None:
+        raise InvalidInput("--state and --definition are for a bundle: export the model first")
+    else:
+        loaded = load_model(model, options)
     return export_loaded(
         loaded,
         output or Path("export") / loaded.name,
         formats=chosen,
+        skip_refused=formats is None,
         golden_steps=golden_steps,
         snap_bits=snap,
         labels=labels,

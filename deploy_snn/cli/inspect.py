@@ -3,7 +3,7 @@
 import zipfile
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -51,12 +51,34 @@ def _bundle(path: Path, out: "Console") -> None:
     if manifest.parameters:
         rows = ((name, str(parameter)) for name, parameter in manifest.parameters.items())
         out.print(table("Parameters", ["name", "value"], rows))
+    if "c" in manifest.formats:
+        _compiled(manifest.formats["c"], out)
     for name in manifest.files:
         if name.endswith(".onnx"):
             _onnx(path / name, out)
     if manifest.plan:
         out.print("Order of computation over a sequence:")
         out.print("\n".join(f"  {number}. {component}" for number, component in enumerate(manifest.plan, 1)))
+
+
+def _compiled(section: dict[str, Any], out: "Console") -> None:
+    """Show how the C source holds the parameters: weights on a dyadic grid are integers with a scale."""
+    if "refused" in section:
+        out.print(section["refused"])
+        return
+    rows = (
+        (
+            entry["name"],
+            entry["type"],
+            f"{entry['elements']:,}",
+            size(entry["bytes"]),
+            f"{entry['scale']:g}" if "scale" in entry else "",
+        )
+        for entry in section.get("parameters", [])
+    )
+    columns = ["name", "type", "elements", "size", "scale"]
+    title = f"C: functions {section['prefix']}_..., {size(section['scratch_bytes'])} of scratch memory; parameters"
+    out.print(table(title, columns, rows, right=columns[2:]))
 
 
 def _contract(contract: Contract | None, out: "Console") -> None:

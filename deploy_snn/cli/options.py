@@ -55,7 +55,9 @@ Definition = Annotated[
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder written by export.", show_default=False)]
 
 
-def model_options(model: str, n: int | None, shape: str | None, dt: float | None, sets: list[str] | None) -> dict[str, Any]:
+def model_options(
+    model: str, n: int | None, shape: str | None, dt: float | None, sets: list[str] | None, *, is_bundle: bool = False
+) -> dict[str, Any]:
     """Collect the keywords for a neuron class, ``build()`` or an importer from the command-line options."""
     from deploy_snn.model_name import names_a_file
 
@@ -66,7 +68,7 @@ def model_options(model: str, n: int | None, shape: str | None, dt: float | None
         options["n"] = n
     if dt is not None:
         options["dt"] = dt
-    if not names_a_file(model) and not {"n", "shape"} & options.keys():
+    if not is_bundle and not names_a_file(model) and not {"n", "shape"} & options.keys():
         options["n"] = DEFAULT_N
     return options
 
@@ -85,6 +87,16 @@ def names(text: str | None) -> list[str] | None:
     if not parsed:
         raise InvalidInput(f"empty list of names {text!r}; expected at least one name, separated by commas")
     return list(dict.fromkeys(parsed))
+
+
+def numbers(option: str, text: str) -> tuple[int, ...]:
+    """Parse whole numbers separated by commas. Raises InvalidInput, naming the option."""
+    try:
+        return tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise InvalidInput(
+            f"--{option} {text}: expected whole numbers separated by commas, such as --{option} 1,3"
+        ) from None
 
 
 def _sizes(text: str) -> list[int]:

@@ -1,9 +1,10 @@
-"""The output of ``deploy-snn parity``: a progress bar, a table, and a description of every mismatch."""
+"""The output of ``deploy-snn parity``: progress, one line for each model and runtime, and what differs or is uncovered."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Self
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -14,19 +15,25 @@ from deploy_snn.cli.table import console, table
 if TYPE_CHECKING:
     from deploy_snn.parity import ModelReport, RunReport
     from deploy_snn.parity.report import TensorReport
+    from deploy_snn.parity.self_test import SelfTest
 
-COLUMNS = {"model": "", "runtime": "", "mode": "", "tensors": "", "compared": "r", "differ": "r"}
-COLUMNS |= {"max abs": "r", "max rel": "r", "max ulp": "r", "\u00b5s/step": "r", "": ""}
+SHORT = {"model": "", "runtime": "", "runs": "r", "differ": "r", "max ulp": "r", "\u00b5s/step": "r", "": ""}
+FILES = "bundle files"
+"""The row of the initial state and the golden trace."""
+LONG = {"run": "", "tensors": "", "compared": "r", "differ": "r", "max abs": "r", "max rel": "r", "max ulp": "r"}
+FEW = 3
+"""The number of uncovered items of a model that are shown without -v."""
 
 
 class Progress:
-    """A progress bar on stderr."""
+    """Progress on stderr: a bar in a terminal; elsewhere a line for each of several models."""
 
-    def __init__(self) -> None:
+    def __init__(self, models: int = 1) -> None:
         columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        screen = Console(stderr=True)
-        self._bar = Bar(*columns, console=screen, transient=True, disable=not screen.is_terminal)
+        self._screen = Console(stderr=True)
+        self._bar = Bar(*columns, console=self._screen, transient=True, disable=not self._screen.is_terminal)
         self._task = self._bar.add_task("", total=None)
+        self._models, self._begun = models, 0
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -37,10 +44,13 @@ class Progress:
 
     def begin(self, model: str) -> None:
         """Start a new model. The number of its steps is not known yet."""
+        self._begun += 1
+        if self._models > 1 and not self._screen.is_terminal:
+            typer.echo(f"{self._begun}/{self._models} {model}", err=True)
         self._bar.reset(self._task, description=model, total=None)
 
     def expect(self, steps: int) -> None:
-        """Set the total number of steps."""
+        """Set the number of steps of one runtime; the number of runtimes is found while they run."""
         self._bar.update(self._task, total=steps)
 
     def advance(self, steps: int) -> None:
@@ -48,48 +58,144 @@ class Progress:
         self._bar.advance(self._task, steps)
 
 
-def print_reports(reports: "Sequence[ModelReport]") -> None:
-    """Print a table of all runs, then each mismatch, then a summary line."""
+def print_reports(reports: "Sequence[ModelReport]", *, verbose: bool = False, strict: bool = False) -> None:
+    """Print a line for each model and runtime, then each mismatch, what was not compared or covered, and a summary."""
     out = console()
-    first = reports[0]
-    title = f"Against {first.reference}, on {first.stimulus}, batch {first.batch}"
-    rows = (row for report in reports for row in _model_rows(report))
-    out.print(table(title, list(COLUMNS), rows, right=[name for name, side in COLUMNS.items() if side]))
+    compared = [report for report in reports if report.runs]
+    if compared:
+        first = compared[0]
+        stimuli = ", ".join(dict.fromkeys(stimulus.stimulus for stimulus in first.stimuli))
+        batches = ", ".join(dict.fromkeys(str(stimulus.batch) for stimulus in first.stimuli))
+        title = f"Against {first.reference}, on {stimuli}, batch {batches}"
+        rows = (row for report in compared for row in _rows(report))
+        out.print(table(title, list(SHORT), rows, right=[name for name, side in SHORT.items() if side]))
+    for report in compared:
+        _print_model(report, out, verbose=verbose)
+    _print_skipped(reports, out)
     for report in reports:
-        if report.remarks:
-            hits = ", ".join(f"{name} {count}" for name, count in report.remarks.items())
-            out.print(f"{report.model}: potentials one ulp from the threshold, or exactly on it: {hits}")
-        for run in report.runs:
-            if run.divergence:
+        if report.error is not None:
+            typer.echo(f"deploy-snn: {report.error}", err=True)
+    if compared:
+        out.print(summary(reports, strict=strict), style="bold")
+
+
+def _print_model(report: "ModelReport", out: Console, *, verbose: bool) -> None:
+    if verbose:
+        _print_tensors(report, out)
+    described: dict[str, int] = {}
+    for run in report.runs:
+        if not run.equal:
+            described[run.runtime] = described.get(run.runtime, 0) + 1
+            if described[run.runtime] == 1 or verbose:
                 out.print(Text(f"{report.model} on {run.runtime}, {run.mode}: ", "bold"), describe(run), sep="")
+    for runtime, count in described.items():
+        if count > 1 and not verbose:
+            out.print(f"{report.model} on {runtime}: {count - 1} more runs differ (-v describes each)")
+    for run in report.runs:
+        for note in run.notes:
+            out.print(f"{report.model} on {run.runtime}, {run.mode}: {note}")
+    _print_coverage(report, out, verbose=verbose)
+
+
+def summary(reports: "Sequence[ModelReport]", *, strict: bool = False) -> str:
+    """One line with the verdict."""
     runs = [run for report in reports for run in report.runs]
     wrong = sum(not run.equal for run in runs)
+    failed = sum(report.error is not None for report in reports)
     steps, spikes = sum(run.steps for run in runs), sum(report.spikes for report in reports)
+    without = [report.model for report in reports if report.error is None and not report.compared]
     verdict = f"{wrong} of {len(runs)} runs differ" if wrong else f"all {len(runs)} runs equal"
-    out.print(f"{len(reports)} models, {steps} steps, {spikes} spikes in the references: {verdict}", style="bold")
+    if without:
+        verdict = f"no runtime was compared for {', '.join(without)}"
+    if failed:
+        verdict += f", {failed} models could not be compared"
+    uncovered = sum(bool(report.uncovered or report.silent) for report in reports)
+    if uncovered:
+        verdict += f", {uncovered} models not fully covered" + (" (--strict)" if strict else "")
+    return f"{len(reports)} models, {steps} steps, {spikes} spikes in the references: {verdict}"
 
 
 def describe(run: "RunReport") -> str:
-    """Describe the first divergence of a run."""
+    """Describe the first divergence of a run, or its error."""
+    if run.error is not None:
+        return f"failed: {run.error}"
     d = run.divergence
     assert d is not None
     where = f"step {d.step}, " + (f"row {d.batch_row}, " if d.batch_row is not None else "") + f"neuron {list(d.neuron)}"
     text = f"{d.tensor} first differs at {where}: expected {d.expected}, actual {d.actual}"
+    if d.difference is not None and d.ulp is not None:
+        accepted = "equal bits are required" if d.tolerance is None else f"at most {d.tolerance:.2g} is accepted"
+        text += f", a difference of {d.difference:.3g} or {d.ulp} ulp; {accepted}"
     if d.ulp_from_threshold is not None:
         text += f"; the reference compared {d.value!r} with its threshold {d.threshold!r}, {d.ulp_from_threshold} ulp away"
-    return f"{text}. {d.verdict[0].upper()}{d.verdict[1:]}."
+    text += f". {d.verdict[0].upper()}{d.verdict[1:]}."
+    for what, values in (("Inputs", d.inputs), ("State before", d.state_before)):
+        if values:
+            text += f" {what}: " + ", ".join(f"{name} = {value!r}" for name, value in values.items()) + "."
+    return text + (f" First wrong node: {d.node}." if d.node else "")
 
 
-def _model_rows(report: "ModelReport") -> Iterator[list[object]]:
+def _rows(report: "ModelReport") -> Iterator[list[object]]:
+    """A row for each runtime, and one for the bundle's own files."""
     name = report.model
+    grouped: dict[str, list[RunReport]] = {}
     for run in report.runs:
-        label = [name, run.runtime, run.mode]
-        speed = f"{run.microseconds_a_step:.0f}"
-        for tensors, row in _tensor_rows(run):
-            result = Text("DIFFERS", "red") if row[1] else Text("equal", "green")
-            yield [*label, tensors, *row, speed, result]
-            label, speed = ["", "", ""], ""
+        grouped.setdefault(FILES if run.runtime in report.files else run.runtime, []).append(run)
+    for runtime, runs in grouped.items():
+        tensors = [tensor for run in runs for tensor in run.tensors]
+        timed = [run.microseconds_a_step for run in runs if run.mode in ("locked", "free")]
+        wrong = any(not run.equal for run in runs)
+        failed = all(run.error is not None for run in runs)
+        yield [
+            name,
+            runtime,
+            len(runs),
+            sum(tensor.differing for tensor in tensors),
+            max((tensor.max_ulp or 0 for tensor in tensors), default=0),
+            f"{min(timed):.0f}" if timed and min(timed) > 0 else "",
+            Text("FAILED" if failed else "DIFFERS", "red") if wrong else Text("equal", "green"),
+        ]
         name = ""
+
+
+def _print_tensors(report: "ModelReport", out: Console) -> None:
+    rows: list[list[object]] = []
+    for run in report.runs:
+        label = f"{run.runtime} {run.mode}" + (f" {run.stimulus} {run.batch} {run.seed}" if run.stimulus else "")
+        for tensors, numbers in _tensor_rows(run):
+            rows.append([label, tensors, *numbers])
+            label = ""
+    right = [name for name, side in LONG.items() if side]
+    out.print(table(f"{report.model}: runtime, mode, stimulus, batch, seed", list(LONG), rows, right=right))
+
+
+def _print_coverage(report: "ModelReport", out: Console, *, verbose: bool) -> None:
+    for stimulus in report.stimuli:
+        if stimulus.remarks:
+            hits = ", ".join(f"{name} {count}" for name, count in stimulus.remarks.items())
+            out.print(f"{report.model}: potentials one ulp from the threshold, or exactly on it: {hits}")
+    for name in report.silent:
+        out.print(f"{report.model}: {name} never fired, so its equality proves nothing", style="yellow")
+    uncovered = report.uncovered
+    shown = report.coverage if verbose else uncovered[:FEW]
+    if report.coverage:
+        done = len(report.coverage) - len(uncovered)
+        out.print(f"{report.model}: coverage {done} of {len(report.coverage)}" + (":" if shown else ""))
+    for item in shown:
+        out.print(f"  {'' if item.covered else 'not covered: '}{item}", style="" if item.covered else "yellow")
+    if len(uncovered) > FEW and not verbose:
+        out.print(f"  and {len(uncovered) - FEW} more that are not covered (-v lists them)")
+
+
+def _print_skipped(reports: "Sequence[ModelReport]", out: Console) -> None:
+    """Each reason once, with the models that it concerns."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for report in reports:
+        for skip in report.skipped:
+            found.setdefault((skip.what, skip.reason), []).append(report.model)
+    for (what, reason), models in found.items():
+        whose = "" if len(models) == len(reports) else f" ({', '.join(models)})"
+        out.print(f"not compared: {what}{whose}: {reason}")
 
 
 def _tensor_rows(run: "RunReport") -> Iterator[tuple[str, list[object]]]:
@@ -105,4 +211,29 @@ def _tensor_rows(run: "RunReport") -> Iterator[tuple[str, list[object]]]:
 def _numbers(t: "TensorReport") -> list[object]:
     if t.max_abs is None:
         return [t.compared, t.differing, "", "", ""]
-    return [t.compared, t.differing, f"{t.max_abs:.1e}", f"{t.max_rel:.1e}", t.max_ulp]
+    return [t.compared, t.differing, f"{t.max_abs:.1e}", f"{t.max_rel or 0:.1e}", t.max_ulp]
+
+
+def print_self_tests(tests: "Sequence[SelfTest]", *, verbose: bool) -> None:
+    """Print for each model how many planted faults were detected, by kind, and those that were not."""
+    out = console()
+    rows: list[list[object]] = []
+    for test in tests:
+        name = test.model
+        for file in dict.fromkeys(result.file for result in test.results):
+            results = [result for result in test.results if result.file == file]
+            killed = sum(result.killed_by is not None for result in results)
+            rows.append([name, file, len(results), killed, f"{100 * killed / len(results):.1f} %"])
+            name = ""
+    out.print(
+        table("Planted faults", ["model", "file", "planted", "detected", ""], rows, right=["planted", "detected", ""])
+    )
+    for test in tests:
+        for result in test.survivors:
+            out.print(f"{test.model}, {result.file}: not detected: {result.kind}: {result.what}", style="yellow")
+        if verbose:
+            for result in test.results:
+                if result.killed_by is not None:
+                    out.print(f"{test.model}, {result.file}: {result.what}: {result.killed_by}, {result.mode}")
+    planted, detected = sum(len(test.results) for test in tests), sum(test.killed for test in tests)
+    out.print(f"{detected} of {planted} planted faults detected: {100 * detected / planted:.1f} %", style="bold")

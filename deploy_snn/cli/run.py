@@ -1,11 +1,15 @@
 """``deploy-snn run``: run a bundle on recorded inputs. The final state can be saved, to continue later."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deploy_snn.cli.options import BundlePath, one_thread
+
+if TYPE_CHECKING:
+    from deploy_snn.runtimes import Runtime
+    from deploy_snn.tensors import Arrays
 
 
 def run(
@@ -25,6 +29,16 @@ def run(
     state_out: Annotated[
         Path | None,
         typer.Option("--state-out", metavar="FILE", help="Write the final state to this file.", show_default=False),
+    ] = None,
+    normalise_every: Annotated[
+        int | None,
+        typer.Option(
+            "--normalise-every",
+            metavar="STEPS",
+            min=1,
+            help="Normalise the weights after each sample of this many steps, if a learning rule has a norm.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Run a bundle on recorded inputs. --state-in continues exactly from the state that --state-out saved."""
@@ -50,7 +64,7 @@ def run(
     stepper = stepper_class(opened)
     one_thread()
     stepper.start(state)
-    recorded = stepper.run(sequences)
+    recorded = _run_samples(stepper, sequences, normalise_every) if normalise_every else stepper.run(sequences)
     write_tensors(output, recorded)
     if state_out:
         write_tensors(state_out, stepper.state())
@@ -60,3 +74,16 @@ def run(
         typer.echo(f"labels by the votes of {readout.layer}, row by row: {' '.join(map(str, labels))}")
     spikes = sum(int(array.sum()) for array in recorded.values() if array.dtype == bool)
     typer.echo(f"{sizes['time']} steps of a batch of {sizes['batch']} on {runtime}: {spikes} spikes, written to {output}")
+
+
+def _run_samples(stepper: "Runtime", sequences: "Arrays", length: int) -> "Arrays":
+    """Run samples of ``length`` steps one after the other. The weights are normalised after each whole one."""
+    import numpy as np
+
+    steps = len(next(iter(sequences.values())))
+    parts = []
+    for begin in range(0, steps, length):
+        parts.append(stepper.run({name: values[begin : begin + length] for name, values in sequences.items()}))
+        if begin + length <= steps:
+            stepper.normalise()
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from deploy_snn.errors import Unavailable
+from deploy_snn.errors import InvalidInput, Unavailable
 
 TOKEN_VARIABLE = "DEPLOY_SNN_TOKEN"  # noqa: S105
 
@@ -18,6 +18,15 @@ def serve(
     *,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 for any free port.")] = 8000,
+    grpc_port: Annotated[
+        int | None, typer.Option("--grpc-port", min=1, max=65535, help="Port for gRPC; without it, there is none.")
+    ] = None,
+    ssl_certfile: Annotated[
+        Path | None, typer.Option("--ssl-certfile", metavar="FILE", help="TLS certificate, in PEM form.")
+    ] = None,
+    ssl_keyfile: Annotated[
+        Path | None, typer.Option("--ssl-keyfile", metavar="FILE", help="Private key of the TLS certificate.")
+    ] = None,
     runtime: Annotated[str, typer.Option("--runtime", help="Runtime that runs the bundles.")] = "onnxruntime-cpu",
     max_batch: Annotated[int, typer.Option("--max-batch", min=1, help="Maximum number of rows in a batch.")] = 64,
     max_wait_ms: Annotated[
@@ -37,6 +46,18 @@ def serve(
         float,
         typer.Option("--client-timeout", min=0.1, help="Seconds a client may take to send a request or read a response."),
     ] = 60,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allowed-host",
+            metavar="NAME",
+            help="Name of this server in requests, beside localhost, IP addresses and the machine's own name; repeat it "
+            "for several, '*' for any.",
+        ),
+    ] = None,
+    model_control: Annotated[
+        bool, typer.Option("--model-control", help="Allow clients to load and unload the bundles.")
+    ] = False,
     checkpoint: Annotated[
         Path | None,
         typer.Option("--checkpoint", metavar="DIR", help="Folder to store streams in, so that they survive the server."),
@@ -61,9 +82,25 @@ def serve(
         ) from None
     from deploy_snn.bundle import Bundle
 
+    if (ssl_certfile is None) != (ssl_keyfile is None):
+        raise InvalidInput("--ssl-certfile and --ssl-keyfile belong together: give both")
+    for path in (ssl_certfile, ssl_keyfile):
+        if path is not None and not path.is_file():
+            raise InvalidInput(f"{path} is not a file")
     limits = Limits(max_batch, max_wait_ms / 1e3, max_streams, max_state_mb * 2**20, max_queue, idle_timeout)
     token = os.environ.get(TOKEN_VARIABLE) or None
     bundles = [Bundle.open(path) for path in paths]
-    settings = Settings(bundles, runtime, limits, BodyLimits(seconds=client_timeout), token=token, checkpoint=checkpoint)
+    settings = Settings(
+        bundles,
+        runtime,
+        limits,
+        BodyLimits(seconds=client_timeout),
+        token=token,
+        hosts=allowed_host or (),
+        model_control=model_control,
+        certificate=(ssl_certfile, ssl_keyfile) if ssl_certfile and ssl_keyfile else None,
+        grpc_port=grpc_port,
+        checkpoint=checkpoint,
+    )
     configure_log(log, log_level)
     listen(settings, host, port)

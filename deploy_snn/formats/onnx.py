@@ -1,5 +1,6 @@
 """ONNX: a graph of one step and a graph of a whole run, which contain only the equations of the model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ from onnxscript.optimizer import fold_constants
 from torch.export import ExportedProgram
 
 from deploy_snn import __version__
-from deploy_snn.contract import CONTRACT_KEY, NEXT, Contract
+from deploy_snn.contract import CONTRACT_KEY, NEXT, Contract, TensorSpec
 from deploy_snn.errors import InvalidInput
 from deploy_snn.formats.format import Format
 from deploy_snn.lowering import Lowered
@@ -19,6 +20,8 @@ from deploy_snn.torch_internals import export_to_onnx_ir, output_places
 
 STEP = "step.onnx"
 SEQUENCE = "sequence.onnx"
+NORMALISE = "normalise.onnx"
+"""Written for a network with weights that are normalised."""
 
 OPSETS = range(18, 26)
 IR_VERSIONS = range(8, 14)
@@ -58,21 +61,42 @@ class Onnx(Format):
         step = self.step_graph(lowered)
         onnx.save(step, folder / STEP)
         onnx.save(self.sequence_graph(lowered), folder / SEQUENCE)
+        normalise = self.normalise_graph(lowered)
+        if normalise is not None:
+            onnx.save(normalise, folder / NORMALISE)
         return {"opset": self.opset, "ir_version": step.ir_version}
 
     def step_graph(self, lowered: Lowered) -> onnx.ModelProto:
         """One step as a checked ONNX model, with the contract in its metadata."""
-        return self._graph("step", lowered.step, lowered.contract)
+        contract = lowered.contract
+        return self._graph("step", lowered.step, contract, contract.inputs, contract.outputs, contract.states)
 
     def sequence_graph(self, lowered: Lowered) -> onnx.ModelProto:
         """A run over a sequence of any length as a checked ONNX model. Only the stateful parts are inside Scan nodes."""
-        return self._graph("sequence", lowered.sequence, lowered.contract)
+        contract = lowered.contract
+        inputs, outputs = ([spec.in_time() for spec in specs] for specs in (contract.inputs, contract.outputs))
+        return self._graph("sequence", lowered.sequence, contract, inputs, outputs, contract.states)
 
-    def _graph(self, name: str, captured: ExportedProgram, contract: Contract) -> onnx.ModelProto:
-        inputs = [spec.name for spec in (*contract.inputs, *contract.states)]
-        model = export_to_onnx_ir(captured, self.opset, inputs, _output_names(captured))
+    def normalise_graph(self, lowered: Lowered) -> onnx.ModelProto | None:
+        """The normalisation of the weights, from ``w`` to ``next.w``; None for a program that has none."""
+        captured = lowered.normalise
+        if captured is None:
+            return None
+        return self._graph("normalise", captured, lowered.contract, [], [], lowered.contract.weights)
+
+    def _graph(  # noqa: PLR0917
+        self,
+        name: str,
+        captured: ExportedProgram,
+        contract: Contract,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        states: Sequence[TensorSpec],
+    ) -> onnx.ModelProto:
+        names = [spec.name for spec in (*inputs, *states)]
+        model = export_to_onnx_ir(captured, self.opset, names, _output_names(captured))
         _minimise(model)
-        _describe(model, contract, in_time=name == "sequence")
+        _describe(model, inputs, outputs, states)
         for value in list(model.graph.initializers.values()):
             value.name = (value.name or "").removeprefix(PROGRAM)
         model.graph.name = name
@@ -112,15 +136,16 @@ def _minimise(model: ir.Model) -> None:
     )(model)
 
 
-def _describe(model: ir.Model, contract: Contract, *, in_time: bool) -> None:
+def _describe(
+    model: ir.Model, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], states: Sequence[TensorSpec]
+) -> None:
     """Set the shapes of inputs and outputs, and the order of outputs, as in the contract."""
-    series = [spec.in_time() if in_time else spec for spec in (*contract.inputs, *contract.outputs)]
-    specs = {spec.name: spec for spec in (*series, *contract.states)}
-    specs |= {spec.next_name: spec for spec in contract.states}
+    specs = {spec.name: spec for spec in (*inputs, *outputs, *states)}
+    specs |= {spec.next_name: spec for spec in states}
     values = {value.name: value for value in (*model.graph.inputs, *model.graph.outputs)}
     for name, spec in specs.items():
         values[name].shape = ir.Shape([axis.name if axis.size is None else axis.size for axis in spec.axes])
-    model.graph.outputs[:] = [values[s.name] for s in contract.outputs] + [values[s.next_name] for s in contract.states]
+    model.graph.outputs[:] = [values[s.name] for s in outputs] + [values[s.next_name] for s in states]
     for graph in model.graphs():
         for node in graph:
             for value in node.outputs:

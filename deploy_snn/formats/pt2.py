@@ -12,6 +12,8 @@ from deploy_snn.lowering import Lowered
 
 STEP = "model.pt2"
 SEQUENCE = "sequence.pt2"
+NORMALISE = "normalise.pt2"
+"""Written for a network with weights that are normalised."""
 
 
 class Pt2(Format):
@@ -22,6 +24,8 @@ class Pt2(Format):
     def write(self, lowered: Lowered, folder: Path) -> dict[str, Any]:
         _save(lowered.step, lowered.contract, folder / STEP)
         _save(lowered.sequence, lowered.contract, folder / SEQUENCE)
+        if lowered.normalise is not None:
+            _save(lowered.normalise, lowered.contract, folder / NORMALISE)
         return {}
 
 

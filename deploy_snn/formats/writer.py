@@ -14,6 +14,7 @@ from deploy_snn import __version__
 from deploy_snn.bundle import Bundle, GoldenRecord, Manifest, ParameterRecord, Readout, Snapped, Source, Trace
 from deploy_snn.bundle.bundle import GOLDEN, INITIAL_STATE, PARAMETERS, file_record
 from deploy_snn.bundle.manifest import MANIFEST
+from deploy_snn.compiled import Refusal
 from deploy_snn.eager import to_numpy
 from deploy_snn.errors import InvalidInput
 from deploy_snn.formats.format import Format
@@ -37,6 +38,8 @@ class Extras:
     golden: tuple[Trace, GoldenRecord] | None = None
     snapped: Sequence[SnappedWeights] = ()
     readout: Readout | None = None
+    skip_refused: bool = False
+    """Whether to leave out a format that cannot hold the model. The manifest then says why."""
 
 
 def find_formats(formats: Sequence[str | Format]) -> dict[str, Format]:
@@ -86,12 +89,19 @@ def write_bundle(path: Path, program: Program, source: Source, formats: Sequence
 def _write_files(
     folder: Path, program: Program, source: Source, formats: Mapping[str, Format], extras: Extras, *, name: str
 ) -> None:
-    lowered = Lowered(program)
-    sections = {name: format_.write(lowered, folder) for name, format_ in formats.items()}
+    trace, golden = extras.golden or (None, None)
+    lowered = Lowered(program, name=name, golden=trace)
+    sections = {}
+    for format_name, format_ in formats.items():
+        try:
+            sections[format_name] = format_.write(lowered, folder)
+        except Refusal as refusal:
+            if not extras.skip_refused:
+                raise
+            sections[format_name] = {"refused": str(refusal)}
     parameters = to_numpy(program.state_dict())
     write_tensors(folder / INITIAL_STATE, to_numpy(program.initial_state(1)))
     write_tensors(folder / PARAMETERS, parameters)
-    trace, golden = extras.golden or (None, None)
     if trace is not None:
         trace.write(folder / GOLDEN)
     manifest = Manifest(

@@ -58,6 +58,25 @@ def capture_sequence(program: Program) -> ExportedProgram:
     return _capture(SequenceModule(program), [spec.in_time() for spec in contract.inputs], contract.states)
 
 
+class NormaliseModule(nn.Module):
+    """``{}, weights = normalise({}, weights)``, over all weights that learn."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__()
+        self.program = program
+
+    def forward(self, inputs: Tensors, weights: Tensors) -> tuple[Tensors, Tensors]:
+        scaled = self.program.normalise(weights)
+        return inputs, {name: scaled[name] if name in scaled else w.clone() for name, w in weights.items()}
+
+
+def capture_normalise(program: Program) -> ExportedProgram | None:
+    """Capture the normalisation of the weights; None for a program that has none."""
+    if not program.normalise(program.initial_state(1)):
+        return None
+    return _capture(NormaliseModule(program), (), program.contract.weights)
+
+
 def _capture(module: nn.Module, inputs: Iterable[TensorSpec], states: Iterable[TensorSpec]) -> ExportedProgram:
     open_axes = {BATCH: Dim("batch", min=1), TIME: Dim("time", min=1)}
 

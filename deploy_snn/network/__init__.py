@@ -5,7 +5,7 @@ A class in the registry can be imported from here; those that are written out ar
 
 from typing import TYPE_CHECKING, Any
 
-from deploy_snn.network.connection import Connection, Dense, Lateral, MeanField, OneToOne, Reshape
+from deploy_snn.network.connection import Connection, Dense, Lateral, MeanField, OneToOne, PlasticConnection, Reshape
 from deploy_snn.network.convolution import Conv1d, Conv2d, Conv3d
 from deploy_snn.network.grid import SnappedWeights, is_exact, snap_weights
 from deploy_snn.network.local import LocalConnection1d, LocalConnection2d, LocalConnection3d
@@ -34,6 +34,7 @@ __all__ = [
     "MeanField",
     "Network",
     "OneToOne",
+    "PlasticConnection",
     "Reshape",
     "SnappedWeights",
     "Sparse",

@@ -3,13 +3,15 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
-from deploy_snn.contract import TensorSpec
+from deploy_snn.contract import Axis, Kind, Role, TensorSpec
 from deploy_snn.errors import InvalidInput
+from deploy_snn.learning import Rule
+from deploy_snn.learning.synapses import DenseSynapses, Synapses
 
 Exactness = Literal["never", "sums", "spikes", "always"]
 
@@ -31,6 +33,9 @@ class Connection(nn.Module, ABC):
     "spikes", for spikes; "always", for spikes and for numbers."""
     TAKES_NOISE: ClassVar[bool] = False
 
+    __constants__: ClassVar[list[str]] = ["plastic", "normalises"]
+    """Constants for TorchScript, which then removes the branches that are never taken."""
+
     def __init__(self) -> None:
         super().__init__()
         self.name = ""
@@ -39,6 +44,8 @@ class Connection(nn.Module, ABC):
         self.source_shape: tuple[int, ...] = (1,)
         self.target_shape: tuple[int, ...] = (1,)
         self.n_source = self.n_target = 1
+        self.plastic = False  # whether a learning rule changes the weights; see PlasticConnection
+        self.normalises = False  # whether that rule has a norm
 
     def attach(self, source: str, source_shape: tuple[int, ...], target: str, target_shape: tuple[int, ...]) -> None:
         """Set the source and the target layer. Raises InvalidInput, with the expected shapes, if the shapes do not fit."""
@@ -74,6 +81,29 @@ class Connection(nn.Module, ABC):
 
     def noise(self) -> TensorSpec:
         """The record of its noise input. Raises NotImplementedError for a connection without noise."""
+        raise NotImplementedError
+
+    def learning_specs(self) -> list[TensorSpec]:
+        """The records of the states that learning needs; [] for a connection without a rule."""
+        return []
+
+    def learning_state(self, batch: int) -> dict[str, Tensor]:
+        """Those states before the first step. Raises NotImplementedError for a connection without a rule."""
+        raise NotImplementedError
+
+    def learn(
+        self,
+        spikes: dict[str, Tensor],
+        inputs: dict[str, Tensor],
+        state: dict[str, Tensor],
+        after: dict[str, Tensor],
+        owned: bool,
+    ) -> None:
+        """Write the next weights into ``after``. Raises NotImplementedError for a connection without a rule."""
+        raise NotImplementedError
+
+    def normalise(self, w: Tensor) -> Tensor:
+        """Return scaled weights. Raises NotImplementedError for a connection without a rule that has a norm."""
         raise NotImplementedError
 
     def resting_state(self) -> dict[str, Tensor]:
@@ -123,21 +153,142 @@ def weights(name: str, value: Tensor | float | Sequence[float]) -> Tensor:
     return tensor
 
 
-class Dense(Connection):
+class PlasticConnection(Connection):
+    """The base class of the connections whose weights a learning rule can change.
+
+    With a rule that learns, the weights are the network's state ``SOURCE_to_TARGET.w``, which all rows of a batch share.
+    The buffer with the weights is where that state starts from. Without a rule the buffer is a constant.
+
+    Args:
+        rule: the learning rule, or None.
+    """
+
+    AXES: ClassVar[tuple[str, ...]]
+    """The names of the axes of the weights. Further axes are numbered: ``kernel0``, ``kernel1``."""
+
+    if TYPE_CHECKING:
+        rule: Rule | None
+
+    def __init__(self, rule: Rule | None = None) -> None:
+        super().__init__()
+        if rule is not None and not isinstance(rule, Rule):
+            raise InvalidInput(
+                f"rule is a {type(rule).__name__}; expected a learning rule such as PostPre(nu=(1e-4, 1e-2))"
+            )
+        self.rule = rule
+        self.plastic = rule is not None and rule.learning
+        self.normalises = self.plastic and rule is not None and rule.normalises
+        self.learnt = {"w": [0]}  # the shapes of the states that learning needs, without the batch axis
+
+    @abstractmethod
+    def synapses(self) -> Synapses:
+        """Which source meets which target at each weight. Called once the shapes are known."""
+
+    @abstractmethod
+    def initial_weights(self) -> Tensor:
+        """The buffer with the weights."""
+
+    @abstractmethod
+    def transmit_through(self, z: Tensor, w: Tensor) -> Tensor:
+        """Compute the drive of one step through the weights ``w``."""
+
+    def attach_rule(self, dt: float) -> None:
+        """Give the rule its synapses and the step in ms. Raises InvalidInput for numbers that do not fit the weights."""
+        if self.rule is None:
+            return
+        shape = list(self.initial_weights().shape)
+        if self.rule.normalises and self.AXES != ("source", "target"):
+            raise InvalidInput(f"norm: {type(self).__name__} cannot be normalised; only a matrix of weights [N, M] can")
+        self.rule.attach(self.synapses(), shape, self.source_shape, self.target_shape, dt)
+        self.learnt = {"w": shape} | {spec.name: list(spec.shape(batch=1))[1:] for spec in self.rule.states()}
+
+    def learning_specs(self) -> list[TensorSpec]:
+        """The records of the states that learning needs: the weights, and the rule's own."""
+        if self.rule is None or not self.plastic:
+            return []
+        names = [*self.AXES, *(f"kernel{i}" for i in range(self.initial_weights().dim() - len(self.AXES)))]
+        axes = tuple(Axis(name=name, size=size) for name, size in zip(names, self.initial_weights().shape, strict=True))
+        w = TensorSpec(name="w", role=Role.STATE, kind=Kind.WEIGHT, axes=axes, initial="w", unit="mV")
+        return [spec.owned_by(self.name) for spec in (w, *self.rule.states())]
+
+    def learning_state(self, batch: int) -> dict[str, Tensor]:
+        """The states of ``learning_specs`` before the first step, without the connection's name."""
+        w = self.initial_weights()
+        state: dict[str, Tensor] = {}
+        for name, shape in self.learnt.items():
+            state[name] = torch.zeros([batch] + shape, dtype=torch.float32, device=w.device)
+        state["w"] = w.clone()  # all rows share the weights
+        return state
+
+    def transmit(self, z: Tensor) -> Tensor:
+        return self.transmit_through(z, self.initial_weights())
+
+    def forward(self, z: Tensor, inputs: dict[str, Tensor], state: dict[str, Tensor], after: dict[str, Tensor]) -> Tensor:
+        if self.plastic:
+            return self.transmit_through(z, state[self.name + ".w"])
+        return self.transmit(z)
+
+    def learn(
+        self,
+        spikes: dict[str, Tensor],
+        inputs: dict[str, Tensor],
+        state: dict[str, Tensor],
+        after: dict[str, Tensor],
+        owned: bool,
+    ) -> None:
+        """Let the rule follow a step, and write the next weights into ``after``.
+
+        Args:
+            spikes: the spikes of this step by layer, 0.0 or 1.0.
+            inputs: the inputs of the step.
+            state: the state before the step.
+            after: the next state, which already holds that of the layers.
+            owned: whether the weights in ``state`` may be changed in place.
+        """
+        assert self.rule is not None  # TorchScript needs this to refine the type
+        activity = {"source": spikes[self.source], "target": spikes[self.target]}
+        if self.rule.reads_source_trace:
+            activity["source_trace"] = after[self.source + ".trace"]
+        if self.rule.reads_target_trace:
+            activity["target_trace"] = after[self.target + ".trace"]
+        if self.rule.reads_probability:
+            activity["probability"] = after[self.target + ".probability"]
+        if self.rule.reads_reward:
+            activity["reward"] = inputs["reward"]
+        own: dict[str, Tensor] = {}
+        for name in self.learnt:
+            own[name] = state[self.name + "." + name]
+        w = own.pop("w")
+        if not owned:
+            w = w.clone()
+        own_after = self.rule(w, activity, own)
+        after[self.name + ".w"] = w
+        for name in own:
+            after[self.name + "." + name] = own_after[name]
+
+    def normalise(self, w: Tensor) -> Tensor:
+        """Scale the weights of each target to the rule's ``norm``."""
+        assert self.rule is not None  # TorchScript needs this to refine the type
+        return self.rule.normalise(w)
+
+
+class Dense(PlasticConnection):
     """All to all: ``drive = z @ w + b``.
 
     Args:
         w: weights ``[N, M]``, source by target, in mV.
         b: bias ``[M]``, in mV, or None.
+        rule: the learning rule that changes ``w``, or None.
     """
 
     EXACT: ClassVar[Exactness] = "sums"
+    AXES: ClassVar[tuple[str, ...]] = ("source", "target")
 
     w: Tensor
     b: Tensor | None
 
-    def __init__(self, w: Tensor, b: Tensor | None = None) -> None:
-        super().__init__()
+    def __init__(self, w: Tensor, b: Tensor | None = None, rule: Rule | None = None) -> None:
+        super().__init__(rule)
         self.register_buffer("w", weights("w", w))
         self.register_buffer("b", None if b is None else weights("b", b))
 
@@ -156,8 +307,14 @@ class Dense(Connection):
             return f"b is {list(self.b.shape)}, expected [{m}]"
         return ""
 
-    def transmit(self, z: Tensor) -> Tensor:
-        drive = self.flat(z) @ self.w
+    def synapses(self) -> Synapses:
+        return DenseSynapses()
+
+    def initial_weights(self) -> Tensor:
+        return self.w
+
+    def transmit_through(self, z: Tensor, w: Tensor) -> Tensor:
+        drive = self.flat(z) @ w
         b = self.b
         if b is not None:
             drive = drive + b

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deploy_snn.errors import InvalidInput
-from deploy_snn.network.connection import Connection, Exactness, weights
+from deploy_snn.learning import Rule
+from deploy_snn.learning.synapses import ConvolutionSynapses, Synapses
+from deploy_snn.network.connection import Exactness, PlasticConnection, weights
 
 Sizes = int | Sequence[int]
 
@@ -24,15 +26,17 @@ def per_axis(name: str, value: Sizes, axes: int, *, least: int = 1) -> list[int]
     return sizes
 
 
-class Conv(Connection):
+class Conv(PlasticConnection):
     """The base class of the convolutions: ``drive = conv(z, w) + b``; see torch.nn.functional.conv2d.
 
     Args:
         w: filters ``[C_out, C_in / groups, *kernel]``, in mV. b: bias ``[C_out]``, in mV, or None.
         stride, padding, dilation: one number, or one for each axis.
         groups: number of channel groups. The filters of a group read only the source channels of that group.
+        rule: the learning rule that changes ``w``, or None. It needs ``groups=1``.
     """
 
+    AXES: ClassVar[tuple[str, ...]] = ("filter", "channel")
     axes: ClassVar[int]
 
     w: Tensor
@@ -47,14 +51,17 @@ class Conv(Connection):
         padding: Sizes = 0,
         dilation: Sizes = 1,
         groups: int = 1,
+        rule: Rule | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(rule)
         self.register_buffer("w", weights("w", w))
         self.register_buffer("b", None if b is None else weights("b", b))
         self.stride = per_axis("stride", stride, self.axes)
         self.padding = per_axis("padding", padding, self.axes, least=0)
         self.dilation = per_axis("dilation", dilation, self.axes)
         (self.groups,) = per_axis("groups", groups, 1)
+        if rule is not None and groups != 1:
+            raise InvalidInput(f"{type(self).__name__}(groups={groups}): a convolution with groups cannot learn")
 
     @classmethod
     def from_conv(cls, conv: nn.Module) -> Self:
@@ -90,6 +97,12 @@ class Conv(Connection):
             return str(error).partition("\n")[0]
         return "" if output_shape == list(self.target_shape) else f"the convolution outputs {output_shape}"
 
+    def synapses(self) -> Synapses:
+        return ConvolutionSynapses(list(self.w.shape), self.source_shape, self.stride, self.padding, self.dilation)
+
+    def initial_weights(self) -> Tensor:
+        return self.w
+
     def summed_weights(self) -> list[Tensor]:
         return [self.w] if self.b is None else [self.w, self.b]
 
@@ -119,8 +132,8 @@ class Conv1d(Conv):
     EXACT: ClassVar[Exactness] = "sums"
     axes: ClassVar[int] = 1
 
-    def transmit(self, z: Tensor) -> Tensor:
-        return functional.conv1d(z, self.w, self.b, self.stride, self.padding, self.dilation, self.groups)
+    def transmit_through(self, z: Tensor, w: Tensor) -> Tensor:
+        return functional.conv1d(z, w, self.b, self.stride, self.padding, self.dilation, self.groups)
 
 
 class Conv2d(Conv):
@@ -129,8 +142,8 @@ class Conv2d(Conv):
     EXACT: ClassVar[Exactness] = "sums"
     axes: ClassVar[int] = 2
 
-    def transmit(self, z: Tensor) -> Tensor:
-        return functional.conv2d(z, self.w, self.b, self.stride, self.padding, self.dilation, self.groups)
+    def transmit_through(self, z: Tensor, w: Tensor) -> Tensor:
+        return functional.conv2d(z, w, self.b, self.stride, self.padding, self.dilation, self.groups)
 
 
 class Conv3d(Conv):
@@ -139,9 +152,9 @@ class Conv3d(Conv):
     EXACT: ClassVar[Exactness] = "sums"
     axes: ClassVar[int] = 3
 
-    def transmit(self, z: Tensor) -> Tensor:
+    def transmit_through(self, z: Tensor, w: Tensor) -> Tensor:
         b = self.b
         if b is None:
             # onnxscript 0.7 writes a convolution over three axes without a bias with one of the wrong shape.
             b = torch.zeros(self.w.shape[0], device=self.w.device)
-        return functional.conv3d(z, self.w, b, self.stride, self.padding, self.dilation, self.groups)
+        return functional.conv3d(z, w, b, self.stride, self.padding, self.dilation, self.groups)

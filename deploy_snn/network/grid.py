@@ -37,6 +37,8 @@ def is_exact(connection: Connection, *, graded: bool = False) -> bool:
 
     True only if the class declares it, and if no subclass has replaced the declared equations.
     """
+    if connection.plastic:  # learning leaves every grid
+        return False
     cls = type(connection)
     declared = cls.EXACT if declaration_holds(cls, "EXACT", NOT_EQUATIONS) else "never"
     if declared in ("spikes", "always"):

@@ -30,6 +30,7 @@ class Layer(nn.Module):
         self.shape = neuron.shape
         self.is_source = False
         self.remembers = False  # whether a connection reads its spikes of the previous step
+        self.teaches = False  # whether a learning rule reads its spikes
         self.graded = neuron.graded
         self.is_input = isinstance(neuron, Input)
         self.is_passthrough = isinstance(

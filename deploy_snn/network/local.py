@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from deploy_snn.learning import Rule
 from deploy_snn.network.connection import Exactness, weights
 from deploy_snn.network.convolution import Sizes, per_axis
 from deploy_snn.network.sparse import Gathered
@@ -18,6 +19,7 @@ class Local(Gathered):
     Args:
         w: weights ``[C_in, filters * positions, kernel]`` as in BindsNET, in mV. Positions and kernel are in row-major
         order. kernel_size, stride: one number, or one for each axis.
+        rule: the learning rule that changes the weights, or None.
     """
 
     EXACT: ClassVar[Exactness] = "sums"
@@ -25,8 +27,8 @@ class Local(Gathered):
 
     w: Tensor
 
-    def __init__(self, w: Tensor, kernel_size: Sizes, stride: Sizes = 1) -> None:
-        super().__init__()
+    def __init__(self, w: Tensor, kernel_size: Sizes, stride: Sizes = 1, rule: Rule | None = None) -> None:
+        super().__init__(rule)
         self.weights = weights("w", w)
         self.kernel_size = per_axis("kernel_size", kernel_size, self.axes)
         self.stride = per_axis("stride", stride, self.axes)
@@ -37,7 +39,12 @@ class Local(Gathered):
     @classmethod
     def from_structure(cls, options: dict[str, Any], buffers: dict[str, Tensor]) -> Self:
         fan_in, kernel = buffers["fan_in"], math.prod(options["kernel_size"])
-        return cls(fan_in.reshape(len(fan_in), -1, kernel).permute(1, 0, 2), options["kernel_size"], options["stride"])
+        return cls(
+            fan_in.reshape(len(fan_in), -1, kernel).permute(1, 0, 2),
+            options["kernel_size"],
+            options["stride"],
+            options.get("rule"),
+        )
 
     def filters(self) -> Tensor:
         """The weights in the constructor's layout, ``[C_in, filters * positions, kernel]``."""

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from deploy_snn.contract import Contract, Operation, Role, Rounding, TensorSpec, check_tensors
+from deploy_snn.contract import BATCH, Contract, Operation, Role, Rounding, TensorSpec, check_tensors
 from deploy_snn.errors import InvalidInput
-from deploy_snn.network.connection import Connection
+from deploy_snn.learning import Rule
+from deploy_snn.network.connection import Connection, PlasticConnection
 from deploy_snn.network.grid import is_exact
 from deploy_snn.network.layer import Layer
 from deploy_snn.network.over_time import Graph, SequenceRun
@@ -21,6 +22,8 @@ from deploy_snn.program import Program
 from deploy_snn.torch_internals import is_scripting, script_export, script_unused
 
 RECORD = "record."
+REWARD = TensorSpec(name="reward", role=Role.REWARD, axes=(BATCH,))
+"""The reward of a step, for the learning rules that read one."""
 
 
 class Network(Program):
@@ -35,6 +38,9 @@ class Network(Program):
     connection. Outputs are ``NAME.s``, the spikes of each layer; a graded layer outputs numbers. ``Input``, ``Relay`` and
     ``DelayLine`` layers only forward their input, so they are not outputs. A layer whose previous spikes are needed has
     them as the state ``NAME.previous``.
+
+    A connection with a learning rule changes its weights after all layers have stepped. Its weights are the state
+    ``SOURCE_to_TARGET.w``. A rule that needs a reward adds the input ``reward`` ``[B]``.
 
     Args:
         one_step: pass spikes through all layers within one step.
@@ -121,11 +127,38 @@ class Network(Program):
         if isinstance(self.layers[target].neuron, Input):
             raise InvalidInput(f"{call}: {target!r} is an Input layer, which cannot be a target")
         self._check_name_is_free(f"{source}_to_{target}", call)
+        if isinstance(connection, PlasticConnection) and connection.plastic:
+            self._check_ends(connection, source, target, call)
         connection.attach(source, self.layers[source].shape, target, self.layers[target].shape)
+        if isinstance(connection, PlasticConnection):
+            connection.attach_rule(self.layers[source].neuron.dt_in_ms())
+        if connection.plastic:
+            self.layers[source].teaches = self.layers[target].teaches = True
         order = list(self.layers)
         self.layers[source].is_source = True
         self.layers[source].remembers |= not self.one_step or order.index(target) <= order.index(source)
         self.connections.append(connection)
+
+    def _check_ends(self, connection: PlasticConnection, source: str, target: str, call: str) -> None:
+        """Raise InvalidInput if one of the layers does not provide what the connection's rule reads."""
+        rule = connection.rule
+        assert rule is not None
+        what = f"{call}: the rule {type(rule).__name__}"
+        for name, reads_trace in ((source, rule.reads_source_trace), (target, rule.reads_target_trace)):
+            neuron = self.layers[name].neuron
+            if neuron.graded:
+                raise InvalidInput(f"{what} reads spikes, and layer {name!r} sends numbers")
+            if reads_trace and not neuron.traces:
+                raise InvalidInput(f"{what} reads the spike trace of layer {name!r}: pass traces=True to its neurons")
+            if reads_trace and not neuron.traces_additive and (neuron.trace_scale != 1).any():
+                raise InvalidInput(
+                    f"{what} reads the spike trace of layer {name!r}, whose trace_scale has no effect: a spike sets "
+                    "the trace to 1; pass traces_additive=True, or trace_scale=1"
+                )
+        if rule.reads_probability and "probability" not in self.layers[target].own:
+            raise InvalidInput(
+                f"{what} reads the spike probability of layer {target!r}: expected SRM0Nodes(..., probability=True)"
+            )
 
     def _check_name_is_free(self, name: str, call: str) -> None:
         """Raise InvalidInput if a layer or a connection already has this name."""
@@ -144,7 +177,7 @@ class Network(Program):
         return self
 
     @property
-    def contract(self) -> Contract:
+    def contract(self) -> Contract:  # noqa: C901
         layers = list(self.layers.values())
         if not layers:
             raise InvalidInput("the network is empty; call add_layer(...) first")
@@ -157,6 +190,8 @@ class Network(Program):
                 )
         tensors = [spec for layer in layers for spec in layer.tensors()] + self._connection_states()
         tensors += [connection.noise() for connection in self.connections if connection.TAKES_NOISE]
+        if any(rule.reads_reward for rule in self._rules()):
+            tensors.append(REWARD)
         if not any(spec.role in (Role.DRIVE, Role.NOISE) for spec in tensors):
             raise InvalidInput("the network has no input: call add_layer(..., external=True), or add an Input layer")
         layer_outputs = {f"{layer.name}.s": layer.sent() for layer in layers}
@@ -183,6 +218,12 @@ class Network(Program):
             for connection in self.connections
             if not is_exact(connection, graded=self.layers[connection.source].graded)
         ]
+        # The sum over the rows of a batch.
+        rounding += [
+            Rounding(tensor=f"{connection.name}.w", operation=Operation.SUM)
+            for connection in self.connections
+            if connection.plastic
+        ]
         return Contract(
             dt=layers[0].neuron.dt_in_ms(),
             tensors=(*tensors, *outputs),
@@ -197,10 +238,24 @@ class Network(Program):
         for connection in self.connections:
             for name, value in connection.resting_state().items():
                 state[connection.name + "." + name] = value.expand([batch] + list(value.shape)).clone()
+            if connection.plastic:
+                for name, value in connection.learning_state(batch).items():
+                    state[connection.name + "." + name] = value
         return state
 
-    def forward(  # noqa: C901, PLR0912  (TorchScript unrolls loops over modules, and cannot pass a module to a function)
-        self, inputs: dict[str, Tensor], state: dict[str, Tensor]
+    @script_export
+    def normalise(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        scaled: dict[str, Tensor] = {}
+        for connection in self.connections:
+            if connection.normalises:
+                scaled[connection.name + ".w"] = connection.normalise(state[connection.name + ".w"])
+        return scaled
+
+    def forward(self, inputs: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        return self.advance(inputs, state, False)
+
+    def advance(  # noqa: C901, PLR0912  (TorchScript unrolls loops over modules, and cannot pass a module to a function)
+        self, inputs: dict[str, Tensor], state: dict[str, Tensor], owned: bool
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         if not is_scripting() and not torch.compiler.is_compiling():
             self._check(inputs, state)
@@ -208,6 +263,7 @@ class Network(Program):
         outputs: dict[str, Tensor] = {}
         spiked: dict[str, Tensor] = {}
         drives: dict[str, Tensor] = {}
+        fired: dict[str, Tensor] = {}
         for name, layer in self.layers.items():
             if layer.remembers:
                 spiked[name] = state[name + ".previous"]
@@ -234,8 +290,13 @@ class Network(Program):
                     after[name + ".previous"] = z
                 if self.one_step:
                     spiked[name] = z
+            if layer.teaches:
+                fired[name] = s.to(torch.float32)
             if not layer.is_passthrough or name + ".s" in self.record:
                 outputs[name + ".s"] = s.clone() if layer.graded else s  # a graded output may be the same tensor as a state
+        for connection in self.connections:
+            if connection.plastic:
+                connection.learn(fired, inputs, state, after, owned)
         for name in self.record:
             if name in after:
                 outputs["record." + name] = after[name].clone()
@@ -279,6 +340,14 @@ class Network(Program):
             spec.over(connection.source_shape).owned_by(connection.name)
             for connection in self.connections
             for spec in connection.STATES
+        ] + [spec for connection in self.connections for spec in connection.learning_specs()]
+
+    def _rules(self) -> list[Rule]:
+        """The rules that learn."""
+        return [
+            connection.rule
+            for connection in self.connections
+            if isinstance(connection, PlasticConnection) and connection.rule is not None and connection.plastic
         ]
 
 

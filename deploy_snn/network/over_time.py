@@ -119,6 +119,8 @@ class SequenceRun:
             for connection in inner
             if connection.TAKES_NOISE
         }
+        if any(connection.plastic for connection in inner) and "reward" in self.inputs:
+            sequences["reward"] = self.inputs["reward"]
         if not sequences:  # a Scan gets its length from a sequence
             sequences["length"] = next(iter(self.inputs.values())).flatten(1)[:, :1]
         body = ScanBody(self.network, component, inside, inner)
@@ -159,6 +161,7 @@ class ScanBody:
         after: Tensors = {}
         spikes: Tensors = {}
         spiked = {name: state[name + PREVIOUS] for name in self.sources if name + PREVIOUS in state}
+        fired: Tensors = {}
         drives: dict[str, Tensor | None] = {}
         if not self.network.one_step:
             drives = {name: self._drive(name, now, state, after, spiked) for name in self.component.layers}
@@ -171,6 +174,11 @@ class ScanBody:
                 after[name + PREVIOUS] = z = s.clone() if layer.graded else s.to(torch.float32)
                 if self.network.one_step:
                     spiked[name] = z
+            if layer.teaches:
+                fired[name] = s.to(torch.float32)
+        for connection in self.inner:
+            if connection.plastic:
+                connection.learn(fired, now, state, after, owned=False)
         recorded = {
             name: after[name].clone() for name in self.network.record if name in after and not name.endswith(PREVIOUS)
         }

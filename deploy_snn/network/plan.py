@@ -18,6 +18,7 @@ class Component:
     """Layers that run together and the connections into them, both in the network's order.
 
     ``inner`` connections are computed inside the component's Scan, because they are part of a loop or have their own state.
+    A connection that learns is a loop of its source and its target.
     A ``stateless`` component needs no Scan.
     """
 
@@ -40,6 +41,8 @@ def components(layers: Sequence[str], connections: Iterable[Connection], statele
     graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from(layers)
     graph.add_edges_from((connection.source, connection.target) for connection in connections)
+    # A rule reads the spikes of both ends in every step, and its weights take part in the next one: a loop.
+    graph.add_edges_from((connection.target, connection.source) for connection in connections if connection.plastic)
     condensed = nx.condensation(graph)
     plan = []
     for index in nx.lexicographical_topological_sort(

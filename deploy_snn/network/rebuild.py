@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 from deploy_snn.errors import InvalidInput
-from deploy_snn.network.connection import Connection
+from deploy_snn.learning import Rule, RuleOptions
+from deploy_snn.network.connection import Connection, PlasticConnection
 from deploy_snn.network.network import Network
 from deploy_snn.neurons import NeuronProgram, Nodes, keywords
 from deploy_snn.program import Program
-from deploy_snn.registry import CONNECTIONS, GRADED_NEURONS, NEURONS
+from deploy_snn.registry import CONNECTIONS, GRADED_NEURONS, NEURONS, RULES
 from deploy_snn.structure import ConnectionRecord, LayerRecord, ModuleRecord, Structure
 from deploy_snn.tensors import Arrays
 
@@ -35,7 +36,12 @@ def structure_of(program: Program) -> Structure:
             for layer in program.layers.values()
         ),
         connections=tuple(
-            ConnectionRecord(source=connection.source, target=connection.target, **_described(connection))
+            ConnectionRecord(
+                source=connection.source,
+                target=connection.target,
+                rule=_described_rule(connection),
+                **_described(connection),
+            )
             for connection in program.connections
         ),
         one_step=program.one_step,
@@ -61,7 +67,7 @@ def rebuild_program(structure: Structure, parameters: Arrays, classes: Classes |
             network.add_layer(neuron, layer.name, external=layer.external)
         for index, record in enumerate(structure.connections):
             what = f"connection '{record.source}' to '{record.target}'"
-            connection = _rebuilt(record, parameters, f"connections.{index}.", what, classes)
+            connection = _rebuilt_connection(record, parameters, f"connections.{index}.", what, classes)
             if not isinstance(connection, Connection):
                 raise InvalidInput(f"{what}: {record.class_name} is not a connection class")
             network.add_connection(connection, record.source, record.target)
@@ -87,9 +93,16 @@ def restore_parameters(program: Program, parameters: Arrays) -> None:
 
 
 def constructor_keywords(cls: type) -> list[str]:
-    """The keywords of the constructor of a neuron or connection class."""
+    """The keywords of the constructor of a neuron, a connection or a rule."""
     if issubclass(cls, Nodes):
         return list(keywords(cls))
+    if issubclass(cls, Rule):
+        own = [
+            name
+            for name, parameter in inspect.signature(cls).parameters.items()
+            if parameter.kind is not parameter.VAR_KEYWORD
+        ]
+        return [*own, *RuleOptions.__annotations__]
     return [name for name in inspect.signature(cls).parameters if name != "self"]
 
 
@@ -102,6 +115,8 @@ def _described(module: nn.Module) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for name in constructor_keywords(cls):
         if name in buffers or (name == "n" and isinstance(module, Nodes)):
+            continue
+        if name == "rule" and isinstance(module, PlasticConnection):  # a record of its own
             continue
         if isinstance(module, Nodes) and name == "dt":
             options["dt"] = module.dt_in_ms()
@@ -117,6 +132,11 @@ def _described(module: nn.Module) -> dict[str, Any]:
     return {"class_name": cls.__name__, "options": options, "user_defined": _built_in(cls.__name__) is not cls}
 
 
+def _described_rule(connection: Connection) -> ModuleRecord | None:
+    rule = connection.rule if isinstance(connection, PlasticConnection) else None
+    return None if rule is None else ModuleRecord(**_described(rule))
+
+
 def _plain(value: Any, cls: type, name: str) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item, cls, name) for item in value]
@@ -129,7 +149,7 @@ def _plain(value: Any, cls: type, name: str) -> Any:
 
 
 def _built_in(class_name: str) -> type | None:
-    for registry in (NEURONS, GRADED_NEURONS, CONNECTIONS):
+    for registry in (NEURONS, GRADED_NEURONS, CONNECTIONS, RULES):
         found: type | None = registry.by_attribute(class_name)
         if found is not None:
             return found
@@ -141,6 +161,20 @@ def _rebuilt_neuron(record: ModuleRecord, parameters: Arrays, prefix: str, what:
     if not isinstance(neuron, Nodes):
         raise InvalidInput(f"{what}: {record.class_name} is not a neuron class")
     return neuron
+
+
+def _rebuilt_connection(
+    record: ConnectionRecord, parameters: Arrays, prefix: str, what: str, classes: Classes
+) -> nn.Module:
+    if record.rule is None:
+        return _rebuilt(record, parameters, prefix, what, classes)
+    rule = _rebuilt(record.rule, parameters, f"{prefix}rule.", f"the learning rule of {what}", classes)
+    if not isinstance(rule, Rule):
+        raise InvalidInput(f"{what}: {record.rule.class_name} is not a learning rule")
+    with_rule = ModuleRecord(
+        class_name=record.class_name, options={**record.options, "rule": rule}, user_defined=record.user_defined
+    )
+    return _rebuilt(with_rule, parameters, prefix, what, classes)
 
 
 def _rebuilt(record: ModuleRecord, parameters: Arrays, prefix: str, what: str, classes: Classes) -> nn.Module:

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from deploy_snn.errors import InvalidInput
-from deploy_snn.network.connection import Connection, Exactness, weights
+from deploy_snn.learning.synapses import ListedSynapses, Synapses
+from deploy_snn.network.connection import Exactness, PlasticConnection, weights
 
 
-class Gathered(Connection):
+class Gathered(PlasticConnection):
     """Each target neuron sums over its list of sources: ``drive[j] = sum_k z[sources[j, k]] * fan_in[j, k]``.
 
     If the lists have similar lengths, ``sources`` and ``fan_in`` are ``[M, K]``. If their lengths differ much, the targets
@@ -19,6 +20,7 @@ class Gathered(Connection):
     """
 
     EXACT: ClassVar[Exactness] = "sums"
+    AXES: ClassVar[tuple[str, ...]] = ("target", "synapse")
 
     sources: Tensor
     fan_in: Tensor
@@ -34,12 +36,18 @@ class Gathered(Connection):
         self.register_buffer("places", places)
         self.groups = [list(fan_in.shape)] if groups is None else groups
 
-    def transmit(self, z: Tensor) -> Tensor:
+    def synapses(self) -> Synapses:
+        return ListedSynapses(self.sources)
+
+    def initial_weights(self) -> Tensor:
+        return self.fan_in
+
+    def transmit_through(self, z: Tensor, w: Tensor) -> Tensor:
         terms = self.flat(z).index_select(1, self.sources.flatten())
         places = self.places
         if places is None:
-            return self.shaped((terms.reshape([-1] + list(self.fan_in.shape)) * self.fan_in).sum(2))
-        terms = terms * self.fan_in
+            return self.shaped((terms.reshape([-1] + list(w.shape)) * w).sum(2))
+        terms = terms * w
         sums: list[Tensor] = []
         start = 0
         for group in self.groups:

@@ -6,9 +6,12 @@ from typing import ClassVar, Unpack
 import torch
 from torch import Tensor
 
-from deploy_snn.contract import Operation, Rounding
+from deploy_snn.contract import Kind, Operation, Role, Rounding, TensorSpec
 from deploy_snn.neurons.leaky import LeakyNodes
 from deploy_snn.neurons.nodes import NodesOptions, Number
+
+PROBABILITY = TensorSpec(name="probability", role=Role.STATE, kind=Kind.OTHER, initial="0")
+"""The spike probability of the last step, for learning rules that read it."""
 
 
 class SRM0Options(NodesOptions, total=False):
@@ -28,10 +31,12 @@ class SRM0Nodes(LeakyNodes):
         thresh: potential at which rho is rho_0, in mV. rest, reset: in mV. tc_decay: membrane time constant, in ms.
         eps_0: factor on the drive. rho_0: firing rate at the threshold, in 1/ms.
         d_thresh: width of the threshold, in mV.
+        probability: keep the probability of the step as the state ``probability``, for a learning rule that reads it.
 
     Further keywords: those of :class:`LeakyNodes`.
     """
 
+    __constants__: ClassVar[list[str]] = [*LeakyNodes.__constants__, "probability"]
     ROUNDING: ClassVar[tuple[Rounding, ...]] = (Rounding(tensor="s", operation=Operation.EXP),)
 
     eps_0: Tensor
@@ -50,6 +55,7 @@ class SRM0Nodes(LeakyNodes):
         eps_0: Number = 1.0,
         rho_0: Number = 1.0,
         d_thresh: Number = 5.0,
+        probability: bool = False,
         **options: Unpack[SRM0Options],
     ) -> None:
         super().__init__(n, shape, thresh=thresh, rest=rest, reset=reset, tc_decay=tc_decay, **options)
@@ -57,6 +63,17 @@ class SRM0Nodes(LeakyNodes):
         self.add_parameter("eps_0", eps_0)
         self.add_parameter("rho_0", rho_0)
         self.add_parameter("d_thresh", d_thresh)
+        self.probability = bool(probability)
+
+    def own_states(self) -> tuple[TensorSpec, ...]:
+        return (*self.STATES, PROBABILITY) if self.probability else self.STATES
+
+    def resting_state(self) -> dict[str, Tensor]:
+        # TorchScript cannot call the method of the base class.
+        state = {"v": self.expand(self.rest), "refrac_count": torch.zeros_like(self.expand(self.rest))}
+        if self.probability:
+            state["probability"] = torch.zeros_like(self.expand(self.rest))
+        return state
 
     def integrate(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The potential, and the probability of a spike."""
@@ -69,7 +86,10 @@ class SRM0Nodes(LeakyNodes):
         v, p = self.integrate(x, state)
         refrac_count = state["refrac_count"] - self.dt
         s = noise < p
-        return s, x, self.fire(s, v, refrac_count)
+        after = self.fire(s, v, refrac_count)
+        if self.probability:
+            after["probability"] = p
+        return s, x, after
 
     def threshold_inputs(self, x: Tensor, state: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         assert noise is not None

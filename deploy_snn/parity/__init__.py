@@ -1,10 +1,11 @@
 """Compare every runtime with eager torch: stimuli, lockstep comparison, report."""
 
+from deploy_snn.parity.comparison import Plan, compare_runtimes, make_stimulus, verify
 from deploy_snn.parity.golden import GOLDEN_BATCH, GOLDEN_STEPS, golden_steps_that_fit, golden_trace
 from deploy_snn.parity.lockstep import Lockstep
+from deploy_snn.parity.recording import Recording, record_reference
 from deploy_snn.parity.report import ModelReport, ParityReport, RunReport, Tolerance
 from deploy_snn.parity.stimulus import Request, Stimulus
-from deploy_snn.parity.verify import Plan, compare_runtimes, make_stimulus, reference_run, verify
 
 __all__ = [
     "GOLDEN_BATCH",
@@ -13,6 +14,7 @@ __all__ = [
     "ModelReport",
     "ParityReport",
     "Plan",
+    "Recording",
     "Request",
     "RunReport",
     "Stimulus",
@@ -21,6 +23,6 @@ __all__ = [
     "golden_steps_that_fit",
     "golden_trace",
     "make_stimulus",
-    "reference_run",
+    "record_reference",
     "verify",
 ]

@@ -1,6 +1,6 @@
 """Stimuli: the drives and the noise that every runtime of a comparison receives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,12 +20,20 @@ RATE = 0.1
 
 @dataclass(frozen=True)
 class Stimulus:
-    """Inputs ``[T, B, ...]`` by name, the initial state, and remarks for the report."""
+    """Inputs ``[T, B, ...]`` by name, the initial state, and remarks for the report.
+
+    ``restarts`` are states from which the run starts anew at some steps.
+    """
 
     name: str
     inputs: Arrays
     start: Arrays
     remarks: dict[str, int] = field(default_factory=dict)
+    restarts: Mapping[int, Arrays] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> int:
+        return len(next(iter(self.inputs.values())))
 
 
 @dataclass(frozen=True)
@@ -49,13 +57,27 @@ PROBE_STEPS = 50
 """The number of steps to test an amplitude with."""
 
 Pattern = Callable[[Generator, tuple[int, ...]], Array]
-"""Draws a drive over time, ``[T, B, *shape]``, between 0 and 1. ``_gain`` finds its amplitude."""
+"""Draws a drive over time, ``[T, B, *shape]``, of about 1 at most. ``_gain`` finds its amplitude."""
+
+INHIBITORY = 0.25
+"""The fraction of negative drives in the pattern "poisson"."""
+LAST_STEPS = 0.1
+"""The fraction of steps at the end of the pattern "poisson" with strong inhibition, which reaches lower bounds."""
+STRONG = np.float32(16)
+"""The factor on the drives of these last steps."""
 
 
 def poisson(rng: Generator, shape: tuple[int, ...]) -> Array:
-    """Independent random spikes, with a different rate for each neuron, at most one spike in two steps."""
+    """Independent random drives of random size and sign, with a different rate for each neuron.
+
+    A neuron is driven in half of the steps at most. In the last steps all drives are negative and strong.
+    """
     rates = rng.uniform(0.02, 0.5, shape[1:])
-    return (rng.random(shape) < rates).astype(np.float32)
+    sizes = rng.uniform(0.25, 1, shape) * np.where(rng.random(shape) < INHIBITORY, -1, 1)
+    drives = np.where(rng.random(shape) < rates, sizes, 0).astype(np.float32)
+    last = shape[0] - int(LAST_STEPS * shape[0])
+    drives[last:] = -STRONG * np.abs(drives[last:]) + np.float32(0)  # without the zeros of the other sign
+    return drives
 
 
 def constant(rng: Generator, shape: tuple[int, ...]) -> Array:
@@ -76,6 +98,8 @@ def from_pattern(name: str, request: Request) -> Stimulus:
         shape = (request.steps, *spec.shape(batch=request.batch))
         if spec.role is Role.NOISE:
             noise[spec.name] = rng.random(shape, np.float32)
+        elif spec.role is Role.REWARD:  # of both signs, and as fixed as the noise
+            noise[spec.name] = rng.uniform(-1, 1, shape).astype(np.float32)
         else:
             drives[spec.name] = _windowed(STIMULI[name], rng, spec, shape)
     start = to_numpy(request.program.initial_state(request.batch))
@@ -111,17 +135,34 @@ def _gain(program: Program, drives: Arrays, noise: Arrays, start: Arrays) -> np.
     """
     if not any(spec.role is Role.SPIKES for spec in program.contract.outputs):
         return np.float32(1)
-    gains = np.exp2(np.arange(-4, 13, 0.5)).astype(np.float32)
     fixed = to_torch({name: series[:PROBE_STEPS] for name, series in noise.items()})
     moving = to_torch({name: series[:PROBE_STEPS] for name, series in drives.items()})
     spikes = [spec.name for spec in program.contract.outputs if spec.role is Role.SPIKES]
-    rates: list[float] = []
-    for gain in gains:
+
+    def rate(exponent: float) -> float:
+        scaled = {name: 2.0**exponent * drive for name, drive in moving.items()}
         with torch.no_grad():
-            scaled = {name: float(gain) * drive for name, drive in moving.items()}
             outputs, _ = program.rollout(scaled | fixed, to_torch(start))
-        rates.append(float(np.mean([outputs[name].float().mean().item() for name in spikes])))
-        if rates[-1] >= 2 * RATE:  # stronger drives would not change the choice
+        return float(np.mean([outputs[name].float().mean().item() for name in spikes]))
+
+    coarse = _rates(rate, COARSE)
+    enough = min(RATE, max(coarse.values()) / 2)
+    upper = next(exponent for exponent, found in coarse.items() if found >= enough)
+    fine = _rates(rate, np.arange(upper - COARSE_STEP, upper, 0.5).tolist()) | {upper: coarse[upper]}
+    enough = min(RATE, max(fine.values()) / 2)
+    return np.float32(2.0 ** next(exponent for exponent, found in fine.items() if found >= enough))
+
+
+COARSE_STEP = 4
+COARSE = list(range(-32, 21, COARSE_STEP))
+"""The exponents of the amplitudes that are tried first: a model may be in volts, or count in thousands."""
+
+
+def _rates(rate: Callable[[float], float], exponents: Sequence[float]) -> dict[float, float]:
+    """The firing rate at each amplitude; stronger drives than one with twice ``RATE`` would not change the choice."""
+    found: dict[float, float] = {}
+    for exponent in exponents:
+        found[exponent] = rate(exponent)
+        if found[exponent] >= 2 * RATE:
             break
-    enough = min(RATE, max(rates) / 2)
-    return np.float32(gains[next(i for i, rate in enumerate(rates) if rate >= enough)])
+    return found

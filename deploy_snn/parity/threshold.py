@@ -1,11 +1,13 @@
 """The threshold stimulus: drives that bring potentials exactly to the threshold, and one ulp above and below it.
 
 It is built while the reference runs. At each step and for each neuron, a search over all float32 drives finds the drive
-that brings the compared value to its target. The stimulus exposes a runtime that computes ``>`` instead of ``>=``, or that
-treats a refractory counter of exactly 0 as greater than 0.
+that brings the compared value to its target. Layers of a network that no input drives directly are aimed by their state
+instead: every few steps the run starts anew from potentials that bring them to their targets. The stimulus exposes a
+runtime that computes ``>`` instead of ``>=``, or that treats a refractory counter of exactly 0 as greater than 0.
 """
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,27 +36,37 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
+RESTART_EVERY = 4
+"""The number of steps between two states that are aimed at targets."""
+
+
 def threshold(request: Request) -> Stimulus:
     """Build the stimulus. Its remarks count the hits of each target. Raises InvalidInput if "on" was never hit."""
     rng, program = request.rng(), request.program
     start = state = _edge_of_refractoriness(program, request.batch, rng)
     quiet = {spec.name: np.zeros(spec.shape(batch=request.batch), np.float32) for spec in request.contract.inputs}
     compared = program.threshold_inputs(to_torch(quiet), to_torch(start))
-    drives = [
-        spec
-        for spec in request.contract.inputs
-        if spec.role is Role.DRIVE and _spikes_of(request.contract, spec) in compared
-    ]
-    searches = [_DriveSearch(program, spec, quiet, start) for spec in drives]
+    drives = {_spikes_of(request.contract, spec): spec for spec in request.contract.inputs if spec.role is Role.DRIVE}
+    searches = [_DriveSearch(program, spec, quiet, start) for spikes, spec in drives.items() if spikes in compared]
+    aims = [_StateSearch(program, spec) for spec in _potentials(request.contract, compared.keys() - drives.keys())]
     series: dict[str, list[Array]] = {spec.name: [] for spec in request.contract.inputs}
+    restarts: dict[int, Arrays] = {}
     hits = {"below": 0, "on": 0, "above": 0}
-    for _ in range(request.steps):
+
+    def count(hit_targets: Ints) -> None:
+        for name, target in (("below", BELOW), ("on", ON), ("above", ABOVE)):
+            hits[name] += int((hit_targets == target).sum())
+
+    for step in range(request.steps):
         # Noise with many ties, to test which of several equal candidates a winner-take-all picks.
         inputs = {name: (rng.integers(0, 8, zeros.shape) / 8).astype(np.float32) for name, zeros in quiet.items()}
+        if aims and step % RESTART_EVERY == 0:
+            state = {name: array.copy() for name, array in state.items()}
+            for aim in aims:
+                count(aim.aim(inputs, state, rng))
+            restarts[step] = state
         for search in searches:
-            hit_targets = search.aim(inputs, state, rng)
-            for name, target in (("below", BELOW), ("on", ON), ("above", ABOVE)):
-                hits[name] += int((hit_targets == target).sum())
+            count(search.aim(inputs, state, rng))
         for name, array in inputs.items():
             series[name].append(array)
         state = _step(program, inputs, state)
@@ -62,7 +74,13 @@ def threshold(request: Request) -> Stimulus:
         raise InvalidInput(
             "stimulus 'threshold': no drive brings a potential exactly to its threshold; use another stimulus"
         )
-    return Stimulus("threshold", {name: np.stack(arrays) for name, arrays in series.items()}, start, hits)
+    return Stimulus("threshold", {name: np.stack(arrays) for name, arrays in series.items()}, start, hits, restarts)
+
+
+def _potentials(contract: Contract, spikes: AbstractSet[str]) -> list[TensorSpec]:
+    """The potential of the layer of each spike output, in the order of the outputs."""
+    outputs = [spec for spec in contract.outputs if spec.name in spikes]
+    return [found[0] for spec in outputs if (found := contract.related(spec, kind=Kind.POTENTIAL))]
 
 
 def _spikes_of(contract: Contract, drive: TensorSpec) -> str | None:
@@ -194,3 +212,64 @@ class _DriveSearch:
         for name in self.spike_windows:
             found |= (state[name] != 0).any(axis=1)
         return found
+
+
+class _StateSearch:
+    """Finds potentials of a layer that no input drives directly, so that its compared values reach their targets."""
+
+    def __init__(self, program: Program, potential: TensorSpec) -> None:
+        self.program = program
+        self.potential = potential.name
+        contract = program.contract
+        self.spikes = next(spec.name for spec in contract.related(potential, role=Role.SPIKES))
+        self.noise = next((spec.name for spec in contract.related(potential, role=Role.NOISE)), "")
+        self.counters = [spec.name for spec in contract.related(potential, kind=Kind.COUNTER)]
+        self.dt = np.float32(contract.dt)
+
+    def aim(self, inputs: Arrays, state: Arrays, rng: Generator) -> Ints:
+        """Write potentials and counters into the state (and noise into the inputs, if it decides about spikes).
+
+        Returns the target that each neuron hit.
+        """
+        for name in self.counters:
+            state[name] = self.dt * rng.integers(-1, 3, state[name].shape).astype(np.float32)
+        before = state[self.potential]
+        targets = rng.choice([BELOW, ON, ABOVE, REST], size=before.shape, p=[0.2, 0.35, 0.2, 0.25])
+        if self._noise_decides(inputs, state):
+            return self._aim_noise(inputs, state, targets)
+        low = np.full(before.shape, ordinal(np.array(-LARGEST)))
+        high = np.full(before.shape, ordinal(np.array(LARGEST)))
+        while (high - low > 1).any():
+            middle = (low + high) // 2
+            enough = self._compare(inputs, state, from_ordinal(middle)).distance >= targets
+            low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+        found = from_ordinal(high)
+        hit = (self._compare(inputs, state, found).distance == targets) & (targets != REST)
+        state[self.potential] = np.where(hit, found, before)
+        return np.where(hit, targets, REST)
+
+    def _aim_noise(self, inputs: Arrays, state: Arrays, targets: Ints) -> Ints:
+        """Noise close to the probability, which stays as the state gives it. On: probability 0 and noise 0."""
+        before = state[self.potential]
+        state[self.potential] = np.where(targets == ON, -LARGEST, before).astype(np.float32)
+        p = self._compare(inputs, state, state[self.potential]).value
+        close = p - np.sign(targets) * PROBABILITY_MARGIN
+        noise = np.where(targets == ON, 0, close).astype(np.float32)
+        hit = (noise >= 0) & (noise < 1) & ((targets != ON) | (p == 0)) & (targets != REST)
+        inputs[self.noise] = np.where(hit, noise, inputs[self.noise])
+        state[self.potential] = np.where(hit, state[self.potential], before)
+        return np.where(hit, targets, REST)
+
+    def _noise_decides(self, inputs: Arrays, state: Arrays) -> bool:
+        """Whether the noise is the threshold of the comparison, and not only a choice between spikes."""
+        if not self.noise:
+            return False
+        other = {**inputs, self.noise: np.full_like(inputs[self.noise], 0.5)}
+        first, second = (self._compare(given, state, state[self.potential]) for given in (inputs, other))
+        return bool((first.threshold != second.threshold).any())
+
+    def _compare(self, inputs: Arrays, state: Arrays, potential: Floats) -> _Comparison:
+        with torch.no_grad():
+            compared = self.program.threshold_inputs(to_torch(inputs), to_torch({**state, self.potential: potential}))
+        value, bound = compared[self.spikes]
+        return _Comparison(value.numpy(), bound.expand(value.shape).numpy())

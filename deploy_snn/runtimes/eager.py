@@ -1,7 +1,10 @@
 """Eager torch: the program rebuilt from the manifest. It is the reference of every comparison."""
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import ClassVar
+
+from torch import Tensor
 
 from deploy_snn.program import Program
 from deploy_snn.reference import reference_program
@@ -24,6 +27,10 @@ class Eager(TorchRuntime):
     @cached_property
     def run_function(self) -> Function:
         return self.program.rollout
+
+    @cached_property
+    def normalise_function(self) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+        return self.program.normalise
 
 
 class EagerCuda(Eager):

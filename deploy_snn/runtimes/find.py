@@ -1,6 +1,7 @@
 """Find a runtime by name, and check which runtimes can run on this machine."""
 
 from deploy_snn.bundle import Bundle
+from deploy_snn.c_compiler import NO_COMPILER, find_compiler
 from deploy_snn.errors import Unavailable
 from deploy_snn.registry import RUNTIMES
 from deploy_snn.runtimes.cuda_libraries import missing_cuda_library
@@ -22,6 +23,8 @@ def unavailable_reason(name: str) -> str | None:
     package = RUNTIMES.missing_package(name)
     if package:
         return f"the package {package} is not installed: {INSTALL.get(package, f'pip install {package}')}"
+    if name == "c":
+        return NO_COMPILER if find_compiler() is None else None
     entry = RUNTIMES.entry(name)
     if not entry.cuda:
         return None

@@ -10,11 +10,13 @@ import onnxruntime as ort
 from deploy_snn.bundle import Bundle
 from deploy_snn.contract import CONTRACT_KEY, Contract, TensorSpec, check_tensors
 from deploy_snn.errors import InvalidInput, Unavailable, first_line
+from deploy_snn.runtimes.graph_names import check_graph_names
 from deploy_snn.runtimes.runtime import Runtime
 from deploy_snn.tensors import Array, Arrays
 
 STEP = "step.onnx"
 SEQUENCE = "sequence.onnx"
+NORMALISE = "normalise.onnx"
 
 BORROW = 32 * 2**10
 """From this size in bytes, a CPU input is bound to the caller's memory, because binding costs less than a copy."""
@@ -39,7 +41,7 @@ class OnnxRuntimeCpu(Runtime):
         """Create a session. Raises InvalidInput if the file cannot be loaded, Unavailable if the provider is not used."""
         path = self.bundle.file(name)
         try:
-            session = self._create_session(path)
+            session = self._create_session(name)
         except Unavailable:
             raise
         except Exception as error:  # noqa: BLE001  (its exceptions share no base class)
@@ -49,14 +51,23 @@ class OnnxRuntimeCpu(Runtime):
             raise Unavailable(f"ONNX Runtime cannot use {provider} and fell back to {session.get_providers()}")
         inside = session.get_modelmeta().custom_metadata_map.get(CONTRACT_KEY, "")
         self.bundle.check_contract(Contract.parse(inside, str(path)), name)
+        check_graph_names(self.contract, (output.name for output in session.get_outputs()), path)
         return session
 
-    def _create_session(self, path: Path) -> Any:
-        return create_session(path, self.providers)
+    def _create_session(self, name: str) -> Any:
+        return create_session(self._model(name), self.providers)
+
+    def _model(self, name: str) -> Path | bytes:
+        """The model of a session: the path of its file, or its bytes."""
+        return self.bundle.file(name)
 
     @cached_property
     def _sequence(self) -> Any:
         return self._open(SEQUENCE)
+
+    @cached_property
+    def _normalise(self) -> Any:
+        return self._open(NORMALISE)
 
     def start(self, state: Arrays) -> None:
         check_tensors(self.contract.states, state, "state")
@@ -147,14 +158,23 @@ class OnnxRuntimeCpu(Runtime):
             raise InvalidInput(f"the inputs have batch {array.shape[0]}, but the state has batch {self._batch}")
         self._bind(array.shape[0])
 
+    def scaled_weights(self, state: Arrays) -> Arrays:
+        if NORMALISE not in self.bundle.manifest.files:
+            return {}
+        weights = self.contract.weights
+        results = self._normalise.run(
+            [spec.next_name for spec in weights], {spec.name: state[spec.name] for spec in weights}
+        )
+        return dict(zip([spec.name for spec in weights], results, strict=True))
+
     def state(self) -> Arrays:
         return {name: value.numpy().copy() for name, value in self._states[self._phase].items()}
 
 
-def create_session(path: Path, providers: Providers) -> Any:
+def create_session(model: Path | bytes, providers: Providers) -> Any:
     """Create a session of one thread. Raises the error of ONNX Runtime, of no common base class."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors are raised as exceptions
     # With its fallback, ONNX Runtime prints the cause on stdout and tries again on the CPU.
-    return ort.InferenceSession(path, options, providers=providers, enable_fallback=0)
+    return ort.InferenceSession(model, options, providers=providers, enable_fallback=0)

@@ -1,7 +1,6 @@
 """ONNX Runtime on a CUDA device."""
 
 import re
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,12 +28,12 @@ class OnnxRuntimeCuda(OnnxRuntimeCpu):
         self.start(bundle.initial_state(1))
         self.step({spec.name: np.zeros(spec.shape(batch=1), spec.dtype) for spec in self.contract.inputs})
 
-    def _create_session(self, path: Path) -> Any:
+    def _create_session(self, name: str) -> Any:
         try:
-            return super()._create_session(path)
+            return super()._create_session(name)
         except Exception as error:
-            create_session(path, OnnxRuntimeCpu.providers)  # raises its own error if the cause is the file
-            raise Unavailable(f"ONNX Runtime cannot run {path} on CUDA: {cause(error)}") from error
+            create_session(self._model(name), OnnxRuntimeCpu.providers)  # raises its own error if the cause is the file
+            raise Unavailable(f"ONNX Runtime cannot run {self.bundle.file(name)} on CUDA: {cause(error)}") from error
 
     def _run_binding(self, session: Any, binding: Any) -> None:
         session.run_with_iobinding(binding)

@@ -1,15 +1,19 @@
 """torch.export programs, run by torch."""
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
 from deploy_snn.contract import CONTRACT_FILE, Contract
 from deploy_snn.errors import InvalidInput, first_line
 from deploy_snn.runtimes.torch_runtime import Function, TorchRuntime
 from deploy_snn.torch_internals import silence_leaf_spec_warning
+
+NORMALISE = "normalise.pt2"
 
 
 class ExportedProgram(TorchRuntime):
@@ -24,6 +28,14 @@ class ExportedProgram(TorchRuntime):
     @cached_property
     def run_function(self) -> Function:
         return self._load(self.files[1])
+
+    @cached_property
+    def normalise_function(self) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+        weights = [spec.name for spec in self.contract.weights]
+        if NORMALISE not in self.bundle.manifest.files:
+            return lambda _: {}
+        function = self._load(NORMALISE)
+        return lambda state: function({}, {name: state[name] for name in weights})[1]
 
     def _load(self, name: str) -> Function:
         path, inside = self.bundle.file(name), {CONTRACT_FILE: ""}

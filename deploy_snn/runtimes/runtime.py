@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from deploy_snn.bundle import Bundle
 from deploy_snn.contract import Contract, check_tensors
+from deploy_snn.errors import InvalidInput, Unavailable
 from deploy_snn.tensors import Arrays
 
 
@@ -17,6 +18,9 @@ class Runtime(ABC):
 
     files: ClassVar[tuple[str, ...]]
     """The files of the bundle that this runtime needs; () for eager torch, which rebuilds the program."""
+
+    has_initial_state: ClassVar[bool] = False
+    """Whether the files hold an initial state of their own, which ``initial_state`` returns."""
 
     contract: Contract
 
@@ -39,6 +43,25 @@ class Runtime(ABC):
     @abstractmethod
     def run(self, inputs: Arrays) -> Arrays:
         """Run all steps of a sequence in one call and return the outputs. Inputs and outputs have a leading time axis."""
+
+    def initial_state(self, batch: int) -> Arrays:
+        """The initial state that the files hold. Raises NotImplementedError if they hold none."""
+        raise NotImplementedError
+
+    def normalise(self) -> None:
+        """Scale the weights whose learning rule has a ``norm``, as at the end of a sample.
+
+        Raises InvalidInput for a program without such weights, Unavailable for a runtime that cannot do it.
+        """
+        state = self.state()
+        scaled = self.scaled_weights(state)
+        if not scaled:
+            raise InvalidInput("the program has no weights to normalise: no learning rule has a norm")
+        self.start(state | scaled)
+
+    def scaled_weights(self, state: Arrays) -> Arrays:
+        """The normalised weights by name; {} if the program has none."""
+        raise Unavailable(f"{type(self).__name__} cannot normalise weights: use another runtime")
 
     def check(self, inputs: Arrays, state: Arrays) -> None:
         """Check one step's inputs and a state against the contract. Raises InvalidInput."""

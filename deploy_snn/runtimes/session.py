@@ -68,6 +68,13 @@ class Session:
         self._steps += sizes["time"]
         return outputs
 
+    def normalise(self) -> None:
+        """Scale the weights whose learning rule has a ``norm``, as at the end of a sample.
+
+        Raises InvalidInput for a program without such weights, Unavailable for a runtime that cannot do it.
+        """
+        self._runtime.normalise()
+
     @property
     def state(self) -> Arrays:
         """The state after the last step, by name. Assign a state to continue from it."""

@@ -57,5 +57,17 @@ class TorchRuntime(Runtime):
     def _on_device(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: tensor.to(self.device) for name, tensor in tensors.items()}
 
+    @cached_property
+    def normalise_function(self) -> Callable[[dict[str, Tensor]], dict[str, Tensor]] | None:
+        """The normalisation of the weights; None for a runtime without it."""
+        return None
+
+    def scaled_weights(self, state: Arrays) -> Arrays:
+        function = self.normalise_function
+        if function is None:
+            return super().scaled_weights(state)
+        with torch.inference_mode():
+            return to_numpy(function(self._on_device(to_torch(state))))
+
     def state(self) -> Arrays:
         return to_numpy(self._state)

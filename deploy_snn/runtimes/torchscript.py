@@ -1,11 +1,16 @@
 """TorchScript, run by libtorch's interpreter."""
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from deploy_snn.contract import CONTRACT_FILE, Contract
+from deploy_snn.eager import to_numpy
 from deploy_snn.errors import InvalidInput, Unavailable, first_line
 from deploy_snn.runtimes.torch_runtime import Function, TorchRuntime
+from deploy_snn.tensors import Arrays
 from deploy_snn.torch_internals import load_script, torchscript_missing
 
 
@@ -13,6 +18,7 @@ class TorchScript(TorchRuntime):
     """A loaded script module."""
 
     files: ClassVar[tuple[str, ...]] = ("model.pt",)
+    has_initial_state: ClassVar[bool] = True
 
     @cached_property
     def script(self) -> Any:
@@ -36,6 +42,14 @@ class TorchScript(TorchRuntime):
     def run_function(self) -> Function:
         function: Function = self.script.rollout
         return function
+
+    def initial_state(self, batch: int) -> Arrays:
+        return to_numpy(self.script.initial_state(batch))
+
+    @cached_property
+    def normalise_function(self) -> Callable[[dict[str, Tensor]], dict[str, Tensor]] | None:
+        function: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = getattr(self.script, "normalise", None)
+        return function  # a module of an earlier version has none
 
 
 class TorchScriptCuda(TorchScript):

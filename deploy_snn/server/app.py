@@ -7,7 +7,6 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import WebSocketRequestValidationError
-from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
@@ -16,8 +15,8 @@ from starlette.types import ASGIApp
 from deploy_snn import __version__
 from deploy_snn.server import page, routes
 from deploy_snn.server.auth import AuthMiddleware, AuthPolicy
-from deploy_snn.server.errors import REQUEST_ERRORS, error_response, internal_error_response
-from deploy_snn.server.fast_path import MIN_GZIP_BYTES
+from deploy_snn.server.errors import STATUSES, error_response
+from deploy_snn.server.infer import InferShortcut
 from deploy_snn.server.repository import Repository
 
 
@@ -35,12 +34,12 @@ def create_app(repository: Repository) -> ASGIApp:
     app.include_router(routes.router)
     app.include_router(page.router)
     app.add_api_route("/metrics", metrics, response_class=PlainTextResponse)
-    for kind in REQUEST_ERRORS:
-        app.add_exception_handler(kind, _on_request_error)
-    app.add_exception_handler(Exception, _on_internal_error)
+    for kind in STATUSES:
+        app.add_exception_handler(kind, _on_error)
+    app.add_exception_handler(Exception, _on_error)
     app.add_exception_handler(WebSocketRequestValidationError, _on_invalid_query)
     app.add_exception_handler(HTTPException, _on_http_error)
-    return AuthMiddleware(GZipMiddleware(app, minimum_size=MIN_GZIP_BYTES), AuthPolicy(repository.settings.token))
+    return AuthMiddleware(InferShortcut(app, repository), AuthPolicy(repository.settings.token, repository.settings.hosts))
 
 
 async def metrics(request: Request) -> Response:
@@ -48,7 +47,7 @@ async def metrics(request: Request) -> Response:
     return Response(request.app.state.repository.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-async def _on_request_error(connection: Any, error: Exception) -> Any:
+async def _on_error(connection: Any, error: Exception) -> Any:
     return await _respond(connection, error_response(connection.url.path, error))
 
 
@@ -64,10 +63,6 @@ async def _respond(connection: Request | WebSocket, response: Response) -> Respo
         return response
     await connection.send_denial_response(response)
     return None
-
-
-async def _on_internal_error(_: Request, __: Exception) -> Response:
-    return internal_error_response()
 
 
 async def _on_http_error(request: Request, error: Any) -> Response:

@@ -26,6 +26,8 @@ class BatchResult:
 
     outputs: Arrays
     state: Arrays
+    infinite: str | None
+    """The name of a state that holds infinity or NaN, or None."""
 
 
 def step_together(runtime: Runtime, contract: Contract, entries: Sequence[BatchEntry], *, chunk: bool) -> list[BatchResult]:
@@ -45,13 +47,13 @@ def step_together(runtime: Runtime, contract: Contract, entries: Sequence[BatchE
     bounds = [0, *accumulate(entry.batch for entry in entries)]
     split_outputs = {spec.name: _split(spec, outputs[spec.name], bounds, time_axes) for spec in contract.outputs}
     split_state = {spec.name: _split(spec, state[spec.name], bounds) for spec in contract.states}
-    return [
-        BatchResult(
-            {name: arrays[index] for name, arrays in split_outputs.items()},
-            {name: arrays[index] for name, arrays in split_state.items()},
-        )
-        for index in range(len(entries))
-    ]
+    infinite = [name for name, array in state.items() if not np.isfinite(array).all()]  # of the batch: once is cheap
+    results = []
+    for index in range(len(entries)):
+        own = {name: arrays[index] for name, arrays in split_state.items()}
+        found = next((name for name in infinite if not np.isfinite(own[name]).all()), None)
+        results.append(BatchResult({name: arrays[index] for name, arrays in split_outputs.items()}, own, found))
+    return results
 
 
 def _concatenate(spec: TensorSpec, arrays: list[Array], time_axes: int = 0) -> Array:

@@ -8,8 +8,8 @@ reading from a client that does not read its replies.
 
 import json
 import math
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
@@ -17,14 +17,14 @@ from fastapi import WebSocket, WebSocketDisconnect
 
 from deploy_snn.contract import Role, TensorSpec
 from deploy_snn.errors import InvalidInput
-from deploy_snn.server.errors import INTERNAL_ERROR, REQUEST_ERRORS, STATUSES
-from deploy_snn.server.log import LOGGER
+from deploy_snn.server.errors import CheckpointFailed, ModelNotFound, explain
+from deploy_snn.server.large import run_sized
 from deploy_snn.server.model import Model
+from deploy_snn.server.names import SequenceId
 from deploy_snn.server.protocol import (
     DATATYPE_OF_NAME,
     DATATYPES,
     InferRequest,
-    SequenceId,
     parse_request,
     read_binary,
     render_response,
@@ -74,21 +74,20 @@ class Channel:
         The reply to a message that is refused is the text ``{"error": ..., "status": ...}``; the stream is then unchanged.
         """
         try:
-            with self.repository.metrics.request(self.name):
+            with self.repository.metrics.request(self.name), self.repository.in_flight.request() as take:
+                take(len(message))
                 if isinstance(message, bytes):
                     request = InferRequest("", self._unpack(message), {}, True, None, False, False, None)
                 else:
-                    request = parse_request(message.encode(), None)
+                    request = await run_sized(len(message), parse_request, message.encode(), None)
                 return await self._step(request, binary=isinstance(message, bytes))
-        except REQUEST_ERRORS as error:
-            return json.dumps({"error": str(error), "status": STATUSES[type(error)]})
-        except Exception:  # noqa: BLE001  (the connection stays open, for other messages)
-            LOGGER.exception("step failed", extra={"fields": {"model": self.name, "sequence": self.sequence}})
-            return json.dumps({"error": INTERNAL_ERROR, "status": HTTPStatus.INTERNAL_SERVER_ERROR})
+        except Exception as error:  # noqa: BLE001  (the connection stays open, for other messages)
+            explained = explain(error, model=self.name, sequence=self.sequence)
+            return json.dumps({"error": explained.message, "status": explained.status})
 
     async def drop_stream(self) -> None:
-        """End the stream, unless its model has been unloaded."""
-        if self.name in self.repository.models:
+        """End the stream, unless its model has been unloaded. One that stays on disk is dropped when it is idle."""
+        with suppress(CheckpointFailed, ModelNotFound):
             await self.model.drop_streams([self.sequence])
 
     async def _step(self, request: InferRequest, *, binary: bool) -> bytes | str:
@@ -103,7 +102,9 @@ class Channel:
         self.start, self.ended = False, request.end
         if binary:
             return b"".join(result.outputs[spec.name].tobytes() for spec in self.model.contract.outputs)
-        return render_response(self.name, complete, result.outputs, result.steps)[0].decode()
+        size = sum(array.nbytes for array in result.outputs.values())
+        rendered, _ = await run_sized(size, render_response, self.name, complete, result.outputs, result.steps)
+        return rendered.decode()
 
     def _unpack(self, message: bytes) -> Arrays:
         specs = self._drives()

@@ -1,18 +1,23 @@
 """Streams on disk: every step that the server has acknowledged survives the process, even a kill -9."""
 
 import json
+import logging
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deploy_snn.bundle import Bundle
 from deploy_snn.errors import InvalidInput
-from deploy_snn.server.protocol import SequenceId
+from deploy_snn.server.errors import CheckpointFailed
+from deploy_snn.server.log import log_event
+from deploy_snn.server.names import MAX_NAME_BYTES, SequenceId, parse_sequence
 from deploy_snn.server.stream import Stream, pack_stream, unpack_stream
 
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS bundle (files TEXT NOT NULL);
     CREATE TABLE IF NOT EXISTS streams (sequence TEXT PRIMARY KEY, stream BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS quarantine (sequence TEXT, stream BLOB, reason TEXT NOT NULL);
 """
 
 
@@ -20,7 +25,8 @@ class Checkpoint:
     """The streams of one model, in a SQLite file that is locked against other servers.
 
     A commit has reached the operating system before the step is acknowledged. It survives the process, but not a power
-    failure. Raises InvalidInput for a file that is damaged, in use, or of another export of the model.
+    failure. ``problem`` is the reason for which the last write failed, or None. Raises InvalidInput for a file that is
+    damaged, in use, or of another export of the model.
     """
 
     def __init__(self, folder: Path, name: str, bundle: Bundle) -> None:
@@ -37,6 +43,9 @@ class Checkpoint:
             stored = self._database.execute("SELECT files FROM bundle").fetchone()
             if stored is None:
                 self._database.execute("INSERT INTO bundle VALUES (?)", (files,))
+            self.problem: str | None = None
+            self._probe()  # creates the write-ahead log
+            self._files = self._identities()
         except (sqlite3.Error, OSError) as error:
             raise InvalidInput(f"{self.path} cannot be used as a checkpoint: {error}") from None
         if stored is not None and stored[0] != files:
@@ -46,23 +55,77 @@ class Checkpoint:
             )
 
     def load(self) -> dict[SequenceId, Stream]:
-        """Read every stream as of its last acknowledged step. Raises InvalidInput if one of them cannot be read."""
-        try:
-            rows = self._database.execute("SELECT sequence, stream FROM streams").fetchall()
-            names = [(json.loads(sequence), packed) for sequence, packed in rows]
-            return {name: unpack_stream(packed, self.contract, name, f"sequence {name!r}") for name, packed in names}
-        except (sqlite3.Error, InvalidInput, ValueError, TypeError) as error:
-            raise InvalidInput(f"{self.path} is damaged: {error}") from None
+        """Read every stream as of its last acknowledged step. Raises InvalidInput if the file cannot be read.
 
-    def write(self, streams: Mapping[SequenceId, Stream], ended: Iterable[SequenceId]) -> None:
-        """Store streams and delete those that have ended, in one transaction."""
+        A stream that cannot be read is moved to the table ``quarantine`` and logged; the others go on.
+        """
+        found: dict[SequenceId, Stream] = {}
+        try:
+            for stored, packed in self._database.execute("SELECT sequence, stream FROM streams").fetchall():
+                try:
+                    name, stream = self._parse(stored, packed)
+                except (ValueError, TypeError) as error:  # InvalidInput among them
+                    self._quarantine(stored, packed, str(error))
+                else:
+                    found[name] = stream
+        except sqlite3.Error as error:
+            raise InvalidInput(f"{self.path} is damaged: {error}") from None
+        return found
+
+    def _parse(self, stored: str, packed: bytes) -> tuple[SequenceId, Stream]:
+        name = parse_sequence(json.loads(stored))
+        if name is None or not isinstance(packed, bytes):
+            raise InvalidInput("it has no name, or its stream is not binary")
+        return name, unpack_stream(packed, self.contract, name, "the stored stream")
+
+    def _quarantine(self, stored: str, packed: bytes, reason: str) -> None:
+        fields = {"checkpoint": str(self.path), "sequence": str(stored)[:MAX_NAME_BYTES], "reason": reason}
+        log_event("stream quarantined", logging.WARNING, **fields)
         with self._database:
             self._database.execute("BEGIN IMMEDIATE")
+            self._database.execute("INSERT INTO quarantine VALUES (?, ?, ?)", (stored, packed, reason))
+            self._database.execute("DELETE FROM streams WHERE sequence = ?", (stored,))
+
+    def write(self, streams: Mapping[SequenceId, Stream], ended: Iterable[SequenceId]) -> None:
+        """Store streams and delete those that have ended, in one transaction. Raises CheckpointFailed."""
+        with self._writing():
             self._database.executemany("DELETE FROM streams WHERE sequence = ?", [(json.dumps(name),) for name in ended])
             self._database.executemany(
                 "INSERT OR REPLACE INTO streams VALUES (?, ?)",
                 [(json.dumps(name), pack_stream(stream)) for name, stream in streams.items()],
             )
+
+    def retry(self) -> None:
+        """Find out whether a problem is over, without a stream to store."""
+        with suppress(CheckpointFailed), self._writing():
+            self._probe()
+
+    def _probe(self) -> None:
+        self._database.execute("UPDATE bundle SET files = files")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A transaction, which has reached the files at its end. Raises CheckpointFailed, and records the problem."""
+        problem = None
+        try:
+            with self._database:
+                self._database.execute("BEGIN IMMEDIATE")
+                yield
+            if self._identities() != self._files:
+                problem = f"{self.path} was deleted or replaced under the running server"
+        except (sqlite3.Error, OSError) as error:
+            problem = f"{self.path} cannot be written: {error}"
+        if problem != self.problem:
+            level = logging.WARNING if problem else logging.INFO
+            log_event("checkpoint failing" if problem else "checkpoint recovered", level, problem=problem)
+        self.problem = problem
+        if problem:
+            raise CheckpointFailed(problem)
+
+    def _identities(self) -> list[tuple[int, int]]:
+        """Which files on disk have the names of the database and its write-ahead log. Raises OSError if one is missing."""
+        found = [path.stat() for path in (self.path, self.path.with_name(f"{self.path.name}-wal"))]
+        return [(status.st_dev, status.st_ino) for status in found]
 
     def close(self) -> None:
         """Close the file."""

@@ -1,21 +1,56 @@
-"""From the body of an infer request to its response."""
+"""Infer requests, from body to response: an ASGI short cut past the web framework, which takes longer than a step."""
 
-from fastapi import Response
+import gzip
+import re
 
-from deploy_snn.server.model import Model
+from fastapi import Request, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from deploy_snn.server.body import read_body
+from deploy_snn.server.errors import error_response
+from deploy_snn.server.large import run_sized
 from deploy_snn.server.protocol import HEADER_LENGTH, parse_request, render_response
+from deploy_snn.server.repository import VERSION, Repository
 from deploy_snn.server.schema import OCTET_STREAM
 
+PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+MIN_GZIP_BYTES = 1000
+"""Smaller responses are not compressed."""
 
-async def infer_response(model: Model, body: bytes, header_length: str | None) -> Response:
-    """Parse an infer request, step the model and render the response.
 
-    ``header_length`` is the value of the header of that name, if the request has it. Raises what ``parse_request`` and
-    ``Model.infer`` raise.
+class InferShortcut:
+    """Answers all infer requests; passes everything else on to an application."""
+
+    def __init__(self, app: ASGIApp, repository: Repository) -> None:
+        self.app, self.repository = app, repository
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        match = PATH.fullmatch(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        if not match:
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            response = await infer(self.repository, request, match[1], match[2] or VERSION)
+        except Exception as error:  # noqa: BLE001  (the connection stays open)
+            response = error_response(scope["path"], error)
+        await response(scope, receive, send)
+
+
+async def infer(repository: Repository, request: Request, name: str, version: str) -> Response:
+    """Read and parse an infer request, step the model and render the response.
+
+    Raises what ``read_body``, ``parse_request`` and ``Model.infer`` raise.
     """
-    request = parse_request(body, header_length)
-    result = await model.infer(request)
-    rendered, length = render_response(model.name, request, result.outputs, result.steps)
-    if length is None:
-        return Response(rendered, media_type="application/json")
-    return Response(rendered, media_type=OCTET_STREAM, headers={HEADER_LENGTH: str(length)})
+    model = repository.find(name, version)
+    with repository.metrics.request(name), repository.in_flight.request() as take:
+        body = await read_body(request, repository.settings.body, take)
+        parsed = await run_sized(len(body), parse_request, body, request.headers.get(HEADER_LENGTH))
+        result = await model.infer(parsed)
+        size = sum(array.nbytes for array in result.outputs.values())
+        rendered, length = await run_sized(size, render_response, name, parsed, result.outputs, result.steps)
+    headers = {} if length is None else {HEADER_LENGTH: str(length)}
+    if len(rendered) >= MIN_GZIP_BYTES and "gzip" in request.headers.get("accept-encoding", ""):
+        rendered = await run_sized(len(rendered), gzip.compress, rendered, 6)
+        headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+    return Response(rendered, media_type="application/json" if length is None else OCTET_STREAM, headers=headers)

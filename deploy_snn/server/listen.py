@@ -2,35 +2,63 @@
 
 import gc
 import math
+import os
+import resource
 import signal
+import socket
 import sys
-from functools import partial
 from types import FrameType
-from typing import cast
+from typing import TYPE_CHECKING
 
 import uvicorn
 
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.app import create_app
-from deploy_snn.server.auth import AuthPolicy
 from deploy_snn.server.connection import Connection
-from deploy_snn.server.fast_path import FastPath
-from deploy_snn.server.live_monitor import LiveMonitor
 from deploy_snn.server.repository import Repository, Settings
 
+if TYPE_CHECKING:
+    from deploy_snn.server.rpc import RpcServer
+
+MAX_MESSAGE = 4 * 2**20
+"""The largest size of a WebSocket message in bytes. Uvicorn gathers one for each connection, whatever their number."""
 SHUTDOWN_TIMEOUT = 30
 """Seconds that requests in progress may still take when the server shuts down."""
 
 
 class Server(uvicorn.Server):
-    """Ends the live monitor's endless responses at shutdown, which would otherwise delay it."""
+    """Limits the time in which clients must read, and ends the live monitor's endless responses at shutdown."""
 
-    def __init__(self, config: uvicorn.Config, monitor: LiveMonitor) -> None:
+    def __init__(self, config: uvicorn.Config, repository: Repository) -> None:
         super().__init__(config)
-        self.monitor = monitor
+        self.repository = repository
+        self._rpc: RpcServer | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listening in (found for server in self.servers for found in server.sockets):
+            # The kernel drops a connection whose peer acknowledges no data for this long; connections inherit the option.
+            # It is set on a copy of the descriptor, because uvloop's sockets do not support setsockopt.
+            with socket.socket(fileno=os.dup(listening.fileno())) as duplicate:
+                if duplicate.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
+                    milliseconds = 1000 * self.config.timeout_keep_alive
+                    duplicate.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+        settings = self.repository.settings
+        if settings.grpc_port is not None and not self.should_exit:
+            from deploy_snn.server.rpc import RpcServer  # noqa: PLC0415  (it imports gRPC, which takes time and memory)
+
+            rpc = RpcServer(self.repository)
+            await rpc.start(self.config.host, settings.grpc_port, settings.certificate)
+            self._rpc = rpc
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._rpc:
+            await self._rpc.stop(SHUTDOWN_TIMEOUT)
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.monitor.closing = True
+        self.repository.monitor.closing = True
         super().handle_exit(sig, frame)
 
 
@@ -41,22 +69,25 @@ def listen(settings: Settings, host: str, port: int) -> None:
     """
     repository = Repository(settings)
     repository.prepare()
-    fast_path = FastPath(repository, AuthPolicy(settings.token))
     config = uvicorn.Config(
         create_app(repository),
         host,
         port,
-        http=cast("type[Connection]", partial(Connection, fast_path=fast_path)),
+        http=Connection,
         timeout_keep_alive=math.ceil(settings.body.seconds),
         ws="websockets-sansio",
-        ws_max_size=settings.body.size,
+        ws_max_size=MAX_MESSAGE,
         ws_per_message_deflate=False,  # compressing a step takes longer than sending it
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
         proxy_headers=False,
+        ssl_certfile=settings.certificate and settings.certificate[0],
+        ssl_keyfile=settings.certificate and settings.certificate[1],
     )
-    server = Server(config, repository.monitor)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection takes a descriptor
+    server = Server(config, repository)
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again at the end of its own shutdown
         signal.signal(number, lambda *_: sys.exit(0))
     gc.set_threshold(50_000, 50, 50)  # requests create many objects and few cycles

@@ -18,8 +18,8 @@ import numpy as np
 
 from deploy_snn.contract import Contract, Role
 from deploy_snn.server.model import Model
+from deploy_snn.server.names import SequenceId
 from deploy_snn.server.observer import CompletedRequest
-from deploy_snn.server.protocol import SequenceId
 
 INTERVAL = 0.1
 """Seconds between snapshots."""
@@ -29,6 +29,9 @@ MAX_STREAMS = 50
 """Only the streams that were stepped last are listed."""
 MAX_SPIKES = 20_000
 """The largest number of spikes in a snapshot. Further ones are only counted."""
+
+STEPS_AT_ONCE = 1000
+"""Steps of a long chunk that are searched for spikes at once."""
 
 StreamKey = tuple[str, SequenceId]
 """The model and the sequence of a stream."""
@@ -71,12 +74,16 @@ class Viewer:
         for name, first, _ in spiking_layers(contract):
             array = request.outputs[name]
             rows = array[:, 0].reshape(len(array), -1) if request.steps else array[0].reshape(1, -1)
-            times, neurons = np.nonzero(rows)
-            first_step = request.total_steps - len(rows)
-            spikes = list(zip((times + first_step).tolist(), (neurons + first).tolist(), strict=True))
-            room = MAX_SPIKES - len(self._raster)
-            self._raster += spikes[:room]
-            self._omitted += max(0, len(spikes) - room)
+            first_step, found = request.total_steps - len(rows), 0
+            for begin in range(0, len(rows), STEPS_AT_ONCE):
+                room = MAX_SPIKES - len(self._raster)
+                if not room:
+                    break
+                times, neurons = np.nonzero(rows[begin : begin + STEPS_AT_ONCE])
+                times, neurons = times[:room] + (first_step + begin), neurons[:room] + first
+                self._raster += zip(times.tolist(), neurons.tolist(), strict=True)
+                found += len(times)
+            self._omitted += int(np.count_nonzero(rows)) - found
 
     def snapshot(self, models: Mapping[str, Model]) -> dict[str, Any]:
         """The current streams and rates, and the spikes since the last snapshot."""

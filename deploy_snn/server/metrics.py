@@ -1,5 +1,6 @@
 """Metrics for Prometheus."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -7,14 +8,15 @@ from time import perf_counter
 from typing import TypeVar
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from deploy_snn.contract import Contract, Role
 from deploy_snn.errors import InvalidInput
-from deploy_snn.server.errors import BodyTimeout, BodyTooLarge, ServerBusy, StepConflict
+from deploy_snn.server.errors import BodyTimeout, BodyTooLarge, CheckpointFailed, ServerBusy, StepConflict
 from deploy_snn.server.observer import CompletedRequest
+from deploy_snn.server.statistics import Statistics
 
 T = TypeVar("T", Counter, Histogram)
 
@@ -27,6 +29,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.statistics: defaultdict[str, Statistics] = defaultdict(Statistics)
 
         def counter(name: str, description: str, *labels: str) -> Counter:
             return Counter(f"deploy_snn_{name}", description, ["model", *labels], registry=self.registry)
@@ -47,19 +51,23 @@ class Metrics:
         try:
             yield
             outcome = "answered"
-        except ServerBusy:
+        except (ServerBusy, CheckpointFailed):
             outcome = "busy"
             raise
         except (InvalidInput, StepConflict, BodyTooLarge, BodyTimeout):
             outcome = "refused"
             raise
         finally:
+            seconds = perf_counter() - start
             _labelled(self.requests, model, outcome).inc()
-            _labelled(self.seconds, model).observe(perf_counter() - start)
+            _labelled(self.seconds, model).observe(seconds)
+            self.statistics[model].add_request(seconds, answered=outcome == "answered")
 
     def on_batch(self, model: str, contract: Contract, requests: list[CompletedRequest]) -> None:
         """Count a batch."""
-        _labelled(self.rows, model).observe(sum(request.batch for request in requests))
+        rows = sum(request.batch for request in requests)
+        _labelled(self.rows, model).observe(rows)
+        self.statistics[model].add_batch(rows)
         _labelled(self.steps, model).inc(sum(request.batch * (request.steps or 1) for request in requests))
         for spec in contract.outputs:
             if spec.role is Role.SPIKES:

@@ -2,21 +2,28 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 
+import numpy as np
+
 from deploy_snn.bundle import Bundle
-from deploy_snn.contract import Role, check_tensors
+from deploy_snn.contract import Role, TensorSpec, check_tensors
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.checkpoint import Checkpoint
-from deploy_snn.server.errors import ServerBusy, StepConflict
-from deploy_snn.server.log import log_event
+from deploy_snn.server.errors import CheckpointFailed, ServerBusy, StepConflict
+from deploy_snn.server.large import run_sized
+from deploy_snn.server.log import LOGGER, log_event
+from deploy_snn.server.names import SequenceId
 from deploy_snn.server.observer import CompletedRequest, Observer, notify
-from deploy_snn.server.protocol import InferRequest, SequenceId
+from deploy_snn.server.protocol import MAX_JSON_OUTPUTS, InferRequest
 from deploy_snn.server.queue import InferResult, PendingRequest, RequestQueue
-from deploy_snn.server.stepper import Stepper
-from deploy_snn.server.stream import Stream, new_stream
+from deploy_snn.server.stepper import Batch, Stepped, Stepper
+from deploy_snn.server.stream import MAX_STEPS, Stream, new_stream
 from deploy_snn.tensors import Arrays, check_finite
 
 
@@ -31,6 +38,16 @@ class Limits:
     max_state_bytes: int = 2**30
     max_queue: int = 4096
     idle_timeout: float = 600.0
+    max_rows: int = 4096
+    """Of one request."""
+    max_request_bytes: int = 2**28
+    """The memory of all tensors of a request: its inputs with their noise, its outputs and its state."""
+
+
+LONGEST_BATCH = 30.0
+"""A batch that takes more seconds than this makes its model not ready."""
+RESTART_DELAY = 0.1
+"""Seconds after which a task that has failed is started again."""
 
 
 class Model:
@@ -60,12 +77,20 @@ class Model:
         self.streams: dict[SequenceId, Stream] = {}
         """The streams, the one that was stepped last at the end."""
         self._output_names = [spec.name for spec in self.contract.outputs]
+        self._output_elements = {spec.name: math.prod(spec.shape(batch=1)) for spec in self.contract.outputs}
         self._specs_in_time = {spec.name: spec.in_time() for spec in self.contract.inputs}
+        self._state_row, self._state_shared = _row_bytes(self.contract.states)
+        self._step_row, self._step_shared = _row_bytes((*self.contract.inputs, *self.contract.outputs))
         self._stepper = Stepper(bundle, runtime, checkpoint)
         self._queue = RequestQueue()
         self._tasks: list[asyncio.Task[None]] = []
         self._state_bytes = 0
         self._closing = False
+        self._unfinished: deque[tuple[PendingRequest, Stream]] = deque()
+        """Long chunks that have been stepped in part, with their streams after it."""
+        self._importing: dict[SequenceId, int] = {}
+        """The streams that are being stored, and their sizes in bytes."""
+        self._batch_since: float | None = None
         self._stepping: set[SequenceId | None] = set()
         self._observers = tuple(observers)
         for sequence, stream in checkpoint.load().items() if checkpoint else ():
@@ -84,7 +109,26 @@ class Model:
 
     def open(self) -> None:
         """Start serving, in the running event loop."""
-        self._tasks = [asyncio.create_task(self._serve()), asyncio.create_task(self._expire_idle())]
+        self._tasks = [asyncio.create_task(self._supervise(task)) for task in (self._serve, self._expire_idle)]
+
+    def problem(self) -> str | None:
+        """Why the model cannot answer requests now, in a sentence, or None if it can."""
+        if self._closing:
+            return f"{self.name} is shutting down"
+        if not self._tasks or any(task.done() for task in self._tasks):
+            return f"{self.name} is not running"
+        if self._batch_since is not None and monotonic() - self._batch_since > LONGEST_BATCH:
+            return f"{self.name} has been stepping a batch for more than {LONGEST_BATCH:g} s"
+        return self._stepper.problem
+
+    async def _supervise(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Run a task, and start it again whenever it fails."""
+        while True:
+            try:
+                await task()
+            except Exception:  # noqa: BLE001  (whatever it is, the model must go on)
+                LOGGER.exception("task failed", extra={"fields": {"model": self.name}})
+                await asyncio.sleep(RESTART_DELAY)
 
     async def close(self) -> None:
         """Answer the pending requests, refuse new ones, and stop."""
@@ -101,7 +145,8 @@ class Model:
         Raises InvalidInput for inputs that break the contract or an unknown stream; StepConflict for a stream that is at
         another step than the client expects; ServerBusy if a limit is reached.
         """
-        pending = self._validate(request)
+        size = sum(array.nbytes for array in request.inputs.values())
+        pending = PendingRequest(request, *await run_sized(size, self._validate, request))
         self._check_open()
         if len(self._queue) >= self.limits.max_queue:
             raise ServerBusy(f"the queue of {self.name} is full: {len(self._queue)} requests are waiting")
@@ -120,39 +165,53 @@ class Model:
     async def import_stream(self, sequence: SequenceId, stream: Stream) -> None:
         """Add a stream from another server.
 
-        Raises StepConflict if a stream of this name exists, ServerBusy if a limit is reached.
+        Raises StepConflict if a stream of this name exists, ServerBusy if a limit is reached, CheckpointFailed if it cannot
+        be stored.
         """
         if sequence in self.streams:
             steps = self.streams[sequence].steps
             raise StepConflict(f"sequence {sequence!r} already has a stream here, at step {steps}")
+        if sequence in self._importing:
+            raise StepConflict(f"sequence {sequence!r} is being imported by another request")
         self._check_open()
-        self._check_room(stream)
+        self._check_room(stream.nbytes)
+        self._importing[sequence] = stream.nbytes
+        try:
+            await self._stepper.save({sequence: stream}, ())
+        finally:
+            del self._importing[sequence]
         self._put(sequence, stream)
         log_event("stream imported", model=self.name, sequence=sequence, step=stream.steps)
-        await self._stepper.save({sequence: stream}, ())
 
     async def drop_streams(self, sequences: list[SequenceId]) -> None:
-        """End streams without a last step."""
-        for sequence in sequences:
-            self._drop(sequence)
-            log_event("stream ended", logging.DEBUG, model=self.name, sequence=sequence)
-        if sequences:
-            await self._stepper.save({}, sequences)
+        """End streams without a last step, except those that are stepped meanwhile. Raises CheckpointFailed."""
+        ending = {name: self.streams[name] for name in sequences if name in self.streams}
+        if ending:
+            await self._stepper.save({}, ending)
+        for sequence, stream in ending.items():
+            if self.streams.get(sequence) is stream:  # else a step has stored it again
+                self._drop(sequence)
+                log_event("stream ended", logging.DEBUG, model=self.name, sequence=sequence)
 
     def _check_open(self) -> None:
         if self._closing:
             raise ServerBusy(f"{self.name} is shutting down")
 
-    def _check_room(self, stream: Stream) -> None:
-        limits, size = self.limits, self._state_bytes + stream.nbytes
-        if len(self.streams) >= limits.max_streams or size > limits.max_state_bytes:
+    def _check_room(self, size: int, replaced: Stream | None = None) -> None:
+        """Check, before memory is taken, that there is room for a stream of so many bytes in the place of another."""
+        limits, count = self.limits, len(self.streams) + len(self._importing) - (replaced is not None)
+        total = self._state_bytes + sum(self._importing.values()) + size - (replaced.nbytes if replaced else 0)
+        if count >= limits.max_streams or total > limits.max_state_bytes:
             raise ServerBusy(
                 f"{self.name} has no room for another stream: it has {len(self.streams)} of at most {limits.max_streams}, "
                 f"with {self._state_bytes} of at most {limits.max_state_bytes} bytes of state"
             )
 
-    def _validate(self, request: InferRequest) -> PendingRequest:
-        """Check a request against the contract, and distinguish a chunk from a step by its axes. Noise may be omitted."""
+    def _validate(self, request: InferRequest) -> tuple[int, int | None]:
+        """Check a request against the contract. Return its rows, and its steps, or None for a step without a time axis.
+
+        Noise may be omitted.
+        """
         for name in request.outputs:
             if name not in self._output_names:  # checked before the step, whose results the client would not get
                 raise InvalidInput(f"unknown output '{name}'; choose from {', '.join(self._output_names)}")
@@ -162,32 +221,89 @@ class Model:
         sizes = check_tensors(
             [self._specs_in_time[spec.name] for spec in expected] if chunk else expected, request.inputs, "input"
         )
+        rows, steps = sizes["batch"], sizes["time"] if chunk else None
+        self._check_size(rows, steps or 1)
+        json_outputs = [
+            name
+            for name, binary in (request.outputs or dict.fromkeys(self._output_names, request.binary)).items()
+            if not binary
+        ]
+        if sum(self._output_elements[name] for name in json_outputs) * rows * (steps or 1) > MAX_JSON_OUTPUTS:
+            raise InvalidInput(
+                f"outputs of more than {MAX_JSON_OUTPUTS} elements must be asked for in binary (binary_data)"
+            )
         check_finite(request.inputs, "input")
-        return PendingRequest(request, request.inputs, sizes["batch"], sizes["time"] if chunk else None)
+        return rows, steps
+
+    def _check_size(self, rows: int, steps: int) -> None:
+        """Check, before memory is taken, what a request will need. Raises InvalidInput for one that is too large."""
+        limits = self.limits
+        if rows > limits.max_rows:
+            raise InvalidInput(f"the inputs have batch size {rows}; at most {limits.max_rows} rows fit in a request")
+        size = self._state_size(rows) + steps * (rows * self._step_row + self._step_shared)
+        if size > limits.max_request_bytes:
+            raise InvalidInput(
+                f"{steps} steps of {rows} rows take {size} bytes of inputs, outputs and state; at most "
+                f"{limits.max_request_bytes} fit in a request: send shorter chunks"
+            )
+
+    def _state_size(self, rows: int) -> int:
+        return rows * self._state_row + self._state_shared
 
     async def _serve(self) -> None:
         while True:
-            await self._queue.not_empty.wait()
-            full = len(self._queue) >= self.limits.max_batch
+            if not self._unfinished:
+                await self._queue.not_empty.wait()
+            full = self._unfinished or len(self._queue) >= self.limits.max_batch
             await asyncio.sleep(0 if full else self.limits.max_wait)  # even 0 lets requests in that have arrived by now
-            batch = self._find_streams(self._queue.take_batch(self.limits.max_batch, single=self.contract.couples_batch))
-            if not batch:
+            unfinished = (pending.request.sequence for pending, _ in self._unfinished)
+            busy = {sequence for sequence in unfinished if sequence is not None}
+            requests = self._queue.take_batch(self.limits.max_batch, single=self.contract.couples_batch, busy=busy)
+            await self._step(self._find_streams(requests))
+            await self._step(self._take_unfinished())  # one piece after each batch
+
+    async def _step(self, batch: Batch) -> None:
+        """Step requests together; answer those that are complete, and keep the others for their next piece."""
+        if not batch:
+            return
+        self._batch_since, self._stepping = monotonic(), {pending.request.sequence for pending, _ in batch}
+        try:
+            self._finish(batch, await self._stepper.step(batch))
+        except Exception as error:  # noqa: BLE001  (a runtime may raise anything; the loop must go on)
+            for pending, _ in batch:
+                self._fail(pending, error)
+        finally:
+            self._batch_since, self._stepping = None, set()
+
+    def _finish(self, batch: Batch, results: Stepped) -> None:
+        completed = []
+        for (pending, _), result in zip(batch, results, strict=True):
+            if isinstance(result, Exception):
+                self._fail(pending, result)
                 continue
-            self._stepping = {pending.request.sequence for pending, _ in batch}
-            try:
-                results = await self._stepper.step(batch)
-            except Exception as error:  # noqa: BLE001  (a runtime may raise anything; the loop must go on)
-                for pending, _ in batch:
-                    self._fail(pending, error)
-            else:
-                for (pending, _), (outputs, after) in zip(batch, results, strict=True):
-                    self._commit(pending, outputs, after)
-                completed = [
-                    CompletedRequest(pending.request.sequence, pending.batch, pending.steps, after.steps, outputs)
-                    for (pending, _), (outputs, after) in zip(batch, results, strict=True)
-                ]
-                notify(self._observers, self.name, self.contract, completed)
-            self._stepping = set()
+            outputs, after = result
+            if pending.steps is not None:
+                pending.taken += len(next(iter(outputs.values())))
+                pending.parts.append(outputs)
+                if pending.taken < pending.steps:
+                    self._unfinished.append((pending, after))
+                    continue
+                outputs = {name: np.concatenate([part[name] for part in pending.parts]) for name in outputs}
+            self._commit(pending, outputs, after)
+            completed.append(CompletedRequest(pending.request.sequence, pending.batch, pending.steps, after.steps, outputs))
+        notify(self._observers, self.name, self.contract, completed)
+
+    def _take_unfinished(self) -> Batch:
+        """Remove and return the long chunks whose next pieces are stepped together, those that waited longest first."""
+        batch: Batch = []
+        rows = 0
+        while self._unfinished:
+            more = self._unfinished[0][0].batch
+            if batch and (self.contract.couples_batch or rows + more > self.limits.max_batch):
+                break
+            batch.append(self._unfinished.popleft())
+            rows += more
+        return batch
 
     def _find_streams(self, batch: list[PendingRequest]) -> list[tuple[PendingRequest, Stream]]:
         """Pair requests with their streams. A request without a valid stream fails."""
@@ -195,7 +311,7 @@ class Model:
         for pending in batch:
             try:
                 found.append((pending, self._stream_of(pending)))
-            except (InvalidInput, StepConflict, ServerBusy) as error:
+            except Exception as error:  # noqa: BLE001  (memory may be exhausted: the other requests go on)
                 pending.fail(error)
         return found
 
@@ -203,9 +319,12 @@ class Model:
         request = pending.request
         stream = None if request.sequence is None else self.streams.get(request.sequence)
         if request.sequence is None or request.start:
+            if request.sequence is not None:
+                if request.sequence in self._importing:
+                    raise StepConflict(f"sequence {request.sequence!r} is being imported by another request")
+                self._check_room(self._state_size(pending.batch), stream)
             fresh = new_stream(self.bundle.initial_state(pending.batch), pending.batch, request.sequence, request.seed)
             if request.sequence is not None and stream is None:
-                self._check_room(fresh)
                 self._put(request.sequence, fresh)  # counts towards the limits of others that start in the same batch
             log_event("stream started", logging.DEBUG, model=self.name, sequence=request.sequence)
             return fresh
@@ -219,6 +338,8 @@ class Model:
                 f"the stream of sequence {request.sequence!r} has taken {stream.steps} steps, not {request.step}: "
                 f"a response may have been lost"
             )
+        if stream.steps + (pending.steps or 1) > MAX_STEPS:
+            raise InvalidInput(f"the stream of sequence {request.sequence!r} would take more than {MAX_STEPS} steps")
         if stream.batch != pending.batch:
             raise InvalidInput(f"the inputs have batch size {pending.batch}, but the stream has batch size {stream.batch}")
         return stream
@@ -260,12 +381,27 @@ class Model:
         """Drop idle streams, for as long as the model is served."""
         while True:
             await asyncio.sleep(min(1.0, self.limits.idle_timeout / 4))
-            await self.drop_idle(monotonic() - self.limits.idle_timeout)
+            if self._stepper.problem:
+                await self._stepper.retry()
+            with suppress(CheckpointFailed):  # it is logged, and the streams are dropped once it can be written again
+                await self.drop_idle(monotonic() - self.limits.idle_timeout)
 
     async def drop_idle(self, since: float) -> None:
         """Drop the streams that have not been stepped since a time of the monotonic clock and have no pending request."""
         pending = self._queue.sequences() | self._stepping
+        pending |= {request.request.sequence for request, _ in self._unfinished}
         idle = [name for name, stream in self.streams.items() if stream.last_used < since and name not in pending]
-        for sequence in idle:
-            log_event("idle stream dropped", model=self.name, sequence=sequence, steps=self.streams[sequence].steps)
+        before = {sequence: self.streams[sequence].steps for sequence in idle}
         await self.drop_streams(idle)
+        for sequence, steps in before.items():
+            if sequence not in self.streams:
+                log_event("idle stream dropped", model=self.name, sequence=sequence, steps=steps)
+
+
+def _row_bytes(specs: Iterable[TensorSpec]) -> tuple[int, int]:
+    """The bytes that tensors take for each row, and those that all rows share."""
+    row = shared = 0
+    for spec in specs:
+        size = math.prod(spec.shape(batch=1)) * (4 if spec.dtype == "float32" else 1)
+        row, shared = (row, shared + size) if spec.batch_axis is None else (row + size, shared)
+    return row, shared

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from deploy_snn.contract import Contract
 from deploy_snn.server.log import LOGGER
-from deploy_snn.server.protocol import SequenceId
+from deploy_snn.server.names import SequenceId
 from deploy_snn.tensors import Arrays
 
 

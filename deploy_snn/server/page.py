@@ -8,7 +8,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
 
-from deploy_snn.server.protocol import sequence_in_path
+from deploy_snn.server.names import sequence_in_path
 from deploy_snn.server.routes import repository
 
 router = APIRouter()

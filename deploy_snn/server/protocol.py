@@ -8,12 +8,16 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
-from deploy_snn.contract import Contract, TensorSpec
+from deploy_snn import __version__
+from deploy_snn.contract import Contract, Role, TensorSpec
 from deploy_snn.errors import InvalidInput
+from deploy_snn.server.names import SequenceId
+from deploy_snn.server.schema import InferBody, RequestInput, RequestParameters
 from deploy_snn.tensors import Array, Arrays
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -21,24 +25,15 @@ DATATYPES = {"FP32": np.dtype("float32"), "BOOL": np.dtype("bool")}
 DATATYPE_OF_NAME = {dtype.name: datatype for datatype, dtype in DATATYPES.items()}
 DATATYPE_OF_DTYPE = {dtype: datatype for datatype, dtype in DATATYPES.items()}
 COMPACT_JSON = json.JSONEncoder(separators=(",", ":"))
-MAX_AXES, MAX_AXIS_SIZE = 8, 2**31
-"""Limits of a shape. Without them, a client could send integers so large that arithmetic on them blocks the server."""
+MAX_JSON_BYTES, MAX_JSON_ELEMENTS = 16 * 2**20, 2**19
+"""Of a request. Values in binary are limited by the size of the body alone."""
+MAX_JSON_OUTPUTS = 2**21
+"""Elements of outputs that a response has as JSON."""
+RENDERED_AT_ONCE = 2**14
+"""Elements of an array that are rendered as JSON in one piece. Between pieces, others may run."""
 
-JSON_TYPES: dict[type, str] = {
-    dict: "an object",
-    list: "an array",
-    str: "a string",
-    bool: "a boolean",
-    int: "a number",
-    float: "a number",
-    type(None): "null",
-}
-"""What messages call the types of parsed JSON."""
 
-SequenceId = int | str
-"""The name of a stream."""
-
-T = TypeVar("T")
+NO_PARAMETERS = RequestParameters()
 
 
 @dataclass(frozen=True)
@@ -63,42 +58,52 @@ def parse_request(body: bytes, header_length: str | None) -> InferRequest:
     """Parse the body of an infer request.
 
     ``header_length`` is the value of the header of that name: the length of the JSON, if binary data follow it. Raises
-    InvalidInput for a body that does not conform to the protocol.
+    InvalidInput for a body that does not conform to the protocol, or whose JSON is too large.
     """
     length = len(body) if header_length is None else _parse_length(header_length, len(body))
+    head, binary_data = (body, memoryview(b"")) if length == len(body) else (body[:length], memoryview(body)[length:])
+    # Checked first: a parser holds Python's lock, so that all others would wait for it.
+    if length > MAX_JSON_BYTES or head.count(b",") > MAX_JSON_ELEMENTS:
+        raise InvalidInput(
+            f"the JSON has more than {MAX_JSON_BYTES} bytes or {MAX_JSON_ELEMENTS} elements: send the values in binary"
+        )
     try:
-        parsed = json.loads(body[:length])
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"the request is not valid JSON: {error}") from None
-    request = _typed(parsed, dict, "the request")
-    parameters = _typed(request.get("parameters", {}), dict, "parameters")
-    binary_data = memoryview(body)[length:]
+        request = InferBody.model_validate_json(head)
+    except ValidationError as error:
+        raise InvalidInput(first_problem(error)) from None
     inputs: Arrays = {}
-    for tensor in _typed(request.get("inputs"), list, "inputs"):
-        name, array, binary_data = _parse_input(_typed(tensor, dict, "an input"), binary_data)
-        if name in inputs:
-            raise InvalidInput(f"input '{name}' is given twice")
-        inputs[name] = array
+    for tensor in request.inputs:
+        if tensor.name in inputs:
+            raise InvalidInput(f"input '{tensor.name}' is given twice")
+        inputs[tensor.name], binary_data = _parse_input(tensor, binary_data)
     if len(binary_data):
         raise InvalidInput(f"{len(binary_data)} bytes follow the last binary input")
-    binary = _typed(parameters.get("binary_data_output", False), bool, "binary_data_output")
-    outputs = {}
-    for output in _typed(request.get("outputs", []), list, "outputs"):
-        options = _typed(_typed(output, dict, "an output").get("parameters", {}), dict, "parameters")
-        outputs[_typed(output.get("name"), str, "an output's name")] = _typed(
-            options.get("binary_data", binary), bool, "binary_data"
-        )
+    parameters = request.parameters or NO_PARAMETERS
+    binary = parameters.binary_data_output
+    outputs: dict[str, bool] = {}
+    for output in request.outputs or ():
+        wanted = output.parameters.binary_data if output.parameters else None
+        outputs[output.name] = binary if wanted is None else wanted
     return InferRequest(
-        id=_typed(request.get("id", ""), str, "id"),
+        id=request.id,
         inputs=inputs,
         outputs=outputs,
         binary=binary,
-        sequence=_parse_sequence(parameters),
-        start=_typed(parameters.get("sequence_start", False), bool, "sequence_start"),
-        end=_typed(parameters.get("sequence_end", False), bool, "sequence_end"),
-        seed=_parse_uint64(parameters, "seed"),
-        step=_parse_uint64(parameters, "sequence_step"),
+        sequence=parameters.sequence_id,
+        start=parameters.sequence_start,
+        end=parameters.sequence_end,
+        seed=parameters.seed,
+        step=parameters.sequence_step,
     )
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first mistake in a request, in a sentence."""
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    if problem["type"] == "json_invalid":
+        return f"the request is not valid JSON: {problem['msg'].removeprefix('Invalid JSON: ')}"
+    place = ".".join(map(str, problem["loc"])) or "the request"
+    return f"{place}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def render_response(model: str, request: InferRequest, outputs: Arrays, steps: int) -> tuple[bytes, int | None]:
@@ -106,23 +111,41 @@ def render_response(model: str, request: InferRequest, outputs: Arrays, steps: i
 
     ``steps`` is the number of steps that the stream has taken. ``outputs`` includes all requested ones.
     """
-    tensors, binary_data = [], []
-    for name, binary in (request.outputs or dict.fromkeys(outputs, request.binary)).items():
+    wanted = request.outputs or dict.fromkeys(outputs, request.binary)
+    tensors: list[dict[str, Any]] = []
+    binary_data = []
+    for name, binary in wanted.items():
         array = outputs[name]
         tensor: dict[str, Any] = {"name": name, "datatype": DATATYPE_OF_DTYPE[array.dtype], "shape": list(array.shape)}
         if binary:
             binary_data.append(np.ascontiguousarray(array).tobytes())
             tensor["parameters"] = {"binary_data_size": len(binary_data[-1])}
-        else:
+        elif array.size <= RENDERED_AT_ONCE:
             tensor["data"] = array.ravel().tolist()
         tensors.append(tensor)
-    response: dict[str, Any] = {"model_name": model, "model_version": "1", "outputs": tensors}
+    response: dict[str, Any] = {"model_name": model, "model_version": "1"}
     if request.id:
         response["id"] = request.id
     if request.sequence is not None:
         response["parameters"] = {"sequence_id": request.sequence, "sequence_step": steps}
-    rendered = COMPACT_JSON.encode(response).encode()
+    if any(outputs[name].size > RENDERED_AT_ONCE for name, binary in wanted.items() if not binary):
+        parts = ",".join(_render_tensor(tensor, outputs[tensor["name"]]) for tensor in tensors)
+        rendered = f'{COMPACT_JSON.encode(response)[:-1]},"outputs":[{parts}]}}'.encode()
+    else:
+        response["outputs"] = tensors
+        rendered = COMPACT_JSON.encode(response).encode()
     return (b"".join([rendered, *binary_data]), len(rendered)) if binary_data else (rendered, None)
+
+
+def _render_tensor(tensor: dict[str, Any], array: Array) -> str:
+    """An output as JSON; the values of a large one are rendered in pieces."""
+    rendered = COMPACT_JSON.encode(tensor)
+    if "data" in tensor or "parameters" in tensor:
+        return rendered
+    flat = array.ravel()
+    pieces = (flat[begin : begin + RENDERED_AT_ONCE] for begin in range(0, flat.size, RENDERED_AT_ONCE))
+    data = ",".join(COMPACT_JSON.encode(piece.tolist())[1:-1] for piece in pieces)
+    return f'{rendered[:-1]},"data":[{data}]}}'
 
 
 def read_binary(name: str, data: memoryview, dtype: str, shape: Iterable[int]) -> Array:
@@ -144,6 +167,29 @@ def metadata(model: str, platform: str, contract: Contract) -> dict[str, Any]:
     }
 
 
+def server_metadata() -> dict[str, Any]:
+    """The server's name and version, and the extensions of the protocol that it supports."""
+    extensions = ["binary_tensor_data", "sequence", "model_repository", "model_configuration", "statistics"]
+    return {"name": "deploy_snn", "version": __version__, "extensions": extensions}
+
+
+def config(model: str, platform: str, contract: Contract) -> dict[str, Any]:
+    """The configuration of a model, in Triton's form. Axes include the batch; noise may be left out."""
+
+    def described(spec: TensorSpec) -> dict[str, Any]:
+        dims = [-1 if axis.size is None else axis.size for axis in spec.axes]
+        return {"name": spec.name, "data_type": f"TYPE_{DATATYPE_OF_NAME[spec.dtype]}", "dims": dims}
+
+    return {
+        "name": model,
+        "platform": platform,
+        "backend": "deploy_snn",
+        "max_batch_size": 0,
+        "input": [described(spec) | {"optional": spec.role is Role.NOISE} for spec in contract.inputs],
+        "output": [described(spec) for spec in contract.outputs],
+    }
+
+
 def _describe(specs: Iterable[TensorSpec]) -> list[dict[str, Any]]:
     return [
         {
@@ -155,27 +201,6 @@ def _describe(specs: Iterable[TensorSpec]) -> list[dict[str, Any]]:
     ]
 
 
-def sequence_in_path(text: str) -> SequenceId:
-    """Parse a sequence's name in a path or query: 7 is an integer, "7" in quotes a string; other text is a string too.
-
-    Raises InvalidInput for 0 and the empty string.
-    """
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = text
-    name = _parse_sequence({"sequence_id": value if type(value) in (int, str) else text})
-    if name is None:
-        raise InvalidInput("a sequence in a path or query cannot be 0 or empty")
-    return name
-
-
-def _typed(value: object, kind: type[T], what: str) -> T:
-    if not isinstance(value, kind):
-        raise InvalidInput(f"{what}: expected {JSON_TYPES[kind]}, not {JSON_TYPES[type(value)]}")
-    return value
-
-
 def _parse_length(text: str, body_length: int) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 20 or int(text) > body_length:
         raise InvalidInput(
@@ -184,31 +209,24 @@ def _parse_length(text: str, body_length: int) -> int:
     return int(text)
 
 
-def _parse_input(tensor: dict[str, Any], binary_data: memoryview) -> tuple[str, Array, memoryview]:
-    """Parse one input. Returns its name, its values, and the binary data of the inputs after it."""
-    name = _typed(tensor.get("name"), str, "an input's name")
-    datatype, shape = tensor.get("datatype"), _typed(tensor.get("shape"), list, f"input '{name}': shape")
-    dtype = DATATYPES.get(datatype) if isinstance(datatype, str) else None
-    if dtype is None:
-        raise InvalidInput(f"input '{name}': unknown datatype {datatype}; choose from {', '.join(DATATYPES)}")
-    if len(shape) > MAX_AXES or not all(type(size) is int and 0 <= size < MAX_AXIS_SIZE for size in shape):
-        shown = str(shape[:MAX_AXES])[:80]
-        raise InvalidInput(f"input '{name}': shape {shown}: expected at most {MAX_AXES} whole numbers below 2**31")
-    count = math.prod(shape)
-    size = _typed(tensor.get("parameters", {}), dict, "parameters").get("binary_data_size")
+def _parse_input(tensor: RequestInput, binary_data: memoryview) -> tuple[Array, memoryview]:
+    """Convert one input to an array. Returns it with the binary data of the inputs after it."""
+    name, datatype, shape = tensor.name, tensor.datatype, tensor.shape
+    size = tensor.parameters.binary_data_size if tensor.parameters else None
+    dtype, count = DATATYPES[datatype], math.prod(shape)
     if size is not None:
-        if type(size) is not int or size != count * dtype.itemsize or size > len(binary_data):
+        if size != count * dtype.itemsize or size > len(binary_data):
             raise InvalidInput(
                 f"input '{name}': binary_data_size is {size}, but {datatype} {shape} takes {count * dtype.itemsize} bytes "
                 f"and the body has {len(binary_data)} bytes left"
             )
-        return name, read_binary(name, binary_data[:size], dtype.name, shape), binary_data[size:]
-    array = _parse_data(tensor.get("data"), dtype)
+        return read_binary(name, binary_data[:size], dtype.name, shape), binary_data[size:]
+    array = _parse_data(tensor.data, dtype)
     if array is None:
         raise InvalidInput(f"input '{name}': data: expected numbers for {datatype}, flat or nested as its shape {shape}")
     if array.size != count:
         raise InvalidInput(f"input '{name}' has {array.size} elements; shape {shape} takes {count}")
-    return name, _reshaped(name, array, tuple(shape)), binary_data
+    return _reshaped(name, array, tuple(shape)), binary_data
 
 
 def _reshaped(name: str, array: Array, shape: tuple[int, ...]) -> Array:
@@ -237,20 +255,3 @@ def _is_numeric(data: object) -> bool:
         return False
     kinds = set(map(type, data))
     return kinds <= {int, float, bool} or (kinds == {list} and all(map(_is_numeric, data)))
-
-
-def _parse_sequence(parameters: dict[str, Any]) -> SequenceId | None:
-    """Parse ``sequence_id``. As in Triton, 0 and the empty string mean that the request has no sequence."""
-    value = parameters.get("sequence_id", 0)
-    if type(value) is not int and not isinstance(value, str):
-        raise InvalidInput(f"sequence_id: expected a whole number or a string, not {JSON_TYPES[type(value)]}")
-    if isinstance(value, int) and not 0 <= value < 2**64:
-        raise InvalidInput(f"sequence_id {value}: expected 0 to 2**64 - 1")
-    return value or None
-
-
-def _parse_uint64(parameters: dict[str, Any], name: str) -> int | None:
-    value = parameters.get(name)
-    if value is not None and (type(value) is not int or not 0 <= value < 2**64):
-        raise InvalidInput(f"{name}: expected a whole number from 0 to 2**64 - 1")
-    return value

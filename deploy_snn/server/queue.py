@@ -2,9 +2,11 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from deploy_snn.server.protocol import InferRequest, SequenceId
+from deploy_snn.server.names import SequenceId
+from deploy_snn.server.protocol import InferRequest
 from deploy_snn.tensors import Arrays
 
 
@@ -21,10 +23,13 @@ class PendingRequest:
     """A request whose inputs conform to the contract, and the future of its result."""
 
     request: InferRequest
-    inputs: Arrays
     batch: int
     steps: int | None
     """The length of its chunk; None for a single step, whose tensors have no time axis."""
+    parts: list[Arrays] = field(default_factory=list)
+    """The outputs of the steps that a long chunk has taken so far."""
+    taken: int = 0
+    """How many steps these are."""
     result: asyncio.Future[InferResult] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def fail(self, error: Exception) -> None:
@@ -52,14 +57,14 @@ class RequestQueue:
         """The streams that have a request in the queue."""
         return {pending.request.sequence for pending in self._pending}
 
-    def take_batch(self, max_batch: int, *, single: bool) -> list[PendingRequest]:
+    def take_batch(self, max_batch: int, *, single: bool, busy: Iterable[SequenceId] = ()) -> list[PendingRequest]:
         """Remove and return the requests to step together: the oldest, and others with chunks of the same length.
 
         At most one request per stream, its first, and at most ``max_batch`` rows, unless the oldest request alone has more.
-        With ``single``, only the oldest.
+        With ``single``, only the oldest. None of the ``busy`` streams.
         """
         batch: list[PendingRequest] = []
-        rows, seen, remaining = 0, set[SequenceId](), deque[PendingRequest]()
+        rows, seen, remaining = 0, set[SequenceId](busy), deque[PendingRequest]()
         for pending in self._pending:
             sequence = pending.request.sequence
             fits = not batch or (not single and pending.steps == batch[0].steps and rows + pending.batch <= max_batch)

@@ -3,15 +3,16 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
 from deploy_snn.bundle import Bundle
 from deploy_snn.errors import InvalidInput
-from deploy_snn.server.body import BodyLimits
+from deploy_snn.server.body import BodyLimits, BytesInFlight
 from deploy_snn.server.checkpoint import Checkpoint
-from deploy_snn.server.errors import ModelNotFound
+from deploy_snn.server.errors import Forbidden, ModelNotFound
 from deploy_snn.server.live_monitor import LiveMonitor
 from deploy_snn.server.log import log_event
 from deploy_snn.server.metrics import Metrics, gauge
@@ -31,6 +32,14 @@ class Settings:
     body: BodyLimits = field(default_factory=BodyLimits)
     token: str | None = None
     """The bearer token that every request must carry, or None."""
+    hosts: Sequence[str] = ()
+    """Names of this server that requests may use, beside IP addresses, ``localhost`` and the machine's own name."""
+    model_control: bool = False
+    """Whether clients may load and unload models."""
+    certificate: tuple[Path, Path] | None = None
+    """The files of a TLS certificate and its key, or None for no TLS."""
+    grpc_port: int | None = None
+    """The port for gRPC, or None for no gRPC."""
     checkpoint: Path | None = None
     """The folder where streams are stored, so that they survive the server; None to keep them in memory only."""
 
@@ -50,6 +59,7 @@ class Repository(Collector):
         self.metrics = Metrics()
         self.metrics.register(self)
         self.monitor = LiveMonitor()
+        self.in_flight = BytesInFlight(settings.body.in_flight)
 
     def collect(self) -> Iterator[Metric]:
         """The gauges, for Prometheus."""
@@ -65,6 +75,10 @@ class Repository(Collector):
             raise ModelNotFound(f"unknown model '{name}', version {version}; loaded, in version {VERSION}: {loaded}")
         return self.models[name]
 
+    def problems(self) -> list[str]:
+        """Why the server is not ready, in a sentence for each model that cannot answer requests."""
+        return [problem for model in self.models.values() if (problem := model.problem())]
+
     def prepare(self) -> None:
         """Load all bundles, before the server starts. Raises InvalidInput for one that cannot be served."""
         for name in self.bundles:
@@ -74,6 +88,11 @@ class Repository(Collector):
         """Start serving the loaded models, in the running event loop."""
         for model in self.models.values():
             model.open()
+
+    def check_control(self) -> None:
+        """Raise Forbidden unless clients may load and unload models."""
+        if not self.settings.model_control:
+            raise Forbidden("loading and unloading is not allowed: start the server with --model-control")
 
     def load(self, name: str) -> None:
         """Load a bundle, unless it is loaded. Raises ModelNotFound if the server was not started with it."""
@@ -97,6 +116,11 @@ class Repository(Collector):
         if model:
             await model.close()
             log_event("model unloaded", model=name)
+
+    def statistics(self, name: str, version: str) -> dict[str, Any]:
+        """The statistics of a loaded model, or without a name of all."""
+        names = [self.find(name, version).name] if name else list(self.models)
+        return {"model_stats": [self.metrics.statistics[model].describe(model, VERSION) for model in names]}
 
     def index(self) -> list[dict[str, str]]:
         """Every bundle, and whether it is loaded."""

@@ -6,11 +6,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response, WebSocket
 from fastapi.requests import HTTPConnection
 
-from deploy_snn import __version__
+from deploy_snn.server import infer as shortcut
 from deploy_snn.server.body import read_body
 from deploy_snn.server.channel import open_channel, run_channel
-from deploy_snn.server.infer import infer_response
-from deploy_snn.server.protocol import HEADER_LENGTH, metadata, sequence_in_path
+from deploy_snn.server.errors import ServerBusy
+from deploy_snn.server.large import run_sized
+from deploy_snn.server.names import sequence_in_path
+from deploy_snn.server.protocol import config, metadata, server_metadata
 from deploy_snn.server.repository import VERSION, Repository
 from deploy_snn.server.schema import (
     ERROR_RESPONSES,
@@ -20,7 +22,10 @@ from deploy_snn.server.schema import (
     STATE_BODY,
     STATE_RESPONSES,
     IndexEntry,
+    Live,
     ModelMetadata,
+    ModelReady,
+    Ready,
     ServerMetadata,
 )
 from deploy_snn.server.stream import pack_stream, unpack_stream
@@ -41,15 +46,28 @@ def repository(connection: HTTPConnection) -> Repository:
 @router.get("/", response_model=ServerMetadata, include_in_schema=False)
 async def server() -> dict[str, Any]:
     """The server's name and version, and the extensions of the protocol that it supports."""
-    extensions = ["binary_tensor_data", "sequence", "model_repository"]
-    return {"name": "deploy_snn", "version": __version__, "extensions": extensions}
+    return server_metadata()
 
 
-@router.get("/health/live", response_class=Response)
-@router.get("/health/ready", response_class=Response)
-async def health() -> Response:
+@router.get("/health/live", response_model=Live)
+async def health() -> dict[str, bool]:
     """Respond, if the server is running."""
-    return Response()
+    return {"live": True}
+
+
+@router.get("/health/ready", response_model=Ready)
+async def server_ready(request: Request) -> dict[str, bool]:
+    """Whether every loaded model can answer requests."""
+    problems = repository(request).problems()
+    if problems:
+        raise ServerBusy("; ".join(problems))
+    return {"ready": True}
+
+
+@router.get("/models/stats")
+async def all_statistics(request: Request) -> dict[str, Any]:
+    """The statistics of all models, in Triton's form."""
+    return repository(request).statistics("", VERSION)
 
 
 @router.get("/models/{name}", response_model=ModelMetadata)
@@ -60,23 +78,36 @@ async def describe(request: Request, name: str, version: str = VERSION) -> dict[
     return metadata(name, model.platform, model.contract)
 
 
-@router.get("/models/{name}/ready", response_class=Response)
-@router.get("/models/{name}/versions/{version}/ready", response_class=Response)
-async def ready(request: Request, name: str, version: str = VERSION) -> Response:
-    """Whether a model is loaded."""
-    repository(request).find(name, version)
-    return Response()
+@router.get("/models/{name}/config")
+@router.get("/models/{name}/versions/{version}/config")
+async def model_config(request: Request, name: str, version: str = VERSION) -> dict[str, Any]:
+    """The configuration of a model, in Triton's form."""
+    model = repository(request).find(name, version)
+    return config(name, model.platform, model.contract)
+
+
+@router.get("/models/{name}/stats")
+@router.get("/models/{name}/versions/{version}/stats")
+async def statistics(request: Request, name: str, version: str = VERSION) -> dict[str, Any]:
+    """The statistics of a model, in Triton's form."""
+    return repository(request).statistics(name, version)
+
+
+@router.get("/models/{name}/ready", response_model=ModelReady)
+@router.get("/models/{name}/versions/{version}/ready", response_model=ModelReady)
+async def ready(request: Request, name: str, version: str = VERSION) -> dict[str, Any]:
+    """Whether a model is loaded and can answer requests."""
+    problem = repository(request).find(name, version).problem()
+    if problem:
+        raise ServerBusy(problem)
+    return {"name": name, "ready": True}
 
 
 @router.post("/models/{name}/infer", responses=INFER_RESPONSES, openapi_extra=INFER_BODY)
 @router.post("/models/{name}/versions/{version}/infer", responses=INFER_RESPONSES, openapi_extra=INFER_BODY)
 async def infer(request: Request, name: str, version: str = VERSION) -> Response:
     """Step a model: one step or a chunk of steps, of a stream or, without a sequence, from the initial state."""
-    models = repository(request)
-    model = models.find(name, version)
-    with models.metrics.request(name):
-        body = await read_body(request, models.settings.body)
-        return await infer_response(model, body, request.headers.get(HEADER_LENGTH))
+    return await shortcut.infer(repository(request), request, name, version)  # InferShortcut comes before it
 
 
 @router.websocket("/models/{name}/stream")
@@ -99,7 +130,11 @@ async def stream(
 async def download_state(request: Request, name: str, sequence: str) -> Response:
     """The state of a stream, as a tensor file that every host and ``deploy-snn run`` can read."""
     stream = repository(request).find(name, VERSION).stream(sequence_in_path(sequence))
-    return Response(pack_stream(stream), media_type=OCTET_STREAM, headers={STEP_HEADER: str(stream.steps)})
+    return Response(
+        await run_sized(stream.nbytes, pack_stream, stream),
+        media_type=OCTET_STREAM,
+        headers={STEP_HEADER: str(stream.steps)},
+    )
 
 
 @router.put(
@@ -112,9 +147,10 @@ async def upload_state(request: Request, name: str, sequence: str) -> Response:
     """Create a stream from a state that was downloaded from this or another server."""
     models, sequence_id = repository(request), sequence_in_path(sequence)
     model = models.find(name, VERSION)
-    body = await read_body(request, models.settings.body)
-    stream = unpack_stream(body, model.contract, sequence_id, "the body")
-    await model.import_stream(sequence_id, stream)
+    with models.in_flight.request() as take:
+        body = await read_body(request, models.settings.body, take)
+        stream = await run_sized(len(body), unpack_stream, body, model.contract, sequence_id, "the body")
+        await model.import_stream(sequence_id, stream)
     return Response(status_code=HTTPStatus.CREATED, headers={STEP_HEADER: str(stream.steps)})
 
 
@@ -127,12 +163,16 @@ async def index(request: Request) -> list[dict[str, str]]:
 @router.post("/repository/models/{name}/load", response_class=Response)
 async def load(request: Request, name: str) -> Response:
     """Load one of these bundles."""
-    repository(request).load(name)
+    models = repository(request)
+    models.check_control()
+    models.load(name)
     return Response()
 
 
 @router.post("/repository/models/{name}/unload", response_class=Response)
 async def unload(request: Request, name: str) -> Response:
     """Unload a model after its pending requests are answered. Its streams are lost, except those in a checkpoint."""
-    await repository(request).unload(name)
+    models = repository(request)
+    models.check_control()
+    await models.unload(name)
     return Response()

@@ -1,8 +1,10 @@
-"""The bodies of requests and responses, as ``/openapi.json`` describes them. ``protocol.py`` parses and renders them."""
+"""The bodies of requests and responses: requests are parsed by these classes, and ``/openapi.json`` is made from them."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from deploy_snn.server.names import SequenceId, parse_sequence
 
 OCTET_STREAM = "application/octet-stream"
 BYTES: dict[str, Any] = {OCTET_STREAM: {"schema": {"type": "string", "format": "binary"}}}
@@ -20,6 +22,24 @@ class ServerMetadata(BaseModel):
     name: str
     version: str
     extensions: list[str]
+
+
+class Live(BaseModel):
+    """The server is running."""
+
+    live: bool
+
+
+class Ready(BaseModel):
+    """All loaded models can answer requests."""
+
+    ready: bool
+
+
+class ModelReady(Ready):
+    """A model can answer requests."""
+
+    name: str
 
 
 class Tensor(BaseModel):
@@ -78,45 +98,88 @@ INFER_RESPONSES: dict[int | str, dict[str, Any]] = {200: {"model": InferResponse
 STATE_RESPONSES: dict[int | str, dict[str, Any]] = {200: {"content": BYTES}}
 STATE_BODY = {"requestBody": {"required": True, "content": BYTES}}
 
-_UINT64 = {"type": "integer", "minimum": 0, "maximum": 2**64 - 1}
-_INPUT = {
-    "type": "object",
-    "required": ["name", "datatype", "shape"],
-    "properties": {
-        "name": {"type": "string"},
-        "datatype": {"enum": ["FP32", "BOOL"]},
-        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
-        "data": {"type": "array"},
-        "parameters": {"type": "object"},
-    },
+UInt64 = Annotated[int, Field(ge=0, lt=2**64)]
+MAX_AXES, MAX_AXIS_SIZE, MAX_TENSORS = 8, 2**31, 256
+"""Limits of a shape and of a request. Without them, a client could send integers so large that arithmetic takes long."""
+
+
+class Strict(BaseModel):
+    """A part of a request. Types are not converted; unknown fields are ignored, as the protocol demands.
+
+    An absent object is None: pydantic would copy a default object for each request, which takes longer than parsing.
+    """
+
+    model_config = ConfigDict(strict=True)
+
+
+class InputParameters(Strict):
+    """``binary_data_size``: the bytes of the tensor, which follow the JSON."""
+
+    binary_data_size: int | None = None
+
+
+class RequestInput(Strict):
+    """An input. Its values are in ``data``, flat or nested, or follow the JSON in binary."""
+
+    name: str
+    datatype: Literal["FP32", "BOOL"]
+    shape: Annotated[list[Annotated[int, Field(ge=0, lt=MAX_AXIS_SIZE)]], Field(max_length=MAX_AXES)]
+    data: list[Any] | None = None
+    parameters: InputParameters | None = None
+
+
+class OutputParameters(Strict):
+    """``binary_data``: whether the output follows the JSON in binary."""
+
+    binary_data: bool | None = None
+
+
+class RequestOutput(Strict):
+    """An output that is asked for."""
+
+    name: str
+    parameters: OutputParameters | None = None
+
+
+class RequestParameters(Strict):
+    """The stream of a request, and options. ``sequence_step`` is the step at which the client believes the stream to be."""
+
+    sequence_id: Annotated[
+        SequenceId | None,
+        BeforeValidator(parse_sequence),
+        WithJsonSchema({"oneOf": [{"type": "integer", "minimum": 0, "maximum": 2**64 - 1}, {"type": "string"}]}),
+    ] = None
+    sequence_start: bool = False
+    sequence_end: bool = False
+    sequence_step: UInt64 | None = None
+    seed: UInt64 | None = None
+    binary_data_output: bool = False
+
+
+class InferBody(Strict):
+    """An infer request."""
+
+    id: str = ""
+    inputs: Annotated[list[RequestInput], Field(max_length=MAX_TENSORS)]
+    outputs: Annotated[list[RequestOutput] | None, Field(max_length=MAX_TENSORS)] = None
+    parameters: RequestParameters | None = None
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    """A JSON schema with its definitions in the places that refer to them: it becomes a part of a larger document."""
+    if isinstance(schema, list):
+        return [_inlined(part, definitions) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(definitions[schema["$ref"].removeprefix("#/$defs/")], definitions)
+    return {key: _inlined(part, definitions) for key, part in schema.items() if key != "$defs"}
+
+
+_BODY = InferBody.model_json_schema()
+INFER_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": _inlined(_BODY, _BODY["$defs"])}},
+    }
 }
-_OUTPUT = {
-    "type": "object",
-    "required": ["name"],
-    "properties": {
-        "name": {"type": "string"},
-        "parameters": {"type": "object", "properties": {"binary_data": {"type": "boolean"}}},
-    },
-}
-_PARAMETERS = {
-    "type": "object",
-    "properties": {
-        "sequence_id": {"oneOf": [_UINT64, {"type": "string"}]},
-        "sequence_start": {"type": "boolean"},
-        "sequence_end": {"type": "boolean"},
-        "sequence_step": _UINT64,
-        "seed": _UINT64,
-        "binary_data_output": {"type": "boolean"},
-    },
-}
-_REQUEST = {
-    "type": "object",
-    "required": ["inputs"],
-    "properties": {
-        "id": {"type": "string"},
-        "inputs": {"type": "array", "items": _INPUT},
-        "outputs": {"type": "array", "items": _OUTPUT},
-        "parameters": _PARAMETERS,
-    },
-}
-INFER_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": _REQUEST}}}}

@@ -1,7 +1,7 @@
 """Steps a model's streams, one batch at a time: in the event loop if that is fast, else in a thread."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import TypeVar
@@ -10,10 +10,11 @@ import numpy as np
 
 from deploy_snn.bundle import Bundle
 from deploy_snn.contract import Role
+from deploy_snn.errors import InvalidInput
 from deploy_snn.runtimes import find_runtime
-from deploy_snn.server.batch import BatchEntry, step_together
+from deploy_snn.server.batch import BatchEntry, BatchResult, step_together
 from deploy_snn.server.checkpoint import Checkpoint
-from deploy_snn.server.protocol import SequenceId
+from deploy_snn.server.names import SequenceId
 from deploy_snn.server.queue import PendingRequest
 from deploy_snn.server.stream import Stream, copy_generator, draw_noise
 from deploy_snn.tensors import Arrays
@@ -21,10 +22,13 @@ from deploy_snn.tensors import Arrays
 FAST_STEP = 0.005
 """Steps that take fewer seconds than this run in the event loop: a thread that is done waits up to 5 ms for the GIL."""
 
+PIECE_SECONDS = 0.02
+"""A long chunk is stepped in pieces of about so many seconds. Between them, other streams are stepped."""
+
 T = TypeVar("T")
 Batch = list[tuple[PendingRequest, Stream]]
-Stepped = list[tuple[Arrays, Stream]]
-"""The outputs of each request, and its stream after the step."""
+Stepped = list[tuple[Arrays, Stream] | Exception]
+"""The outputs of each request and its stream after the step, or the error for which its stream is unchanged."""
 
 
 class Stepper:
@@ -42,53 +46,96 @@ class Stepper:
         self._runtime = find_runtime(runtime)(bundle)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=bundle.path.resolve().name)
         self._checkpoint = checkpoint
-        self._fast = False
+        self._piece = 16
+        """How many steps of a chunk are taken at once: about as many as fit in PIECE_SECONDS."""
+        self._fast_rows = 0
+        """Batches of at most so many rows have taken less than FAST_STEP."""
         for steps in ((), (1,)):  # a step and a chunk: the runtime loads its files before there are clients to wait for it
             inputs = {spec.name: np.zeros((*steps, *spec.shape(batch=1)), spec.dtype) for spec in self.contract.inputs}
             entry = BatchEntry(inputs, bundle.initial_state(1), 1)
             step_together(self._runtime, self.contract, [entry], chunk=bool(steps))
 
     async def step(self, batch: Batch) -> Stepped:
-        """Step streams together. Raises whatever the runtime raises; the streams are then unchanged."""
-        is_step = batch[0][0].steps is None
+        """Step streams together. Raises whatever the checkpoint raises; all streams are then unchanged."""
+        is_step, rows = batch[0][0].steps is None, sum(pending.batch for pending, _ in batch)
         start = perf_counter()
-        if self._fast and is_step and not self._checkpoint:
+        if is_step and rows <= self._fast_rows and not self._checkpoint:
             results = self.step_now(batch)
         else:
             results = await self._in_thread(self.step_now, batch)
         if is_step:
-            self._fast = perf_counter() - start < FAST_STEP
+            fast = perf_counter() - start < FAST_STEP
+            self._fast_rows = max(self._fast_rows, rows) if fast else min(self._fast_rows, rows - 1)
         return results
 
     def step_now(self, batch: Batch) -> Stepped:
-        """Step streams together in the calling thread, and save them to the checkpoint, if there is one."""
-        steps = batch[0][0].steps
+        """Step streams together in the calling thread: one step, or the next piece of a chunk.
+
+        Streams whose request is then complete are saved to the checkpoint, if there is one.
+        """
+        left = [pending.steps - pending.taken for pending, _ in batch if pending.steps is not None]
+        steps = min(*left, self._piece) if left else None
         entries, generators = [], []
         for pending, stream in batch:
-            inputs, generator = pending.inputs, stream.generator
+            inputs, generator = pending.request.inputs, stream.generator
+            if steps is not None:
+                inputs = {name: array[pending.taken : pending.taken + steps] for name, array in inputs.items()}
             if self._draws_noise:
                 generator = copy_generator(generator)
                 noise = draw_noise(generator, self.contract, inputs, pending.batch, steps or 1)
                 inputs = inputs | {name: array if steps else array[0] for name, array in noise.items()}
             generators.append(generator)
             entries.append(BatchEntry(inputs, stream.state, pending.batch))
-        results = step_together(self._runtime, self.contract, entries, chunk=steps is not None)
-        after = [
-            Stream(stream.batch, result.state, generator, stream.steps + (steps or 1))
-            for (_, stream), result, generator in zip(batch, results, generators, strict=True)
-        ]
+        begun = perf_counter()
+        results = self._run(entries, chunk=steps is not None)
+        if steps is not None:
+            self._piece = max(1, min(2 * self._piece, int(steps * PIECE_SECONDS / (perf_counter() - begun))))
+        stepped: Stepped = []
+        for (pending, stream), result, generator in zip(batch, results, generators, strict=True):
+            if isinstance(result, Exception):
+                stepped.append(result)
+                continue
+            after = Stream(stream.batch, result.state, generator, stream.steps + (steps or 1))
+            if result.infinite and _is_complete(pending, steps):  # no server could load it again
+                problem = f"the inputs drive state '{result.infinite}' to infinity or NaN; the stream is unchanged"
+                stepped.append(InvalidInput(problem))
+            else:
+                stepped.append((result.outputs, after))
         if self._checkpoint:
-            requests = [(pending.request, stream) for (pending, _), stream in zip(batch, after, strict=True)]
+            requests = [
+                (pending.request, step[1])
+                for (pending, _), step in zip(batch, stepped, strict=True)
+                if not isinstance(step, Exception) and _is_complete(pending, steps)
+            ]
             saved = {
                 request.sequence: stream for request, stream in requests if request.sequence is not None and not request.end
             }
             ended = [request.sequence for request, _ in requests if request.sequence is not None and request.end]
             if saved or ended:
                 self._checkpoint.write(saved, ended)
-        return [(result.outputs, stream) for result, stream in zip(results, after, strict=True)]
+        return stepped
+
+    def _run(self, entries: Sequence[BatchEntry], *, chunk: bool) -> Sequence[BatchResult | Exception]:
+        """Step entries together; if the runtime fails, one by one, so that only those fail that it cannot step."""
+        try:
+            return step_together(self._runtime, self.contract, entries, chunk=chunk)
+        except Exception as error:  # noqa: BLE001  (a runtime may raise anything)
+            if len(entries) == 1:
+                return [error]
+        return [result for entry in entries for result in self._run([entry], chunk=chunk)]
+
+    @property
+    def problem(self) -> str | None:
+        """Why the checkpoint cannot be written, or None."""
+        return self._checkpoint.problem if self._checkpoint else None
+
+    async def retry(self) -> None:
+        """Find out whether the problem is over."""
+        if self._checkpoint:
+            await self._in_thread(self._checkpoint.retry)
 
     async def save(self, streams: Mapping[SequenceId, Stream], ended: Iterable[SequenceId]) -> None:
-        """Save a change to the checkpoint that was made without a step."""
+        """Save a change to the checkpoint that is made without a step. Raises CheckpointFailed."""
         if self._checkpoint:
             await self._in_thread(self._checkpoint.write, streams, ended)
 
@@ -100,3 +147,8 @@ class Stepper:
 
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+
+def _is_complete(pending: PendingRequest, steps: int | None) -> bool:
+    """Whether a request is complete once it has taken so many more steps; None for a step without a time axis."""
+    return steps is None or pending.taken + steps == pending.steps

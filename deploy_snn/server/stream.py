@@ -10,9 +10,11 @@ import numpy as np
 
 from deploy_snn.contract import Contract, Role, check_tensors
 from deploy_snn.errors import InvalidInput
-from deploy_snn.server.protocol import SequenceId
+from deploy_snn.server.names import SequenceId
 from deploy_snn.tensors import Array, Arrays, check_finite, notes_on, pack_tensors, unpack_tensors
 
+MAX_STEPS = 2**53
+"""The most steps that a stream can take: the largest number that every JSON parser reads exactly."""
 ANY_SEED = np.random.SeedSequence(0)
 """For a generator whose state is overwritten at once."""
 
@@ -73,7 +75,7 @@ def unpack_stream(packed: bytes, contract: Contract, sequence: SequenceId, where
         steps = int(metadata.get("steps", 0))
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise InvalidInput(f"{where} is not a valid stream state: {error}") from None
-    if not 0 <= steps < 2**63:
+    if not 0 <= steps <= MAX_STEPS:
         raise InvalidInput(f"{where} is not a valid stream state: impossible number of steps {metadata['steps'][:20]}")
     return replace(stream, steps=steps)
 

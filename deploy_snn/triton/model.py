@@ -104,7 +104,7 @@ class TritonPythonModel:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self.session = ort.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
         tensors = read_tensors(self.session.get_modelmeta().custom_metadata_map)
-        self.inputs = [tensor for tensor in tensors if tensor.role in ("drive", "noise")]
+        self.inputs = [tensor for tensor in tensors if tensor.role in ("drive", "noise", "reward")]
         self.batch_axes = {tensor.name: tensor.shape.index(None) for tensor in self.inputs}
         self.states = [tensor for tensor in tensors if tensor.role == "state"]
         self.outputs = [tensor for tensor in tensors if tensor.role in ("spikes", "record")]

@@ -22,7 +22,8 @@ def write_repository(repository: Path, bundles: Sequence[Bundle], backend: str) 
     """Write one model per bundle into a repository and return their folders. Other models in it are not changed.
 
     All models are first written beside the repository and checked by ``lint``, then moved into it. A model that this
-    function wrote earlier is replaced.
+    function wrote earlier is replaced. A repository that is a mount point has another file system than the folder beside
+    it: there, the models are first written into a hidden folder inside.
 
     Args:
         repository: a folder, which is created if it does not exist.
@@ -40,11 +41,11 @@ def write_repository(repository: Path, bundles: Sequence[Bundle], backend: str) 
             )
         _check_replaceable(repository / name, name)
     try:
-        repository.absolute().parent.mkdir(parents=True, exist_ok=True)
-        # Beside the repository, not inside: a server that polls it would load an incomplete model.
-        with tempfile.TemporaryDirectory(
-            prefix=f".{repository.name}.partial-", dir=repository.absolute().parent
-        ) as partial:
+        beside = repository.absolute().parent
+        beside.mkdir(parents=True, exist_ok=True)
+        # Beside the repository, not inside: a server that polls it would log an error about a folder that is no model.
+        inside = repository.exists() and repository.stat().st_dev != beside.stat().st_dev
+        with tempfile.TemporaryDirectory(prefix=".deploy-snn-partial-", dir=repository if inside else beside) as partial:
             for bundle, name in zip(bundles, names, strict=True):
                 _write_model(bundle, Path(partial) / name, backend)
             repository.mkdir(exist_ok=True)

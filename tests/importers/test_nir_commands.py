@@ -120,7 +120,7 @@ def test_every_node_on_every_runtime(zoo: Path, command: Command) -> None:
     assert "closes a loop" in command("inspect", "b")[1]
     status, shown, _ = command("parity", "b", "--steps", 40, "--batch", 2)
     assert status == 0
-    assert "all 9 runs equal" in shown
+    assert re.search(r"all \d+ runs equal", shown)
 
 
 def test_parity_takes_the_file_itself(tmp_path: Path, command: Command) -> None:

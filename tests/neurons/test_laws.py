@@ -154,6 +154,27 @@ every_class = pytest.mark.parametrize("name", NEURONS)
 
 
 @every_class
+def test_every_decay_factor_is_read(name: str) -> None:
+    """An importer sets factors that no time constant gives exactly, so a step must not compute them again."""
+    changed: dict[str, bool] = {}
+
+    def law(scene: Scene, decay: str) -> None:
+        neuron = scene.neuron()
+        inputs = scene.inputs()
+        _, before = walk(NeuronProgram(neuron), inputs, neuron.initial_state(scene.batch))
+        neuron.get_buffer(decay).mul_(0.5)
+        _, after = walk(NeuronProgram(neuron), inputs, neuron.initial_state(scene.batch))
+        differ = any(not torch.equal(before[state], after[state]) for state in before)
+        changed[decay] = changed.get(decay, False) or differ
+
+    always = {"traces": True, "sum_input": False, "learning": True}
+    for decay in ("decay", "trace_decay", "theta_decay", "i_decay"):
+        if decay in NEURONS[name](n=2, traces=True).state_dict():
+            hold(law, scenes(name, **always), st.just(decay), examples=5)
+    assert all(changed.values()), changed
+
+
+@every_class
 def test_a_split_sequence_equals_the_whole(name: str) -> None:
     rates = []
 

@@ -9,7 +9,7 @@ import pytest
 from deploy_snn.bundle import Bundle
 from deploy_snn.bundle.trace import at
 from deploy_snn.eager import record, to_torch
-from deploy_snn.parity import Lockstep, ParityReport, Request, Tolerance, make_stimulus, reference_run
+from deploy_snn.parity import Lockstep, ParityReport, Request, Tolerance, make_stimulus, record_reference
 from deploy_snn.runtimes.eager import Eager
 from deploy_snn.tensors import Arrays
 
@@ -44,7 +44,7 @@ class Planted(Eager):
 def lockstep(bundle: Bundle, **options: object) -> Lockstep:
     program = Eager(bundle).program
     stimulus = make_stimulus("poisson", Request(program, 30, 2, 0))
-    return Lockstep(reference_run(program, stimulus), program, Tolerance(), **options)
+    return Lockstep(record_reference(program, stimulus), program, Tolerance(), **options)
 
 
 @pytest.mark.parametrize("mode", ["locked", "free", "sequence"])
@@ -101,8 +101,9 @@ def test_verdict_separates_rounding_from_bugs(exported: Exported) -> None:
         compared = lockstep(bundle)
         trace, program = compared.trace, compared.program
         p, _ = program.threshold_inputs(to_torch(at(trace.inputs, 7)), to_torch(trace.state_before(7)))["s"]
-        trace.inputs["noise"][7, 1, 3] = p[1, 3].item() + distance
-        again = Lockstep(record(program, trace.inputs, trace.start), program, Tolerance())
+        noise = trace.inputs["noise"].copy()
+        noise[7, 1, 3] = p[1, 3].item() + distance
+        again = Lockstep(record(program, trace.inputs | {"noise": noise}, trace.start), program, Tolerance())
         found = again.run("planted", Planted(bundle), "locked", lambda _: None).divergence
         assert (found.step, found.neuron) == (7, (3,))
         assert verdict in found.verdict
@@ -127,10 +128,11 @@ def test_report_json_round_trip(exported: Exported, command: Callable, tmp_path:
     report = ParityReport.model_validate_json(written.read_text())
     assert report.equal
     (model,) = report.models
-    assert (model.steps, model.batch, model.stimulus, model.reference) == (20, 1, "ramp", "eager torch")
+    (stimulus,) = model.stimuli
+    assert (stimulus.steps, stimulus.batch, stimulus.stimulus, model.reference) == (20, 3, "ramp", "eager torch")
     assert {run.runtime for run in model.runs} >= {"torchscript", "pt2", "onnxruntime-cpu", "onnx-reference"}
-    assert {run.mode for run in model.runs} == {"locked", "free", "sequence"}
-    assert {tensor.tensor for run in model.runs for tensor in run.tensors} == {
+    assert {run.mode for run in model.runs} == {"locked", "free", "sequence", "initial state", "golden trace"}
+    assert {tensor.tensor for run in model.runs if run.mode != "initial state" for tensor in run.tensors} == {
         "s", "next.v", "next.theta", "next.refrac_count"
     }  # fmt: skip
     assert all(tensor.max_ulp == 0 for run in model.runs for tensor in run.tensors if tensor.dtype == "float32")

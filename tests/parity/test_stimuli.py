@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from deploy_snn.contract import check_tensors
 from deploy_snn.errors import InvalidInput
 from deploy_snn.neurons import NEURONS, NeuronProgram
-from deploy_snn.parity import Request, make_stimulus, reference_run
+from deploy_snn.parity import Request, make_stimulus, record_reference
 from deploy_snn.parity.digits import load_images, resize
 from deploy_snn.registry import STIMULI
 
@@ -26,7 +26,7 @@ def test_a_pattern_fits_and_makes_neurons_fire(kind: str, name: str) -> None:
     if "noise" in stimulus.inputs:
         assert (stimulus.inputs["noise"].min(), stimulus.inputs["noise"].max()) >= (0, 0.9)
         assert stimulus.inputs["noise"].max() < 1
-    fired = np.mean(reference_run(program, stimulus).outputs["s"])
+    fired = np.mean(record_reference(program, stimulus).outputs["s"])
     assert fired > 0.001
     assert fired < 0.6 or name == "input"  # which hands on a constant as it is
 

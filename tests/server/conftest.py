@@ -43,32 +43,37 @@ def any_port() -> int:
 
 @contextmanager
 def server(
-    bundles: list[Path], *options: object, environment: dict[str, str] | None = None, port: int | None = None
+    bundles: list[Path],
+    *options: object,
+    environment: dict[str, str] | None = None,
+    port: int | None = None,
+    scheme: str = "http",
 ) -> Iterator[Served]:
     """``deploy-snn serve``: ends with SIGTERM, or as a test has ended it, after which it must have ended well."""
     port = port or any_port()
     with tempfile.TemporaryFile("w+") as log:  # no pipe, which would be full some time
-        yield from _serve(log, port, bundles, options, environment or {})
+        yield from _serve(log, f"{scheme}://127.0.0.1:{port}", bundles, options, environment or {})
 
 
 def _serve(
-    log: IO[str], port: int, bundles: list[Path], options: tuple[object, ...], environment: dict[str, str]
+    log: IO[str], url: str, bundles: list[Path], options: tuple[object, ...], environment: dict[str, str]
 ) -> Iterator[Served]:
     code = "from deploy_snn.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "serve", *map(str, bundles), "--port", str(port), *map(str, options)]
+    address = url.partition("://")[2]
+    port = address.split(":")[1]
+    command = [sys.executable, "-c", code, "serve", *map(str, bundles), "--port", port, *map(str, options)]
     process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | environment)
 
     def shown() -> str:
         log.seek(0)
         return log.read()
 
-    address = f"127.0.0.1:{port}"
     try:
         for _ in range(600):
             if process.poll() is not None:
                 break
             try:
-                httpx.get(f"http://{address}/v2/health/ready")
+                httpx.get(f"{url}/v2/health/ready", verify=False)
                 break
             except httpx.TransportError:
                 time.sleep(0.1)

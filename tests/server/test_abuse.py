@@ -4,6 +4,7 @@ import copy
 import gzip
 import json
 import os
+import resource
 import signal
 import socket
 import struct
@@ -34,7 +35,7 @@ MB = 2**20
 
 @pytest.fixture(scope="module")
 def served(running: Callable) -> Iterator[Any]:
-    options = ("--client-timeout", TIMEOUT, "--max-streams", 100)
+    options = ("--client-timeout", TIMEOUT, "--max-streams", 100, "--allowed-host", "here", "--model-control")
     with running([EXPORT / name for name in NAMES], *options) as served:
         yield served
 
@@ -324,6 +325,30 @@ def test_garbage_behind_a_head_that_is_refused(first: bool, served: Any) -> None
             assert all_it_says(wire).count(b"HTTP/1.1 400") == 1
 
 
+def test_more_connections_than_descriptors(running: Callable) -> None:
+    """Some are refused, without a traceback in the log, which ``running`` looks for; then all is as before."""
+    with running([EXPORT / "lif"], "--allowed-host", "here") as served:
+        process = served.process.pid
+        limits = resource.prlimit(process, resource.RLIMIT_NOFILE)
+        assert limits[0] == limits[1]
+        most = len(list(Path(f"/proc/{process}/fd").iterdir())) + 10
+        resource.prlimit(process, resource.RLIMIT_NOFILE, (most, limits[1]))
+        with ExitStack() as stack:
+            for wire in [stack.enter_context(connect(served)) for _ in range(50)]:
+                with suppress(ConnectionError):
+                    wire.sendall(HEAD)
+            time.sleep(0.5)
+        for attempt in range(50):  # until it has noticed that they went away
+            try:
+                with connect(served) as wire:
+                    wire.sendall(post(GOOD))
+                    assert one_answer(wire).status == 200
+                break
+            except ConnectionError:
+                assert attempt < 49
+                time.sleep(0.1)
+
+
 @pytest.mark.usefixtures("others")
 def test_a_thousand_connections(served: Any) -> None:
     with ExitStack() as stack:
@@ -445,9 +470,46 @@ def test_a_websocket_may_rest(served: Any) -> None:
         assert wire.recv() == bytes(8)
 
 
+UPGRADE = b"Connection: Upgrade\r\nUpgrade: %s\r\n"
+HANDSHAKE = (
+    b"GET /v2/models/lif/stream HTTP/1.1\r\nHost: here\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" + UPGRADE % b"websocket"
+)
+
+
+@pytest.mark.parametrize("protocol", [b"websocket", b"h2c", b"x"])
+@pytest.mark.parametrize("body", [b"Content-Length: %d\r\n\r\n" % len(GOOD) + GOOD, b"Transfer-Encoding: chunked\r\n\r\n"])
+def test_an_upgrade_with_a_body(protocol: bytes, body: bytes, served: Any) -> None:
+    """It is refused, and what follows on the connection is not read as a request."""
+    with connect(served) as wire:
+        wire.sendall(HEAD + UPGRADE % protocol + body + post(GOOD))
+        answer = all_it_says(wire)
+        assert (status(answer), answer.count(b"HTTP/1.1 ")) == (400, 1)
+
+
+def test_an_upgrade_that_is_ignored(served: Any) -> None:
+    with connect(served) as wire:
+        wire.sendall(b"GET /v2 HTTP/1.1\r\nHost: here\r\n" + UPGRADE % b"h2c" + b"\r\n")
+        begun = time.monotonic()
+        assert status(all_it_says(wire)) == 200
+        assert time.monotonic() - begun < TIMEOUT, "it is closed at once"
+
+
+@pytest.mark.parametrize("rest", [b"Content-Length: 5\r\n\r\n", b"X: y\r\n" * 200 + b"\r\n"])
+def test_half_open_websockets(rest: bytes, served: Any) -> None:
+    """Handshakes that come to nothing: a body that is announced, more headers than the WebSocket library takes."""
+    with ExitStack() as stack:
+        wires = [stack.enter_context(connect(served)) for _ in range(50)]
+        for wire in wires:
+            wire.settimeout(TIMEOUT + 3)
+            wire.sendall(HANDSHAKE + rest)
+        for wire in wires:
+            assert not all_it_says(wire).startswith(b"HTTP/1.1 101")
+
+
 def test_a_client_that_reads_nothing_does_not_hold_the_end_up(running: Callable) -> None:
     """Asked to end, the server waits for nobody for longer than for any client."""
-    with running([EXPORT / "lif"], "--client-timeout", 1) as served, connect(served) as wire:
+    with running([EXPORT / "lif"], "--client-timeout", 1, "--allowed-host", "here") as served, connect(served) as wire:
         wire.sendall(post(GOOD)[:-1])
         begun = time.monotonic()
         served.process.send_signal(signal.SIGTERM)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from socket import gethostname
 
 import httpx
 import pytest
@@ -29,6 +30,13 @@ def test_a_token(running: Callable) -> None:
         assert httpx.get(url).status_code == 401
         assert httpx.get(url, headers={"Authorization": "Bearer guess"}).status_code == 401
         assert httpx.get(url, headers={"Authorization": "Bearer secret"}).json()["name"] == "lif"
+        for path in ("/v2/health/live", "/v2/health/ready", "/metrics"):  # probes carry no token
+            assert httpx.get(f"http://{served.address}{path}").status_code == 200
+        for action in ("load", "unload"):
+            control = f"http://{served.address}/v2/repository/models/lif/{action}"
+            assert httpx.post(control).status_code == 401
+            forbidden = httpx.post(control, headers={"Authorization": "Bearer secret"})
+            assert (forbidden.status_code, "--model-control" in forbidden.json()["error"]) == (403, True)
         assert refused(served.address)[0] == 401
         assert refused(served.address, Authorization="Bearer guess")[0] == 401
         passing = {"Authorization": "Bearer secret"}
@@ -38,9 +46,19 @@ def test_a_token(running: Callable) -> None:
 
 def test_pages_of_other_sites(running: Callable) -> None:
     """A browser says whose page sends: another's may neither step nor unload, and opens no WebSocket."""
-    with running([EXPORT / "lif"]) as served:
+    with running([EXPORT / "lif"], "--allowed-host", "known.example", "--model-control") as served:
         own, other = {"Origin": f"http://{served.address}"}, {"Origin": "https://example.com"}
         unload = f"http://{served.address}/v2/repository/models/lif/unload"
+        rebound = {"Origin": "http://attacker.example", "Host": "attacker.example"}
+        for path in ("", "/v2/models/lif/sequences/1/state", "/metrics"):
+            answer = httpx.get(f"http://{served.address}{path}", headers=rebound)
+            assert (answer.status_code, "not known as attacker.example" in answer.text) == (403, True)
+        for host in ("attacker.example", f"attacker.example:{served.address.split(':')[1]}", "127.0.0.1.example", "[::1"):
+            assert httpx.post(unload, headers={"Origin": f"http://{host}", "Host": host}).status_code == 403
+        assert refused(served.address, **rebound)[0] == 403
+        for host in ("localhost", "LOCALHOST:80", "[::1]:8000", "10.0.0.7", "known.example:9", gethostname()):
+            ready = httpx.get(f"http://{served.address}/v2/models/lif/ready", headers={"Host": host})
+            assert ready.status_code == 200, host
         for origin in (other, {"Origin": "null"}):
             assert httpx.post(unload, headers=origin).status_code == 403
             assert refused(served.address, **origin) == (403, "cross-origin requests are not allowed")

@@ -1,11 +1,14 @@
 """What a server has acknowledged outlives it: after kill -9 every stream goes on from there, or is refused."""
 
+import asyncio
 import random
+import resource
 import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,13 @@ import numpy as np
 import pytest
 
 from deploy_snn.bundle import Bundle
-from deploy_snn.server.stream import new_stream
+from deploy_snn.errors import InvalidInput
+from deploy_snn.server.checkpoint import Checkpoint
+from deploy_snn.server.errors import CheckpointFailed
+from deploy_snn.server.model import Limits, Model
+from deploy_snn.server.protocol import InferRequest
+from deploy_snn.server.queue import InferResult
+from deploy_snn.server.stream import new_stream, unpack_stream
 from deploy_snn.tensors import pack_tensors, read_tensors
 
 EXPORT = Path(__file__).parent.parent.parent / "export"
@@ -97,19 +106,131 @@ def test_files_that_cannot_be_gone_on_from(running: Callable, refused: Callable[
     assert "cannot be used as a checkpoint" in refused(EXPORT / "lif", "--checkpoint", EXPORT / "README.md")
 
 
-@pytest.mark.parametrize("damage", ["stream = x'00'", "stream = 'text'", "sequence = 'x'"])
-def test_a_stream_that_cannot_be_read(damage: str, tmp_path: Path) -> None:
-    from deploy_snn.errors import InvalidInput
-    from deploy_snn.server.checkpoint import Checkpoint
-
+@pytest.mark.parametrize(
+    "damage", ["stream = x'00'", "stream = 'text'", "sequence = 'x'", "sequence = '[1]'", "sequence = '0'"]
+)
+def test_a_stream_that_cannot_be_read_is_put_aside(damage: str, tmp_path: Path) -> None:
+    """The others go on, also after another start; what was put aside is kept."""
     bundle = Bundle.open(EXPORT / "lif")
     checkpoint = Checkpoint(tmp_path, "lif", bundle)
-    checkpoint.write({"a": new_stream(bundle.initial_state(2), 2, "a", None)}, [])
+    checkpoint.write({name: new_stream(bundle.initial_state(2), 2, name, None) for name in ("a", "b")}, [])
     assert checkpoint.load()["a"].batch == 2
-    checkpoint._database.execute(f"UPDATE streams SET {damage}")
-    with pytest.raises(InvalidInput, match=r"lif\.sqlite is damaged"):
-        checkpoint.load()
+    checkpoint._database.execute(f"UPDATE streams SET {damage} WHERE sequence = '\"a\"'")
+    for _ in range(2):
+        assert checkpoint.load().keys() == {"b"}
+    assert checkpoint._database.execute("SELECT count(*) FROM quarantine").fetchone() == (1,)
     checkpoint.close()
+
+
+def test_what_could_not_be_loaded_is_refused(tmp_path: Path) -> None:
+    """Inputs that drive a state to infinity, and a stream with as many steps as there can be, on disk as in memory."""
+
+    def step(name: str, value: float, *, start: bool, steps: int) -> InferRequest:
+        return InferRequest("", {"x": np.full((steps, 1, 8), value, np.float32)}, {}, False, name, start, False, None)
+
+    bundle = Bundle.open(EXPORT / "lif")
+
+    async def serve() -> None:
+        model = Model(bundle, "onnxruntime-cpu", Limits(max_wait=0.02), Checkpoint(tmp_path, "lif", bundle))
+        model.open()
+        await model.infer(step("hot", 1.0, start=True, steps=3))
+        answers = await asyncio.gather(
+            model.infer(step("hot", -3e38, start=False, steps=5)),
+            model.infer(step("cold", 1.0, start=True, steps=5)),
+            model.infer(step("new", -3e38, start=True, steps=5)),
+            return_exceptions=True,
+        )
+        assert [type(answer) for answer in answers] == [InvalidInput, InferResult, InvalidInput]
+        assert "drive state 'v' to infinity or NaN; the stream is unchanged" in str(answers[0])
+        packed = pack_tensors(bundle.initial_state(1), {"steps": str(2**63 - 1)})
+        with pytest.raises(InvalidInput, match="impossible number of steps"):
+            unpack_stream(packed, bundle.contract, "old", "the body")
+        packed = pack_tensors(bundle.initial_state(1), {"steps": str(2**53 - 1)})
+        await model.import_stream("old", unpack_stream(packed, bundle.contract, "old", "the body"))
+        await model.infer(step("old", 1.0, start=False, steps=1))
+        with pytest.raises(InvalidInput, match="would take more than"):
+            await model.infer(step("old", 1.0, start=False, steps=1))
+        await model.close()
+
+    asyncio.run(serve())
+    checkpoint = Checkpoint(tmp_path, "lif", bundle)
+    assert {name: stream.steps for name, stream in checkpoint.load().items()} == {"hot": 3, "cold": 5, "old": 2**53}
+    checkpoint.close()
+
+
+class Stored:
+    """A model with a checkpoint, whose streams are idle after 0.4 s."""
+
+    def __init__(self, folder: Path) -> None:
+        self.bundle = Bundle.open(EXPORT / "lif")
+        limits = Limits(idle_timeout=0.4)
+        self.model = Model(self.bundle, "onnxruntime-cpu", limits, Checkpoint(folder, "lif", self.bundle))
+        self.model.open()
+
+    async def step(self, name: str, *, start: bool = False) -> int:
+        asked = InferRequest("", {"x": np.ones((1, 8), np.float32)}, {}, False, name, start, False, None)
+        return (await self.model.infer(asked)).steps
+
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        for _ in range(200):
+            if condition():
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError("it did not happen")
+
+
+@contextmanager
+def full_disk(folder: Path) -> Iterator[None]:
+    """No file may grow beyond the largest in a folder, in this process."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    largest = max(path.stat().st_size for path in folder.iterdir())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """Nothing is acknowledged that is not on disk, nothing is lost in memory; and once there is room, all goes on."""
+
+    async def scenario() -> None:
+        stored = Stored(tmp_path)
+        model = stored.model
+        assert [await stored.step("a", start=True), await stored.step("a")] == [1, 2]
+        moved = model.stream("a")
+        with full_disk(tmp_path):
+            for refused in (stored.step("a"), stored.step("b", start=True), model.import_stream("c", moved)):
+                with pytest.raises(CheckpointFailed, match="cannot be written"):
+                    await refused
+            assert model.streams == {"a": moved}
+            assert "cannot be written" in str(model.problem())
+            await asyncio.sleep(0.8)  # the sweep fails, too
+            assert model.streams.keys() == {"a"}
+        await stored.wait_until(lambda: model.problem() is None)
+        await stored.wait_until(lambda: not model.streams)
+        await model.import_stream("c", moved)
+        assert await stored.step("c") == 3
+        await model.close()
+
+    asyncio.run(scenario())
+    checkpoint = Checkpoint(tmp_path, "lif", Bundle.open(EXPORT / "lif"))
+    assert checkpoint.load()["c"].steps == 3
+    checkpoint.close()
+
+
+@pytest.mark.parametrize("deleted", ["lif.sqlite", "lif.sqlite-wal"])
+def test_files_that_are_deleted_under_a_running_server(deleted: str, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        stored = Stored(tmp_path)
+        assert await stored.step("a", start=True) == 1
+        (tmp_path / deleted).unlink()
+        with pytest.raises(CheckpointFailed):
+            await stored.step("a")
+        assert stored.model.problem()
+        await stored.model.close()
+
+    asyncio.run(scenario())
 
 
 def test_a_stream_moves_to_another_host(running: Callable, client_of: Callable, tmp_path: Path) -> None:

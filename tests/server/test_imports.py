@@ -18,7 +18,7 @@ def libraries(process: int) -> set[str]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc on this system")
-def test_a_running_server_has_imported_neither_torch_nor_onnx(running: Callable) -> None:
+def test_a_running_server_has_imported_neither_torch_nor_onnx(running: Callable, free_port: Callable[[], int]) -> None:
     """All of its routes are used first, as an import may be late; the same look at this process finds both."""
     import onnx  # noqa: F401
     import torch
@@ -26,7 +26,10 @@ def test_a_running_server_has_imported_neither_torch_nor_onnx(running: Callable)
     assert {Path(path).name for path in libraries(Path("/proc/self").resolve().name)} >= {"libtorch_cpu.so"}, torch.__file__
     x = {"name": "x", "datatype": "FP32", "shape": [1, 8], "data": [9.0] * 8}
     body = {"inputs": [x], "parameters": {"sequence_id": "a", "sequence_start": True}}
-    with running([EXPORT / "lif"]) as served, httpx.Client(base_url=f"http://{served.address}") as http:
+    with (
+        running([EXPORT / "lif"], "--model-control", "--grpc-port", free_port()) as served,
+        httpx.Client(base_url=f"http://{served.address}") as http,
+    ):
         assert http.post("/v2/models/lif/infer", json=body).status_code == 200
         state = http.get("/v2/models/lif/sequences/a/state")
         assert http.put("/v2/models/lif/sequences/b/state", content=state.content).status_code == 201

@@ -23,15 +23,18 @@ def use(address: str) -> None:
     assert infer(sequence_id=HOSTILE, sequence_start=True) == 200
     assert infer(sequence_id=HOSTILE, sequence_end=True) == 200
     assert infer(sequence_id=HOSTILE) == 400
+    assert infer(sequence_id="long" * 64, sequence_start=True, sequence_end=True) == 200
+    assert httpx.post(f"http://{address}/v2/models/{'long' * 5000}/infer", json={"a" * 10**6: 1}).status_code == 404
     assert infer(sequence_id=7, sequence_start=True) == 200
     time.sleep(1.5)
     assert httpx.post(f"http://{address}/v2/repository/models/lif/unload").status_code == 200
 
 
 def test_lines_of_json(running: Callable) -> None:
-    options = ("--log", "json", "--log-level", "debug", "--idle-timeout", 1)
+    options = ("--log", "json", "--log-level", "debug", "--idle-timeout", 1, "--model-control")
     with running([EXPORT / "lif"], *options) as served:
         use(served.address)
+        assert max(map(len, served.log().splitlines())) < 3000
         events = [json.loads(line) for line in served.log().splitlines()]
     assert all(event["time"] and event["level"] in ("debug", "info") for event in events)
     stream = {"model": "lif", "sequence": HOSTILE}
@@ -41,9 +44,12 @@ def test_lines_of_json(running: Callable) -> None:
         ("stream started", stream),
         ("stream ended", stream | {"steps": 2}),
         ("request refused", refused),
+        ("stream started", stream | {"sequence": "long" * 64}),
+        ("stream ended", stream | {"sequence": "long" * 64}),
+        ("request refused", {"status": 404}),
         ("stream started", stream | {"sequence": 7}),
-        ("idle stream dropped", {"model": "lif", "sequence": 7, "steps": 1}),
         ("stream ended", {"model": "lif", "sequence": 7}),
+        ("idle stream dropped", {"model": "lif", "sequence": 7, "steps": 1}),
         ("model unloaded", {"model": "lif"}),
     ]
     own = [event for event in events if event["event"] in dict(expected)]
@@ -54,11 +60,11 @@ def test_lines_of_json(running: Callable) -> None:
 
 def test_lines_of_text(running: Callable) -> None:
     """An event is one line, whatever its names hold; and what is only for debugging is left out."""
-    with running([EXPORT / "lif"], "--idle-timeout", 1) as served:
+    with running([EXPORT / "lif"], "--idle-timeout", 1, "--model-control") as served:
         use(served.address)
         lines = served.log().splitlines()
     refused = [line for line in lines if "request refused" in line]
-    assert len(refused) == 1
+    assert len(refused) == 2
     assert r"robot\\n2026-01-01T00:00:00 error    all is lost \\x1b[2J" in refused[0]
     assert not [line for line in lines if line.startswith("2026-01-01") or "\x1b" in line or "stream started" in line]
     assert [line.split("  ")[-1] for line in lines if "dropped" in line] == ['model="lif" sequence=7 steps=1']

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +12,13 @@ from numpy.testing import assert_array_equal
 from deploy_snn.bundle import Bundle
 from deploy_snn.contract import Contract, Role, TensorSpec
 from deploy_snn.eager import record
+from deploy_snn.errors import InvalidInput
 from deploy_snn.runtimes.eager import Eager
+from deploy_snn.server import stepper
 from deploy_snn.server.errors import ServerBusy
 from deploy_snn.server.model import Limits, Model
-from deploy_snn.server.protocol import InferRequest, SequenceId
+from deploy_snn.server.names import SequenceId
+from deploy_snn.server.protocol import InferRequest
 from deploy_snn.server.queue import InferResult
 from deploy_snn.server.stream import draw_noise, new_stream
 
@@ -146,6 +150,56 @@ def test_requests_together_are_one_batch(monkeypatch: pytest.MonkeyPatch) -> Non
     assert batches == [["a", "b", "c"], ["a", "d"], ["a"]]
 
 
+def test_a_long_chunk_lets_others_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is stepped in pieces, and equals a run in one; a later request of its stream waits, one of another does not."""
+    bundle = Bundle.open(EXPORT / "srm0")
+    steps = 2000
+    x = {"x": np.random.default_rng(0).random((steps, 1, 8), np.float32) * 25}
+    noise = draw_noise(new_stream({}, 1, "long", None).generator, bundle.contract, x, 1, steps)
+    wanted = record(Eager(bundle).program, x | noise, bundle.initial_state(1)).outputs["s"]
+    order: list[str] = []
+
+    async def scenario(model: Model) -> None:
+        monkeypatch.setattr(stepper, "PIECE_SECONDS", 0.001)
+        long = InferRequest("", x, {}, False, "long", start=True, end=False, seed=None)
+
+        async def ask(name: str, asked: InferRequest) -> InferResult:
+            answer = await model.infer(asked)
+            order.append(name)
+            return answer
+
+        answers = [asyncio.ensure_future(ask("long", long)), asyncio.ensure_future(ask("later", request("long")))]
+        await asyncio.sleep(0)
+        answers += [asyncio.ensure_future(ask("other", request("other", start=True)))]
+        answer, later, _ = await asyncio.gather(*answers)
+        assert order == ["other", "long", "later"]
+        assert_array_equal(answer.outputs["s"], wanted)
+        assert (answer.steps, later.steps) == (steps, steps + 1)
+
+    serving(Limits(), scenario, "srm0")
+
+
+def test_a_runtime_s_error_fails_only_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a batch that the runtime refuses, each is stepped alone."""
+    step_together = stepper.step_together
+
+    def faulty(runtime: Any, contract: Contract, entries: Any, **options: bool) -> Any:
+        if any(entry.inputs["x"].max() > 5 for entry in entries):
+            raise RuntimeError("kernel failed")
+        return step_together(runtime, contract, entries, **options)
+
+    async def scenario(model: Model) -> None:
+        for name in ("good", "bad", "better"):
+            await model.infer(request(name, start=True))
+        monkeypatch.setattr(stepper, "step_together", faulty)
+        asked = (("good", 1.0), ("bad", 9.0), ("better", 1.0))
+        answers = await asyncio.gather(*(model.infer(request(n, value=v)) for n, v in asked), return_exceptions=True)
+        assert [type(answer) for answer in answers] == [InferResult, RuntimeError, InferResult]
+        assert {name: stream.steps for name, stream in model.streams.items()} == {"good": 2, "bad": 1, "better": 2}
+
+    serving(Limits(max_wait=0.02), scenario)
+
+
 @pytest.mark.parametrize("chunk", [False, True])
 def test_streams_of_several_rows_get_their_own(chunk: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Streams of one, three and two rows, stepped as one batch: each row is what eager torch gives for it."""
@@ -221,3 +275,65 @@ def test_a_stream_from_elsewhere_needs_room_too() -> None:
         assert model.streams == {"moved": moved}
 
     serving(Limits(max_streams=1), scenario)
+
+
+def test_nothing_ends_a_model_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory may be exhausted, the queue may fail: requests fail, and the next is answered."""
+
+    def exhausted(*_: object) -> None:
+        raise MemoryError
+
+    async def scenario(model: Model) -> None:
+        for broken, attribute in ((model.bundle.__class__, "initial_state"), (model, "_commit")):
+            with monkeypatch.context() as patched:
+                patched.setattr(broken, attribute, exhausted)
+                with pytest.raises(MemoryError):
+                    await asyncio.wait_for(model.infer(request(None)), 5)
+            assert model.problem() is None
+            assert await asyncio.wait_for(model.infer(request("after", start=True)), 5)
+        with monkeypatch.context() as patched:
+            patched.setattr(model._queue, "take_batch", exhausted)
+            answer = asyncio.ensure_future(model.infer(request("after")))
+            await asyncio.sleep(0.05)
+        assert (await asyncio.wait_for(answer, 5)).steps == 2
+        monkeypatch.setattr("deploy_snn.server.model.LONGEST_BATCH", 0.0)
+        monkeypatch.setattr(model._stepper, "step", lambda _: asyncio.sleep(0.2))
+        asyncio.ensure_future(model.infer(request(None))).add_done_callback(lambda done: done.exception())
+        await asyncio.sleep(0.1)
+        assert model.problem() == "lif has been stepping a batch for more than 0 s"
+        model._tasks[0].cancel()
+        await asyncio.wait(model._tasks[:1])
+        assert model.problem() == "lif is not running"
+        model._unanswered.clear()
+
+    serving(Limits(), scenario)
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps", "message"), [(65, None, "at most 64 rows"), (64, 100, "at most 99999 fit in a request")]
+)
+def test_memory_is_bounded_before_it_is_taken(rows: int, steps: int | None, message: str) -> None:
+    """A LIF row takes 64 bytes of state, and 40 of inputs and outputs a step."""
+    shape = (rows, 8) if steps is None else (steps, rows, 8)
+
+    async def scenario(model: Model) -> None:
+        for shape_, fits in ((shape, False), ((64, 8), True), ((35, 64, 8), True)):
+            asked = InferRequest("", {"x": np.zeros(shape_, np.float32)}, {}, False, None, False, False, None)
+            if fits:
+                await model.infer(asked)
+            else:
+                with pytest.raises(InvalidInput, match=message):
+                    await model.infer(asked)
+
+    serving(Limits(max_rows=64, max_request_bytes=99_999), scenario)
+
+
+def test_a_stream_that_begins_anew_with_more_rows_needs_room() -> None:
+    async def scenario(model: Model) -> None:
+        await model.infer(request("s", start=True))
+        wide = InferRequest("", {"x": np.zeros((3, 8), np.float32)}, {}, False, "s", True, False, None)
+        with pytest.raises(ServerBusy):
+            await model.infer(wide)
+        assert model.streams["s"].batch == 1
+
+    serving(Limits(max_state_bytes=128), scenario)

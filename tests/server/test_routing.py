@@ -1,5 +1,6 @@
 """serve/triton/nginx.conf: streams find their instance, and move to others when the instances change."""
 
+import json
 import re
 import shutil
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from tritonclient.utils import InferenceServerException
+from websockets.sync.client import connect
 
 from deploy_snn.bundle import Bundle
 
@@ -84,6 +86,10 @@ def test_streams_find_their_instance_and_move(running: Callable, tmp_path: Path)
         before, after = [first.address, second.address], [first.address, third.address]
         with nginx(tmp_path, before) as address, http(address) as client:
             step_all(client, runs, range(4))
+            with connect(f"ws://{address}/v2/models/lif/stream", additional_headers={HEADER: "own"}) as socket:
+                assert json.loads(socket.recv())["model_name"] == "lif"
+                socket.send(bytes(32))
+                assert socket.recv() == bytes(8)
             where = places(runs, before)
             assert set(where.values()) == set(before)
         with nginx(tmp_path, after) as address, http(address) as client:

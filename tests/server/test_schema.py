@@ -21,7 +21,9 @@ EXPORT = Path(__file__).parent.parent.parent / "export"
 
 @pytest.fixture(scope="module")
 def address(running: Callable) -> Iterator[str]:
-    with running([EXPORT / "lif", EXPORT / "diehl_cook_2015"], "--max-streams", 50, "--log-level", "warning") as served:
+    with running(
+        [EXPORT / "lif", EXPORT / "diehl_cook_2015"], "--max-streams", 50, "--log-level", "warning", "--model-control"
+    ) as served:
         yield f"http://{served.address}"
 
 
@@ -52,6 +54,8 @@ def test_replies_are_what_mlserver_takes_for_such(address: str, types: ModuleTyp
     with httpx.Client(base_url=f"{address}/v2") as http:
         assert parsed(types.MetadataServerResponse, httpx.get(f"{address}/v2")).name == "deploy_snn"
         assert parsed(types.MetadataServerErrorResponse, http.get("/nowhere")).error
+        assert [http.get(f"/health/{state}").json() for state in ("live", "ready")] == [{"live": True}, {"ready": True}]
+        assert http.get("/models/lif/ready").json() == {"name": "lif", "ready": True}  # as KServe's client reads them
         described = parsed(types.MetadataModelResponse, http.get("/models/diehl_cook_2015"))
         assert {tensor.name for tensor in described.outputs} == {"exc.s", "inh.s"}
         assert parsed(types.MetadataModelErrorResponse, http.get("/models/none")).error

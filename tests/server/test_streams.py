@@ -28,7 +28,7 @@ TYPES = {dtype: name for name, dtype in DATATYPES.items()}
 
 @pytest.fixture(scope="module")
 def address(running: Callable) -> Iterator[str]:
-    with running([EXPORT / name for name in NAMES], "--max-wait-ms", 1, "--max-streams", 200) as served:
+    with running([EXPORT / name for name in NAMES], "--max-wait-ms", 1, "--max-streams", 200, "--model-control") as served:
         yield served.address
 
 
@@ -126,7 +126,13 @@ def test_what_the_server_says_of_itself(address: str) -> None:
         assert client.is_model_ready("lif")
         assert client.is_model_ready("lif", "1")
         assert not client.is_model_ready("lif", "2")
-        assert client.get_server_metadata()["extensions"] == ["binary_tensor_data", "sequence", "model_repository"]
+        assert client.get_server_metadata()["extensions"] == [
+            "binary_tensor_data",
+            "sequence",
+            "model_repository",
+            "model_configuration",
+            "statistics",
+        ]
         described = client.get_model_metadata("diehl_cook_2015")
         assert {"name": "X.x", "datatype": "FP32", "shape": [-1, 64]} in described["inputs"]
         assert {"name": "exc.s", "datatype": "BOOL", "shape": [-1, 16]} in described["outputs"]

@@ -1,6 +1,8 @@
 """``deploy-snn triton``: what it writes, what it leaves alone, and what it refuses."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -41,6 +43,21 @@ def test_both_backends(command: Callable, tmp_path: Path) -> None:
     assert files(place / "lif").keys() == {"config.pbtxt", "1/model.onnx", "1/model.py", "1/initial_state.safetensors"}
     assert files(place / "srm0") == before
     assert sorted(path.name for path in place.parent.iterdir()) == ["repository"]  # nothing half written is left
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_mount(), reason="/dev/shm is no file system of its own here")
+def test_a_mount_point(command: Callable, tmp_path: Path) -> None:
+    """It has another file system than the folder beside it. /dev/shm is a mount point without asking for one."""
+    place, name = Path("/dev/shm"), f"deploy-snn-{os.getpid()}"
+    shutil.copytree(EXPORT / "lif", tmp_path / name)
+    try:
+        for _ in range(2):  # the second replaces the first
+            status, _, err = command("triton", tmp_path / name, "-o", place)
+            assert (status, err) == (0, "")
+        assert files(place / name).keys() >= {"config.pbtxt", "1/model.onnx"}
+        assert not list(place.glob(".deploy-snn-partial-*"))
+    finally:
+        shutil.rmtree(place / name, ignore_errors=True)
 
 
 def test_what_is_not_ours_is_left_alone(command: Callable, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Import of BindsNET's connections, with a reader for each class."""
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
@@ -8,11 +9,13 @@ from deploy_snn.importers.bindsnet.features import features_of, is_stochastic, r
 from deploy_snn.importers.bindsnet.foreign_part import ForeignPart
 from deploy_snn.importers.bindsnet.matrix import connection_of, sparse_of
 from deploy_snn.importers.bindsnet.saved import name_of
+from deploy_snn.learning import Rule
 from deploy_snn.network import (
     Connection,
     Conv1d,
     Conv2d,
     Conv3d,
+    Dense,
     LocalConnection1d,
     LocalConnection2d,
     LocalConnection3d,
@@ -33,8 +36,11 @@ WINDOWED = ("Connection", "SparseConnection")
 """The connections that BindsNET supports to neurons with a window of past drives (CSRMNodes)."""
 
 
-def read_connection(connection: ForeignPart, source: Nodes, target: Nodes) -> Connection:
-    """Import a connection. Raises InvalidInput for an unknown class, and for options that would change the spikes."""
+def read_connection(connection: ForeignPart, source: Nodes, target: Nodes, rule: Rule | None = None) -> Connection:
+    """Import a connection, with its learning rule if one is given.
+
+    Raises InvalidInput for an unknown class, and for options that would change the spikes.
+    """
     read = CONNECTIONS.get(connection.kind.name)
     if read is None or not connection.kind.module.startswith("bindsnet."):
         raise connection.refuse(f"this class cannot be imported; choose from {', '.join(CONNECTIONS)}")
@@ -47,11 +53,32 @@ def read_connection(connection: ForeignPart, source: Nodes, target: Nodes) -> Co
             raise connection.refuse(f"BindsNET can connect nothing but {' and '.join(WINDOWED)} to CSRMNodes")
         if _bias(connection) is not None:
             raise connection.refuse("its bias also acts on the steps before the first one, where it leads to CSRMNodes")
+    if rule is not None:
+        return _with_rule(connection, target, rule)
     return read(connection, source, target)
 
 
-def left_behind_in(connection: ForeignPart) -> list[str]:
-    """List, a sentence each, what a connection does in BindsNET that is not imported: learning, normalisation, decay."""
+def _with_rule(connection: ForeignPart, target: Nodes, rule: Rule) -> Connection:
+    """A connection that learns. Its weights keep their shape, as none of them can be left out."""
+    name = connection.kind.name
+    if name == "MulticompartmentConnection":
+        (feature,) = features_of(connection)
+        return Dense(feature.weights("value"), rule=rule)
+    w = connection.weights("w")
+    if name == "Connection":
+        return Dense(w, _bias_of(connection, target), rule=rule)
+    if name in _LOCAL:
+        return _LOCAL[name](w, connection.sizes("kernel_size"), connection.sizes("stride"), rule=rule)
+    return _CONVOLUTIONS[name](w, _bias(connection), rule=rule, **_geometry(connection))
+
+
+def left_behind_in(connection: ForeignPart, *, learns: bool = False) -> list[str]:
+    """List, a sentence each, what a connection does in BindsNET that is not imported: learning, normalisation, decay.
+
+    ``learns`` says that its rule was imported, and with it norm and decay.
+    """
+    if learns:
+        return []
     rules = [(connection.get("update_rule", None), connection.get("norm", None), "")]
     rules += [
         (feature.get("learning_rule", None), feature.get("norm", None), f" of feature {feature.get('name')!r}")
@@ -128,15 +155,13 @@ def _pipeline(connection: ForeignPart, source: Nodes, target: Nodes) -> Connecti
 
 def _convolution(cls: type[Conv1d | Conv2d | Conv3d]) -> Reader:
     def read(connection: ForeignPart, _source: Nodes, _target: Nodes) -> Connection:
-        return cls(
-            connection.weights("w"),
-            _bias(connection),
-            stride=connection.sizes("stride"),
-            padding=connection.sizes("padding"),
-            dilation=connection.sizes("dilation"),
-        )
+        return cls(connection.weights("w"), _bias(connection), **_geometry(connection))
 
     return read
+
+
+def _geometry(connection: ForeignPart) -> dict[str, Any]:
+    return {name: connection.sizes(name) for name in ("stride", "padding", "dilation")}
 
 
 def _pooling(cls: type[MaxPool1d | MaxPool2d | MaxPool3d]) -> Reader:
@@ -166,21 +191,28 @@ def _mean(connection: ForeignPart, _source: Nodes, target: Nodes) -> Connection:
     return MeanField(w[0] if w.dim() > len(target.shape) else w)  # BindsNET may keep a batch axis of 1
 
 
+_CONVOLUTIONS: dict[str, type[Conv1d | Conv2d | Conv3d]] = {
+    "Conv1dConnection": Conv1d,
+    "Conv2dConnection": Conv2d,
+    "Conv3dConnection": Conv3d,
+}
+_LOCAL: dict[str, type[LocalConnection1d | LocalConnection2d | LocalConnection3d]] = {
+    "LocalConnection1D": LocalConnection1d,
+    "LocalConnection2D": LocalConnection2d,
+    "LocalConnection3D": LocalConnection3d,
+}
+
 CONNECTIONS: dict[str, Reader] = {
     "Connection": _dense,
     "SparseConnection": _sparse,
     "MulticompartmentConnection": _pipeline,
-    "Conv1dConnection": _convolution(Conv1d),
-    "Conv2dConnection": _convolution(Conv2d),
-    "Conv3dConnection": _convolution(Conv3d),
+    **{name: _convolution(cls) for name, cls in _CONVOLUTIONS.items()},
     "MaxPool1dConnection": _pooling(MaxPool1d),
     "MaxPool2dConnection": _pooling(MaxPool2d),
     "MaxPoo3dConnection": _pooling(MaxPool3d),  # as BindsNET spells it
     "MaxPool3dConnection": _pooling(MaxPool3d),
     "LocalConnection": _local,
-    "LocalConnection1D": _places(LocalConnection1d),
-    "LocalConnection2D": _places(LocalConnection2d),
-    "LocalConnection3D": _places(LocalConnection3d),
+    **{name: _places(cls) for name, cls in _LOCAL.items()},
     "MeanFieldConnection": _mean,
 }
 

@@ -88,10 +88,13 @@ LAYERS: dict[str, Recipe] = {
 }
 
 
-def read_layer(layer: ForeignPart, dt: float, *, learning: bool | None) -> Nodes:
+def read_layer(
+    layer: ForeignPart, dt: float, *, learning: bool | None, traces: bool = False, probability: bool = False
+) -> Nodes:
     """Import the neurons of a layer. Raises InvalidInput for a class that is unknown, and options that change the spikes.
 
-    ``learning`` overrules the layer's own flag, unless it is None.
+    ``learning`` overrules the layer's own flag, unless it is None. ``traces`` and ``probability``: whether a learning rule
+    reads its spike trace, or the probability of its spikes.
     """
     recipe = LAYERS.get(layer.kind.name)
     if recipe is None or not layer.kind.module.startswith("bindsnet."):
@@ -109,11 +112,16 @@ def read_layer(layer: ForeignPart, dt: float, *, learning: bool | None) -> Nodes
     shape = sizes if isinstance(sizes, list) else [sizes]
     options["sum_input"] = layer.kind.name != RELAY and layer.flag("sum_input")
     options["learning"] = layer.flag("learning", default=True) if learning is None else learning
+    if traces and layer.flag("traces"):
+        options |= {"traces": True, "traces_additive": layer.flag("traces_additive")}
+        options |= {name: layer.numbers(name) for name in ("tc_trace", "trace_scale")}
+    if probability and recipe.cls is SRM0Nodes:
+        options["probability"] = True
     try:
         neuron = recipe.cls(shape=shape, dt=dt, **options)
     except InvalidInput as error:
         raise layer.refuse(str(error)) from None
-    for name in recipe.buffers:
+    for name in (*recipe.buffers, *(("trace_decay",) if neuron.traces else ())):
         _put(neuron, layer, name)
     return neuron
 

@@ -20,9 +20,11 @@ from deploy_snn.importers.bindsnet.foreign_part import ForeignPart
 from deploy_snn.importers.bindsnet.layers import RELAY, read_layer
 from deploy_snn.importers.bindsnet.names import CLASSES, NETWORKS
 from deploy_snn.importers.bindsnet.restricted_pickle import UnknownClass
+from deploy_snn.importers.bindsnet.rules import read_rule
 from deploy_snn.importers.bindsnet.saved import Name, Saved, name_of
 from deploy_snn.importers.bindsnet.torch_file import read_torch_file
 from deploy_snn.importers.imported import Imported
+from deploy_snn.learning import Rule
 from deploy_snn.network import Network
 from deploy_snn.neurons import Input, Nodes
 
@@ -44,7 +46,7 @@ def read_bindsnet(path: Path, options: dict[str, Any]) -> Imported:
     unknown = sorted(options.keys() - set(known))
     if unknown:
         raise InvalidInput(f"unknown option {', '.join(unknown)}; a BindsNET network takes {', '.join(known)}")
-    for name in ("one_step", "learning"):
+    for name in ("one_step", "learning", "plastic"):
         if not isinstance(options.get(name, False), bool):
             raise InvalidInput(f"{name}={options[name]!r}: expected true or false")
     if not isinstance(options.get("external", ""), (str, list)):
@@ -62,31 +64,42 @@ def read_bindsnet(path: Path, options: dict[str, Any]) -> Imported:
 
 
 def from_bindsnet(
-    network: Any, *, one_step: bool = False, learning: bool | None = None, external: Sequence[str] = ()
+    network: Any,
+    *,
+    one_step: bool = False,
+    learning: bool | None = None,
+    external: Sequence[str] = (),
+    plastic: bool = False,
 ) -> Imported:
     """Import a live BindsNET network; its state starts as after ``reset_state_variables()``.
 
     Args:
         network: a ``bindsnet.network.Network``.
         one_step: as the argument of its ``run``: spikes go all the way in one step.
-        learning: whether theta adapts; each layer's own flag unless given.
+        learning: whether theta adapts, and the weights of a ``plastic`` network; each layer's own flag, and true, unless
+            given.
         external: names of layers that are given drives besides ``Input`` ones and those without incoming connections.
+        plastic: import the learning rules of the connections, so that the network goes on learning.
 
     Raises:
         InvalidInput: for parts that have no counterpart in deploy_snn, and for those whose spikes would differ.
     """
     if not _is_network(network):
         raise InvalidInput(f"expected a BindsNET network, not {type(network).__name__}")
-    return _Reading(ForeignPart("the network", network), one_step=one_step, learning=learning, external=external).result()
+    whole = ForeignPart("the network", network)
+    return _Reading(whole, one_step=one_step, learning=learning, external=external, plastic=plastic).result()
 
 
 class _Reading:
     """One import in progress."""
 
-    def __init__(self, whole: ForeignPart, *, one_step: bool, learning: bool | None, external: Sequence[str]) -> None:
+    def __init__(
+        self, whole: ForeignPart, *, one_step: bool, learning: bool | None, external: Sequence[str], plastic: bool
+    ) -> None:
         self.whole = whole
         self.one_step = one_step
         self.learning = learning
+        self.plastic = plastic
         self.parts = {name: ForeignPart(f"layer {name!r}", layer) for name, layer in _items(whole, "layers")}
         if any(isinstance(part.get("dt", None), (int, float)) for part in self.parts.values() if part.kind.name != RELAY):
             raise InvalidInput(OLD_VERSION)
@@ -102,8 +115,19 @@ class _Reading:
         network = Network(one_step=self.one_step)
         connections = self._connections()
         fed = {target for _, _, target in connections}
+        rules = [self._rule(connection) for connection, _, _ in connections]
+        ends = [(rule, source, target) for rule, (_, source, target) in zip(rules, connections, strict=True) if rule]
+        traced = {source for rule, source, _ in ends if rule.reads_source_trace}
+        traced |= {target for rule, _, target in ends if rule.reads_target_trace}
+        predicted = {target for rule, _, target in ends if rule.reads_probability}
         for name, part in self.parts.items():
-            neuron = read_layer(part, self.whole.number("dt"), learning=self.learning)
+            neuron = read_layer(
+                part,
+                self.whole.number("dt"),
+                learning=self.learning,
+                traces=name in traced,
+                probability=name in predicted,
+            )
             external = name in self.external or name not in fed
             if self.one_step and name in self.external and name in fed:
                 raise part.refuse("with one_step BindsNET discards the external input of a layer that has connections")
@@ -111,16 +135,32 @@ class _Reading:
                 self._check_relay(part, [connection for connection, _, target in connections if target == name])
             network.add_layer(neuron, self.names[name], external=external)
             self._add_notes(part, neuron)
-        for connection, source, target in connections:
-            ends = [network.layers[self.names[end]].neuron for end in (source, target)]
-            network.add_connection(read_connection(connection, *ends), self.names[source], self.names[target])
-            self.left_behind += left_behind_in(connection)
+        for (connection, source, target), rule in zip(connections, rules, strict=True):
+            first, second = (network.layers[self.names[end]].neuron for end in (source, target))
+            made = read_connection(connection, first, second, rule)
+            network.add_connection(made, self.names[source], self.names[target])
+            self.left_behind += left_behind_in(connection, learns=rule is not None)
+        self._add_notes_on_learning([rule for rule in rules if rule is not None])
         if self.whole.get("reward_fn", None) is not None:
             self.left_behind.append(f"reward {name_of(self.whole.get('reward_fn')).name}")
         self.left_behind += [f"monitor {name!r}" for name, _ in _items(self.whole, "monitors")]
         if network.layers and all(layer.is_passthrough for layer in network.layers.values()):
             raise InvalidInput("the network has nothing but Input layers, and so no spikes of its own")
         return Imported(network.finish(), tuple(self.left_behind), tuple(self.notes))
+
+    def _rule(self, connection: ForeignPart) -> Rule | None:
+        return read_rule(connection, learning=self.learning is not False) if self.plastic else None
+
+    def _add_notes_on_learning(self, rules: list[Rule]) -> None:
+        if self.plastic and not rules:
+            raise InvalidInput("plastic=True: no connection of the network has a learning rule; leave it out")
+        if any(rule.normalises for rule in rules):
+            self.notes.append(
+                "BindsNET normalises the weights after every run, learning or not; here a host calls normalise, "
+                "such as run --normalise-every"
+            )
+        if any(rule.reads_reward for rule in rules):
+            self.notes.append("the reward of each step is the input 'reward'")
 
     def _connections(self) -> list[tuple[ForeignPart, str, str]]:
         """The connections with the layers that they join: a key names the target, but not always the source."""
@@ -147,7 +187,7 @@ class _Reading:
             )
 
     def _add_notes(self, part: ForeignPart, neuron: Nodes) -> None:
-        if part.flag("traces"):
+        if part.flag("traces") and not neuron.traces:
             self.left_behind.append(f"{part.label}: its spike trace, which nothing but learning rules reads")
         resting = {"s": torch.zeros(neuron.shape)} | neuron.resting_state()
         moved = [name for name, value in resting.items() if name != "theta" and _moved(part, name, value)]

@@ -23,8 +23,8 @@ struct Name {
   const char* text;
 };
 
-constexpr std::array kRoles = {Name{Role::drive, "drive"}, Name{Role::noise, "noise"}, Name{Role::state, "state"},
-                               Name{Role::spikes, "spikes"}, Name{Role::record, "record"}};
+constexpr std::array kRoles = {Name{Role::drive, "drive"}, Name{Role::noise, "noise"},   Name{Role::reward, "reward"},
+                               Name{Role::state, "state"}, Name{Role::spikes, "spikes"}, Name{Role::record, "record"}};
 constexpr std::array kKinds = {Name{Kind::potential, "potential"},
                                Name{Kind::current, "current"},
                                Name{Kind::recovery, "recovery"},
@@ -165,9 +165,8 @@ void complete(Contract& contract) {
   std::set<std::string> names;
   for (const auto& spec : contract.tensors) {
     if (!names.insert(spec.name).second) fail("", "two tensors are named '" + spec.name + "'");
-    auto& group = spec.role == Role::state                               ? contract.states
-                  : spec.role == Role::drive || spec.role == Role::noise ? contract.inputs
-                                                                         : contract.outputs;
+    const bool input = spec.role == Role::drive || spec.role == Role::noise || spec.role == Role::reward;
+    auto& group = spec.role == Role::state ? contract.states : input ? contract.inputs : contract.outputs;
     group.push_back(spec);
   }
   for (const auto& spec : contract.tensors)

@@ -16,7 +16,7 @@ namespace deploy_snn {
 constexpr int kContractVersion = 2;
 
 // How a step uses a tensor.
-enum class Role { drive, noise, state, spikes, record };
+enum class Role { drive, noise, reward, state, spikes, record };
 
 // What a state stands for.
 enum class Kind {

@@ -1,4 +1,4 @@
-"""The fast path and the ordinary path give the same responses, however requests are split, mixed and pipelined."""
+"""Infer requests and all others share a connection: one answer each, in order, however they are split and mixed."""
 
 import gzip
 import itertools
@@ -25,7 +25,7 @@ NEW = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def served(running: Callable) -> Iterator[Any]:
-    with running([EXPORT / "lif"]) as served:
+    with running([EXPORT / "lif"], "--allowed-host", "here") as served:
         yield served
 
 
@@ -171,7 +171,7 @@ def test_a_long_run_holds_nobody_up(served: Any) -> None:
 
 def test_a_server_that_ends_answers_first(running: Callable) -> None:
     body, length = asking(np.zeros((30_000, 1, 8), np.float32), binary=True, binary_data_output=True)
-    with running([EXPORT / "lif"]) as served:
+    with running([EXPORT / "lif"], "--allowed-host", "here") as served:
         host, port = served.address.split(":")
         with socket.create_connection((host, int(port)), timeout=20) as wire:
             wire.sendall(post(body, INFER, f"Inference-Header-Content-Length: {length}"))

@@ -1,0 +1,127 @@
+"""What a step of learning costs: BindsNET's training, and ours in eager torch, TorchScript and ONNX Runtime, in one run.
+
+``python benchmarks/learning.py [--inputs 784] [--neurons 400] [--steps 250] [--rounds 5] [--json FILE]`` trains BindsNET's
+DiehlAndCook2015 on the same spikes and draws in all of them, on one thread. The contenders take turns in each round, and
+their times are medians over the rounds. It also says whether the learnt weights are equal to BindsNET's.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from bindsnet_peer import bindsnet_version
+from tables import Table, micros
+from torch import Tensor
+from train_bindsnet import part
+
+from deploy_snn import export
+from deploy_snn.cli.table import console
+from deploy_snn.importers import from_bindsnet
+from deploy_snn.network import Network
+
+LAYER = "Ae"
+WEIGHTS = f"X_to_{LAYER}.w"
+SEED, RATE = 0, 0.1
+RUNTIMES = ("eager", "torchscript", "onnxruntime-cpu")
+PEER = "BindsNET"
+
+
+class Drawn:
+    """Stands for torch inside BindsNET's nodes: the winner of a step is the one with the most noise, as here."""
+
+    def __init__(self, noise: Tensor) -> None:
+        self.noise = noise
+        self.step = -1
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+    def multinomial(self, weights: Tensor, _draws: int) -> Tensor:
+        rows = self.noise[self.step][: len(weights)]
+        return torch.where(weights > 0, rows, torch.tensor(-1.0)).argmax(1, keepdim=True)
+
+
+def train_peer(network: Any, spikes: Tensor, noise: Tensor) -> Callable[[], Tensor]:
+    """A function that runs one sample in BindsNET, with normalisation, and returns its weights."""
+    nodes, layer = part("network.nodes"), network.layers[LAYER]
+    forward, drawn = layer.forward, Drawn(noise)
+
+    def step(x: Tensor) -> None:
+        drawn.step += 1
+        forward(x)
+
+    def sample() -> Tensor:
+        drawn.step, nodes.torch = -1, drawn
+        layer.forward = step
+        try:
+            network.run({"X": spikes.clone()}, time=len(spikes))
+        finally:
+            nodes.torch = torch
+            layer.forward = forward
+        w: Tensor = network.connections["X", LAYER].pipeline[0].value.detach()
+        return w
+
+    return sample
+
+
+def train_here(network: Network, runtime: str, folder: Path, spikes: Tensor, noise: Tensor) -> Callable[[], Tensor]:
+    """A function that runs one sample on a runtime, with normalisation, and returns the weights."""
+    formats = {"eager": "onnx", "torchscript": "torchscript", "onnxruntime-cpu": "onnx"}
+    bundle = export(network, folder / runtime, formats=[formats[runtime]], golden_steps=0)
+    session = bundle.session(runtime)
+    inputs = {"X.x": spikes.numpy(), f"{LAYER}.noise": noise.numpy()}
+
+    def sample() -> Tensor:
+        session.run(inputs)
+        session.normalise()
+        return torch.from_numpy(session.state[WEIGHTS])
+
+    return sample
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--inputs", type=int, default=784)
+    parser.add_argument("--neurons", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(SEED)
+    peer = part("models").DiehlAndCook2015(options.inputs, n_neurons=options.neurons, norm=0.1 * options.inputs)
+    network = from_bindsnet(peer, plastic=True).network
+    spikes = (torch.rand(options.steps, 1, options.inputs) < RATE).float()
+    noise = torch.rand(options.steps, 1, options.neurons)
+    with tempfile.TemporaryDirectory() as folder:
+        contenders = {PEER: train_peer(peer, spikes, noise)} | {
+            runtime: train_here(network, runtime, Path(folder), spikes, noise) for runtime in RUNTIMES
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in contenders}
+        weights: dict[str, Tensor] = {}
+        for _ in range(options.rounds):
+            for name, sample in contenders.items():
+                begin = time.perf_counter()
+                weights[name] = sample()
+                seconds[name].append(time.perf_counter() - begin)
+    medians = {name: median(times) / options.steps * 1e6 for name, times in seconds.items()}
+    apart = {name: float((w - weights[PEER]).abs().max()) for name, w in weights.items()}
+    title = f"Diehl & Cook {options.inputs} -> {options.neurons}, batch 1, one thread, BindsNET {bindsnet_version()}"
+    columns = ["", "µs a step", "times as fast as BindsNET", "largest difference of a weight"]
+    rows = [[name, micros(cost), f"{medians[PEER] / cost:.2f}", f"{apart[name]:.3g}"] for name, cost in medians.items()]
+    Table(title, columns, rows).show(console())
+    if options.json:
+        result = {"options": {k: str(v) for k, v in vars(options).items()}, "microseconds": medians, "apart": apart}
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""Build a shared library from C with the system's compiler or with zig, and keep it in a cache.
+
+The cache is the folder ``deploy-snn`` in ``$XDG_CACHE_HOME`` (default ``~/.cache``). The name of a library there is a hash
+of its source, of the compiler and its flags, and of the CPU. Several processes may build the same library at the same time.
+"""
+
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from deploy_snn.errors import Unavailable
+
+FLAGS = ("-std=c99", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
+"""The flags of every target. Without contraction and -ffast-math, the results have the same bits everywhere."""
+LIBRARY = ("-shared", "-fPIC")
+TUNED = "-march=native"
+"""Use all instructions of this CPU. As nothing is contracted or reordered, the results keep their bits."""
+
+NO_COMPILER = (
+    "no C compiler was found: install gcc or clang, set CC, "
+    "or install the extra 'compile' of deploy-snn (README.md, Install)"
+)
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A C compiler: its command, and what identifies this version of it."""
+
+    command: tuple[str, ...]
+    identity: str
+
+
+@cache
+def find_compiler() -> Compiler | None:
+    """The compiler in ``$CC``, or cc, gcc, clang, or that of the package ziglang; None if there is none."""
+    given = shlex.split(os.environ.get("CC", ""))
+    for command in [given] if given else [["cc"], ["gcc"], ["clang"]]:
+        path = shutil.which(command[0])
+        if path:
+            real = Path(path).resolve()
+            about = real.stat()
+            return Compiler((path, *command[1:]), f"{real} {about.st_size} {about.st_mtime_ns} {command[1:]}")
+    spec = find_spec("ziglang")
+    if spec is not None and spec.origin is not None:
+        about = Path(spec.origin).stat()
+        return Compiler((sys.executable, "-m", "ziglang", "cc"), f"{spec.origin} {about.st_mtime_ns}")
+    return None
+
+
+def build_library(files: Mapping[str, str], *, flags: Sequence[str] = (TUNED,)) -> Path:
+    """Compile C files to a shared library, or take it from the cache.
+
+    Args:
+        files: the text of each file, by name. Those that end in ``.c`` are compiled.
+        flags: flags in addition to ``FLAGS``.
+
+    Raises Unavailable if there is no compiler, if it fails, or if the cache cannot be written.
+    """
+    compiler = find_compiler()
+    if compiler is None:
+        raise Unavailable(NO_COMPILER)
+    folder = cache_folder()
+    path = folder / f"{_key(files, compiler, flags)}.so"
+    if path.is_file():
+        return path
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as build:
+            for name, text in files.items():
+                (Path(build) / name).write_text(text)
+            sources = [name for name in files if name.endswith(".c")]
+            command = [*compiler.command, *FLAGS, *LIBRARY, *flags, *sources, "-o", "library.so", "-lm"]
+            compile_in(Path(build), command)
+            (Path(build) / "library.so").replace(path)
+    except OSError as error:
+        raise Unavailable(f"the library cannot be written to {folder}: {error.strerror or error}") from None
+    return path
+
+
+def compile_in(folder: Path, command: Sequence[str]) -> None:
+    """Run a compiler in a folder. Raises Unavailable with its first error."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        first = next((line for line in lines if "error" in line), lines[0])
+        raise Unavailable(f"the C compiler {command[0]} failed with status {done.returncode}: {first.strip()}")
+
+
+def cache_folder() -> Path:
+    """The folder of the built libraries."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(given) if Path(given).is_absolute() else Path.home() / ".cache"  # a relative path is to be ignored
+    return base / "deploy-snn"
+
+
+def _key(files: Mapping[str, str], compiler: Compiler, flags: Sequence[str]) -> str:
+    digest = hashlib.sha256()
+    for part in (compiler.identity, *FLAGS, *LIBRARY, *flags, cpu(), *(p for item in sorted(files.items()) for p in item)):
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part.encode())
+    return digest.hexdigest()
+
+
+@cache
+def cpu() -> str:
+    """This CPU and its instructions, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    except OSError:
+        lines = []
+    kept = [line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part", "isa"))]
+    return "\n".join([platform.machine(), platform.processor(), *kept])

@@ -1,0 +1,46 @@
+"""C99 without dependencies: a step as fused loops, for programs, microcontrollers and WebAssembly."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from deploy_snn.compiled import c_source
+from deploy_snn.errors import InvalidInput
+from deploy_snn.formats.format import Format
+from deploy_snn.lowering import Lowered
+
+HEADER = "model.h"
+SOURCE = "model.c"
+WEIGHTS = "model.weights"
+
+
+@dataclass(frozen=True)
+class C(Format):
+    """C source of a step and of a run. Parameters of more than 1 MiB are in ``model.weights``.
+
+    Args:
+        check_steps: the number of steps of the golden trace to compile in as a self-check, ``NAME_check``; 0 for none.
+
+    Raises InvalidInput for a negative number.
+    """
+
+    check_steps: int = 0
+
+    files: ClassVar[dict[str, str]] = {HEADER: "C header of the model", SOURCE: "C99 source of the model"}
+
+    def __post_init__(self) -> None:
+        if self.check_steps < 0:
+            raise InvalidInput(f"check_steps={self.check_steps}: expected at least 0")
+
+    def write(self, lowered: Lowered, folder: Path) -> dict[str, Any]:
+        compiled = c_source(lowered, header_name=HEADER, check_steps=self.check_steps)
+        (folder / HEADER).write_text(compiled.header)
+        (folder / SOURCE).write_text(compiled.source)
+        if compiled.weights:
+            (folder / WEIGHTS).write_bytes(compiled.weights)
+        return {
+            "prefix": compiled.prefix,
+            "weights": WEIGHTS if compiled.weights else "",
+            "scratch_bytes": compiled.work_bytes,
+            "parameters": compiled.parameters,
+        }

@@ -1,0 +1,128 @@
+"""Large and hostile requests: each is refused or answered, and nobody else waits for it for long."""
+
+import gzip
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from websockets.sync.client import connect
+
+EXPORT = Path(__file__).parent.parent.parent / "export"
+MB = 2**20
+WORST = 8.0
+"""Seconds that a bystander may wait on a busy machine; 0.2 on a quiet one. Without bounds it is 10 or more."""
+PACKED = {"Content-Encoding": "gzip"}
+
+
+@pytest.fixture(scope="module")
+def served(running: Callable) -> Iterator[Any]:
+    with running([EXPORT / "lif"]) as served:
+        yield served
+
+
+@contextmanager
+def bystander(served: Any) -> Iterator[None]:
+    """A client that steps all the while, none of whose steps takes long; and the server's memory, which stays bounded."""
+    waits, stop, memory = [0.0], threading.Event(), [0]
+
+    def resident() -> int:
+        return int(Path(f"/proc/{served.process.pid}/statm").read_text().split()[1]) * 4096
+
+    def talk() -> None:
+        with connect(f"ws://{served.address}/v2/models/lif/stream") as wire:
+            wire.recv()
+            while not stop.is_set():
+                begun = time.monotonic()
+                wire.send(bytes(32))
+                wire.recv()
+                waits.append(time.monotonic() - begun)
+                memory.append(resident())
+                time.sleep(0.005)
+
+    before = resident()
+    thread = threading.Thread(target=talk)
+    thread.start()
+    time.sleep(0.1)
+    yield
+    stop.set()
+    thread.join()
+    assert len(waits) > 10
+    assert max(waits) < WORST
+    assert max(memory) - before < 600 * MB
+
+
+def binary(shape: list[int], **parameters: object) -> tuple[bytes, dict[str, str]]:
+    """A packed request with zeros, and its headers."""
+    size = int(np.prod(shape)) * 4
+    tensor = {"name": "x", "datatype": "FP32", "shape": shape, "parameters": {"binary_data_size": size}}
+    head = json.dumps({"inputs": [tensor], "parameters": parameters}).encode()
+    return gzip.compress(head + bytes(size), 9), {"Inference-Header-Content-Length": str(len(head)), **PACKED}
+
+
+def text(data: str) -> bytes:
+    return gzip.compress(b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 8], "data": [%s]}]}' % data.encode())
+
+
+HOSTILE = {
+    "64 MB of empty lists": (text("[]," * (21 * MB) + "[]"), PACKED, "the JSON has more than"),
+    "15 MB of empty lists": (text("[]," * (5 * MB) + "[]"), PACKED, "the JSON has more than"),
+    "7 million numbers": (text("0," * (7 * MB) + "0"), PACKED, "the JSON has more than"),
+    "as many elements as may be": (text("[]," * 500_000 + "[]"), PACKED, "input 'x' has 0 elements"),
+    "a long text": (gzip.compress(b'{"id": "%s"}' % (b"\\u00e9" * (2 * MB))), PACKED, "inputs: Field required"),
+    "2 million rows": (*binary([2 * MB - 100, 8]), "at most 4096 rows"),
+    "a step of many rows": (*binary([4096, 8]), None),
+    "a long run": (*binary([100_000, 1, 8], binary_data_output=True), None),
+    "a long run, as JSON": (*binary([100_000, 1, 8]), None),
+    "a longer run, as JSON": (*binary([MB, 1, 8]), "must be asked for in binary"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_bystander_does_not_wait(name: str, served: Any) -> None:
+    body, headers, refused = HOSTILE[name]
+    with bystander(served):
+        answer = httpx.post(f"http://{served.address}/v2/models/lif/infer", content=body, headers=headers, timeout=60)
+    if refused is None:
+        assert answer.status_code == 200, answer.text
+    else:
+        assert (answer.status_code, refused in answer.json()["error"]) == (400, True), answer.text
+
+
+def test_bytes_in_flight_are_bounded(served: Any) -> None:
+    """Bodies that nearly arrive: as many as fit are waited for, the others refused."""
+    host, port = served.address.split(":")
+    size = 60 * MB
+    head = f"POST /v2/models/lif/infer HTTP/1.1\r\nHost: {host}\r\nContent-Length: {size}\r\n\r\n".encode()
+    with bystander(served), ExitStack() as stack:
+        wires = [stack.enter_context(socket.create_connection((host, int(port)), timeout=30)) for _ in range(7)]
+        refused = []
+
+        def send(wire: socket.socket) -> None:
+            try:
+                wire.sendall(head + bytes(size - 1))
+                wire.settimeout(1)
+                refused.append(wire.recv(100))
+            except (TimeoutError, ConnectionError):
+                pass
+
+        threads = [threading.Thread(target=send, args=[wire]) for wire in wires]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(refused) >= 3
+    assert {answer[:12] for answer in refused} == {b"HTTP/1.1 503"}
+    for _ in range(100):  # the bytes of those that went away are counted back
+        answer = httpx.post(f"http://{served.address}/v2/models/lif/infer", content=bytes(size), timeout=60)
+        if answer.status_code == 400:
+            return
+        time.sleep(0.1)
+    raise AssertionError(answer.text)
