@@ -46,16 +46,23 @@ class SequenceModule(OrderedProgram):
         return self.ordered(*self.program.over_time(inputs, state))
 
 
-def capture_step(program: Program) -> ExportedProgram:
-    """Capture one step, with a batch of any size: ``outputs, next_state = captured.module()(inputs, state)``."""
+def capture_step(program: Program, max_batch: int | None = None) -> ExportedProgram:
+    """Capture one step: ``outputs, next_state = captured.module()(inputs, state)``.
+
+    ``max_batch`` bounds the batch, at 2 or more; None for a batch of any size.
+    """
     contract = program.contract
-    return _capture(StepModule(program), contract.inputs, contract.states)
+    return _capture(StepModule(program), contract.inputs, contract.states, max_batch)
 
 
-def capture_sequence(program: Program) -> ExportedProgram:
-    """Capture a run over a sequence of any length: inputs and outputs have a leading time axis."""
+def capture_sequence(program: Program, max_batch: int | None = None, max_steps: int | None = None) -> ExportedProgram:
+    """Capture a run over a sequence: inputs and outputs have a leading time axis.
+
+    ``max_batch`` and ``max_steps`` bound batch and time, at 2 or more; None for any size.
+    """
     contract = program.contract
-    return _capture(SequenceModule(program), [spec.in_time() for spec in contract.inputs], contract.states)
+    inputs = [spec.in_time() for spec in contract.inputs]
+    return _capture(SequenceModule(program), inputs, contract.states, max_batch, max_steps)
 
 
 class NormaliseModule(nn.Module):
@@ -77,11 +84,17 @@ def capture_normalise(program: Program) -> ExportedProgram | None:
     return _capture(NormaliseModule(program), (), program.contract.weights)
 
 
-def _capture(module: nn.Module, inputs: Iterable[TensorSpec], states: Iterable[TensorSpec]) -> ExportedProgram:
-    open_axes = {BATCH: Dim("batch", min=1), TIME: Dim("time", min=1)}
+def _capture(
+    module: nn.Module,
+    inputs: Iterable[TensorSpec],
+    states: Iterable[TensorSpec],
+    max_batch: int | None = None,
+    max_steps: int | None = None,
+) -> ExportedProgram:
+    open_axes = {BATCH: Dim("batch", min=1, max=max_batch), TIME: Dim("time", min=1, max=max_steps)}
 
     def example(spec: TensorSpec) -> Tensor:
-        return torch.zeros(spec.shape(batch=2, time=3), dtype=getattr(torch, spec.dtype))
+        return torch.zeros(spec.shape(batch=2, time=3 if max_steps is None else 2), dtype=getattr(torch, spec.dtype))
 
     def dynamic(spec: TensorSpec) -> dict[int, Dim]:
         return {index: open_axes[axis] for index, axis in enumerate(spec.axes) if axis in open_axes}
