@@ -1,7 +1,7 @@
 """ExecuTorch: a ``.pte`` file with a step and a run, for phones, embedded Linux and C++ hosts without libtorch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,22 +29,25 @@ class Executorch(Format):
 
     Their arguments are the inputs and then the states, their results the outputs and then the next states, each in the
     order of the contract: a ``.pte`` file has no names. Memory is planned at export, so that batch and time are bounded.
+    ExecuTorch 1.5 does not resize the state of a scan, and so the batch of ``sequence`` is fixed.
 
     Args:
-        max_batch: the largest batch. max_steps: the most steps in one call of ``sequence``.
+        max_batch: the largest batch of ``step``. sequence_batch: the batch of ``sequence``.
+        max_steps: the most steps in one call of ``sequence``.
 
-    Raises InvalidInput for a bound below 2.
+    Raises InvalidInput for a ``max_batch`` below 2, a ``sequence_batch`` below 1, and ``max_steps`` below 3.
     """
 
     max_batch: int = 16
+    sequence_batch: int = 1
     max_steps: int = 32
 
     files: ClassVar[dict[str, str]] = {MODEL: "ExecuTorch program of a step and a run, batch and time bounded"}
 
     def __post_init__(self) -> None:
-        for name in ("max_batch", "max_steps"):
-            if getattr(self, name) < 2:
-                raise InvalidInput(f"{name}={getattr(self, name)}: expected at least 2")
+        for name, least in (("max_batch", 2), ("sequence_batch", 1), ("max_steps", 3)):
+            if getattr(self, name) < least:
+                raise InvalidInput(f"{name}={getattr(self, name)}: expected at least {least}")
 
     def write(self, lowered: Lowered, folder: Path) -> dict[str, Any]:
         try:
@@ -55,7 +58,7 @@ class Executorch(Format):
             ) from None
         methods = {
             STEP: lowered.bounded_step(self.max_batch),
-            SEQUENCE: lowered.bounded_sequence(self.max_batch, self.max_steps),
+            SEQUENCE: lowered.bounded_sequence(self.sequence_batch, self.max_steps),
         }
         for captured in methods.values():
             _check_order(captured, lowered.contract)
@@ -68,7 +71,7 @@ class Executorch(Format):
         (file,) = self.files
         with (folder / file).open("wb") as opened:
             program.write_to_file(opened)
-        return {"max_batch": self.max_batch, "max_steps": self.max_steps, "executorch": version("executorch")}
+        return asdict(self) | {"executorch": version("executorch")}
 
     def _partitioners(self) -> Sequence[Any] | None:
         """The backends that take over parts of the graph."""

@@ -1,13 +1,13 @@
 """Capture a program with torch.export: one step, and a whole sequence."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx import GraphModule
 
-from deploy_snn.contract import BATCH, TIME, Contract, TensorSpec
+from deploy_snn.contract import BATCH, TIME, Axis, Contract, TensorSpec
 from deploy_snn.program import Program
 from deploy_snn.torch_internals import drop_unused_scan_inputs, silence_leaf_spec_warning
 
@@ -52,17 +52,18 @@ def capture_step(program: Program, max_batch: int | None = None) -> ExportedProg
     ``max_batch`` bounds the batch, at 2 or more; None for a batch of any size.
     """
     contract = program.contract
-    return _capture(StepModule(program), contract.inputs, contract.states, max_batch)
+    return _capture(StepModule(program), contract.inputs, contract.states, {BATCH: Dim("batch", min=1, max=max_batch)})
 
 
-def capture_sequence(program: Program, max_batch: int | None = None, max_steps: int | None = None) -> ExportedProgram:
+def capture_sequence(program: Program, batch: int | None = None, max_steps: int | None = None) -> ExportedProgram:
     """Capture a run over a sequence: inputs and outputs have a leading time axis.
 
-    ``max_batch`` and ``max_steps`` bound batch and time, at 2 or more; None for any size.
+    ``batch`` fixes the batch; None for a batch of any size. ``max_steps`` bounds the time, at 3 or more; None for any time.
     """
     contract = program.contract
     inputs = [spec.in_time() for spec in contract.inputs]
-    return _capture(SequenceModule(program), inputs, contract.states, max_batch, max_steps)
+    open_axes = {TIME: Dim("time", min=1, max=max_steps)} | ({BATCH: Dim("batch", min=1)} if batch is None else {})
+    return _capture(SequenceModule(program), inputs, contract.states, open_axes, batch=batch or 2)
 
 
 class NormaliseModule(nn.Module):
@@ -81,20 +82,20 @@ def capture_normalise(program: Program) -> ExportedProgram | None:
     """Capture the normalisation of the weights; None for a program that has none."""
     if not program.normalise(program.initial_state(1)):
         return None
-    return _capture(NormaliseModule(program), (), program.contract.weights)
+    return _capture(NormaliseModule(program), (), program.contract.weights, {})
 
 
 def _capture(
     module: nn.Module,
     inputs: Iterable[TensorSpec],
     states: Iterable[TensorSpec],
-    max_batch: int | None = None,
-    max_steps: int | None = None,
+    open_axes: Mapping[Axis, Dim],
+    batch: int = 2,
 ) -> ExportedProgram:
-    open_axes = {BATCH: Dim("batch", min=1, max=max_batch), TIME: Dim("time", min=1, max=max_steps)}
+    """Capture a module on an example of ``batch`` rows and three steps, with any size for the open axes."""
 
     def example(spec: TensorSpec) -> Tensor:
-        return torch.zeros(spec.shape(batch=2, time=3 if max_steps is None else 2), dtype=getattr(torch, spec.dtype))
+        return torch.zeros(spec.shape(batch=batch, time=3), dtype=getattr(torch, spec.dtype))
 
     def dynamic(spec: TensorSpec) -> dict[int, Dim]:
         return {index: open_axes[axis] for index, axis in enumerate(spec.axes) if axis in open_axes}

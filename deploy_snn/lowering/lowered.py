@@ -52,9 +52,9 @@ class Lowered:
         """One step, with a batch of at most ``max_batch`` rows, for formats that plan their memory."""
         return capture_step(self._program, max_batch)
 
-    def bounded_sequence(self, max_batch: int, max_steps: int) -> ExportedProgram:
-        """A run of at most ``max_steps`` steps with at most ``max_batch`` rows."""
-        return capture_sequence(self._program, max_batch, max_steps)
+    def bounded_sequence(self, batch: int, max_steps: int) -> ExportedProgram:
+        """A run of at most ``max_steps`` steps with ``batch`` rows."""
+        return capture_sequence(self._program, batch, max_steps)
 
     @cached_property
     def normalise(self) -> ExportedProgram | None:

@@ -15,7 +15,10 @@ Tensors = dict[str, Tensor]
 
 
 class Executorch(TorchRuntime):
-    """The methods ``step`` and ``sequence`` of a ``.pte`` file. A run is cut into calls of at most ``max_steps`` steps."""
+    """The methods ``step`` and ``sequence`` of a ``.pte`` file.
+
+    A run is cut into calls of at most ``max_steps`` steps. With another batch than that of ``sequence``, the step is repeated.
+    """
 
     files: ClassVar[tuple[str, ...]] = ("model.pte",)
     format: ClassVar[str] = "executorch"
@@ -27,13 +30,20 @@ class Executorch(TorchRuntime):
 
     @cached_property
     def run_function(self) -> Function:
-        call, max_steps = self._function("sequence"), self._bound("max_steps")
+        fixed, max_steps = self._option("sequence_batch"), self._option("max_steps")
+        call, step_function, first = self._function("sequence"), self.step_function, self.contract.inputs[0].name
 
         def run(inputs: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
             parts = []
-            for begin in range(0, len(next(iter(inputs.values()))), max_steps):
-                outputs, state = call({name: t[begin : begin + max_steps] for name, t in inputs.items()}, state)
-                parts.append(outputs)
+            steps, batch = inputs[first].shape[:2]
+            if batch == fixed:
+                for begin in range(0, steps, max_steps):
+                    outputs, state = call({name: t[begin : begin + max_steps] for name, t in inputs.items()}, state)
+                    parts.append(outputs)
+            else:
+                for step in range(steps):
+                    outputs, state = step_function({name: t[step] for name, t in inputs.items()}, state)
+                    parts.append({name: value[None] for name, value in outputs.items()})
             return {name: torch.cat([outputs[name] for outputs in parts]) for name in parts[0]}, state
 
         return run
@@ -49,18 +59,17 @@ class Executorch(TorchRuntime):
         self.bundle.check_contract(Contract.parse(contract, str(path)), path.name)
         return program
 
-    def _bound(self, name: str) -> int:
+    def _option(self, name: str) -> int:
         return int(self.bundle.manifest.formats[self.format][name])
 
     def _function(self, name: str) -> Function:
         execute = self._load(name)
-        contract, max_batch = self.contract, self._bound("max_batch")
-        first, axis = contract.inputs[0], contract.inputs[0].batch_axis or 0
-        axis += name == "sequence"
+        contract, max_batch = self.contract, self._option("max_batch")
+        first = contract.inputs[0].name
 
         def function(inputs: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
-            batch = inputs[first.name].shape[axis]
-            if batch > max_batch:
+            batch = len(inputs[first])
+            if name == "step" and batch > max_batch:
                 raise InvalidInput(
                     f"the inputs have batch {batch}, but {self.files[0]} was exported for at most {max_batch}: "
                     f"export it with max_batch={batch}"
