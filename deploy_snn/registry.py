@@ -174,6 +174,16 @@ FORMATS: Registry[Any] = Registry(
             "AOTInductor: step.aoti.pt2, a step compiled for this kind of CPU. Not exported by default.",
             on_request=True,
         ),
+        "executorch": Entry(
+            "deploy_snn.formats.executorch:Executorch",
+            "ExecuTorch: model.pte with a step and a run, batch and time bounded. Not exported by default.",
+            on_request=True,
+        ),
+        "executorch-xnnpack": Entry(
+            "deploy_snn.formats.executorch:ExecutorchXnnpack",
+            "ExecuTorch with XNNPACK: model.xnnpack.pte. Not exported by default.",
+            on_request=True,
+        ),
     },
 )
 
@@ -217,6 +227,23 @@ RUNTIMES: Registry[Any] = Registry(
         "onnx-reference": Entry(
             "deploy_snn.runtimes.onnx_reference:OnnxReference", "onnx's ReferenceEvaluator, in numpy.", ("onnx",)
         ),
+        "executorch": Entry(
+            "deploy_snn.runtimes.executorch:Executorch", "ExecuTorch, portable kernels.", ("torch", "executorch")
+        ),
+        "executorch-xnnpack": Entry(
+            "deploy_snn.runtimes.executorch:ExecutorchXnnpack", "ExecuTorch, XNNPACK.", ("torch", "executorch")
+        ),
+        "openvino": Entry(
+            "deploy_snn.runtimes.openvino:OpenVino",
+            "OpenVINO on the CPU, in float32, with the parameters as inputs.",
+            ("onnx", "openvino"),
+        ),
+        "openvino-default": Entry(
+            "deploy_snn.runtimes.openvino:OpenVinoDefault", "OpenVINO with its own defaults.", ("onnx", "openvino")
+        ),
+        "iree": Entry("deploy_snn.runtimes.iree:Iree", "IREE on the CPU, without fused multiply-add.", ("onnx", "iree")),
+        "iree-host": Entry("deploy_snn.runtimes.iree:IreeHost", "IREE compiled for this machine's CPU.", ("onnx", "iree")),
+        "mnn": Entry("deploy_snn.runtimes.mnn:Mnn", "MNN on the CPU, in high precision.", ("onnx", "MNN")),
     },
 )
 
