@@ -15,6 +15,7 @@ INSTALL = {
     "onnxruntime": "install the extra 'cpu' or 'gpu' of deploy-snn (README.md, Install)",
     "onnx": "pip install onnx",
     "torch": "pip install torch",
+    "wasmtime": "install the extra 'wasm' of deploy-snn (README.md, Install)",
 }
 
 
