@@ -38,7 +38,7 @@ def large() -> Network:
     network = Network()
     network.add_layer(Input(n=600), "x")
     network.add_layer(LIFNodes(n=500), "y")
-    network.add_connection(Dense((torch.rand(600, 500) * 2**16).round() / 2**16), "x", "y")
+    network.add_connection(Dense((torch.rand(600, 500) * 2**16).round() / 2**20), "x", "y")
     return network
 
 
