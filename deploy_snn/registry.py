@@ -169,6 +169,11 @@ FORMATS: Registry[Any] = Registry(
         "torchscript": Entry("deploy_snn.formats.torchscript:TorchScript", "TorchScript: model.pt, for steps and runs."),
         "pt2": Entry("deploy_snn.formats.pt2:Pt2", "torch.export: model.pt2 for a step, sequence.pt2 for a whole run."),
         "c": Entry("deploy_snn.formats.c:C", "C99 without dependencies: model.h and model.c, for steps and runs."),
+        "wasm": Entry(
+            "deploy_snn.formats.wasm:Wasm",
+            "WebAssembly with SIMD: model.wasm, for steps and runs. Not exported by default.",
+            on_request=True,
+        ),
         "aoti": Entry(
             "deploy_snn.formats.aoti:Aoti",
             "AOTInductor: step.aoti.pt2, a step compiled for this kind of CPU. Not exported by default.",
@@ -209,6 +214,7 @@ RUNTIMES: Registry[Any] = Registry(
             cuda=True,
         ),
         "c": Entry("deploy_snn.runtimes.c:CompiledC", "Compiled C, built by this machine's C compiler."),
+        "wasm": Entry("deploy_snn.runtimes.wasm:WebAssembly", "WebAssembly, run by Wasmtime.", ("wasmtime",)),
         "onnxruntime-cpu": Entry(
             "deploy_snn.runtimes.onnxruntime:OnnxRuntimeCpu", "ONNX Runtime, CPU provider.", ("onnxruntime",)
         ),

@@ -29,7 +29,7 @@ def export(
     ] = None,
     formats: Annotated[
         str | None,
-        typer.Option("--format", help="Formats, separated by commas [default: all but aoti].", show_default=False),
+        typer.Option("--format", help="Formats, separated by commas [default: all but wasm and aoti].", show_default=False),
     ] = None,
     n: N = None,
     shape: Shape = None,

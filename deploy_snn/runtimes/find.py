@@ -17,6 +17,7 @@ INSTALL = {
     "torch": "pip install torch",
     "iree": "pip install iree-base-compiler iree-base-runtime",
     "MNN": "pip install MNN",
+    "wasmtime": "install the extra 'wasm' of deploy-snn (README.md, Install)",
 }
 
 
