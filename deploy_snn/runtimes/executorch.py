@@ -17,7 +17,7 @@ Tensors = dict[str, Tensor]
 class Executorch(TorchRuntime):
     """The methods ``step`` and ``sequence`` of a ``.pte`` file.
 
-    A run is cut into calls of at most ``max_steps`` steps. With another batch than that of ``sequence``, the step is repeated.
+    A run is cut into calls of at most ``max_steps`` steps. With another batch than ``sequence`` has, it repeats the step.
     """
 
     files: ClassVar[tuple[str, ...]] = ("model.pte",)
