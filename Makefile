@@ -43,7 +43,7 @@ bench: .venv/dev .venv/tritonserver hosts  ## measured comparisons, with the pee
 	$(BIN)/python benchmarks/train_bindsnet.py .trained
 	$(BIN)/python benchmarks/imported.py .trained
 
-# export/ has room for 5 MB: heaviside and the difference equations are compared with the writers of NIR files instead.
+# export/ has room for 5.5 MB: heaviside and the difference equations are compared with the writers of NIR files instead.
 references: .venv/toolkit  ## write the reference bundles in export/ anew; a change in them is a change of behaviour
 	for name in $$($(NEURONS)); do \
 		case $$name in \
@@ -74,7 +74,7 @@ references: .venv/toolkit  ## write the reference bundles in export/ anew; a cha
 	touch $@
 
 .venv/dev: .venv/toolkit
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(ORT),digits,nir,serve,triton]' --group dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(ORT),digits,nir,redis,serve,triton,wasm]' --group dev
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps --group peers
 	touch $@
 

@@ -52,9 +52,7 @@ class Load:
 @contextmanager
 def served(bundle: Bundle, *options: str) -> Iterator[tuple[str, int]]:
     """``deploy-snn serve``: its address, and its process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = any_port()
     program = "from deploy_snn.cli.main import main; main()"
     command = [sys.executable, "-c", program, "serve", str(bundle.path), "--port", str(port), *options]
     with tempfile.TemporaryFile() as log:
@@ -66,6 +64,13 @@ def served(bundle: Bundle, *options: str) -> Iterator[tuple[str, int]]:
         finally:
             process.terminate()
             process.wait()
+
+
+def any_port() -> int:
+    """A port of loopback that is free now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def _answers(url: str) -> bool:

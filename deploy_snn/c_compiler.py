@@ -50,11 +50,15 @@ def find_compiler() -> Compiler | None:
             real = Path(path).resolve()
             about = real.stat()
             return Compiler((path, *command[1:]), f"{real} {about.st_size} {about.st_mtime_ns} {command[1:]}")
+    return find_zig()
+
+
+def find_zig() -> Compiler | None:
+    """The compiler of the package ziglang, which compiles for every target; None if the package is not installed."""
     spec = find_spec("ziglang")
-    if spec is not None and spec.origin is not None:
-        about = Path(spec.origin).stat()
-        return Compiler((sys.executable, "-m", "ziglang", "cc"), f"{spec.origin} {about.st_mtime_ns}")
-    return None
+    if spec is None or spec.origin is None:
+        return None
+    return Compiler((sys.executable, "-m", "ziglang", "cc"), f"{spec.origin} {Path(spec.origin).stat().st_mtime_ns}")
 
 
 def build_library(files: Mapping[str, str], *, flags: Sequence[str] = (TUNED,)) -> Path:

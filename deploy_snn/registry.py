@@ -177,9 +177,24 @@ FORMATS: Registry[Any] = Registry(
         "torchscript": Entry("deploy_snn.formats.torchscript:TorchScript", "TorchScript: model.pt, for steps and runs."),
         "pt2": Entry("deploy_snn.formats.pt2:Pt2", "torch.export: model.pt2 for a step, sequence.pt2 for a whole run."),
         "c": Entry("deploy_snn.formats.c:C", "C99 without dependencies: model.h and model.c, for steps and runs."),
+        "wasm": Entry(
+            "deploy_snn.formats.wasm:Wasm",
+            "WebAssembly with SIMD: model.wasm, for steps and runs. Not exported by default.",
+            on_request=True,
+        ),
         "aoti": Entry(
             "deploy_snn.formats.aoti:Aoti",
             "AOTInductor: step.aoti.pt2, a step compiled for this kind of CPU. Not exported by default.",
+            on_request=True,
+        ),
+        "executorch": Entry(
+            "deploy_snn.formats.executorch:Executorch",
+            "ExecuTorch: model.pte with a step and a run, batch and time bounded. Not exported by default.",
+            on_request=True,
+        ),
+        "executorch-xnnpack": Entry(
+            "deploy_snn.formats.executorch:ExecutorchXnnpack",
+            "ExecuTorch with XNNPACK: model.xnnpack.pte. Not exported by default.",
             on_request=True,
         ),
     },
@@ -207,6 +222,7 @@ RUNTIMES: Registry[Any] = Registry(
             cuda=True,
         ),
         "c": Entry("deploy_snn.runtimes.c:CompiledC", "Compiled C, built by this machine's C compiler."),
+        "wasm": Entry("deploy_snn.runtimes.wasm:WebAssembly", "WebAssembly, run by Wasmtime.", ("wasmtime",)),
         "onnxruntime-cpu": Entry(
             "deploy_snn.runtimes.onnxruntime:OnnxRuntimeCpu", "ONNX Runtime, CPU provider.", ("onnxruntime",)
         ),
@@ -225,6 +241,23 @@ RUNTIMES: Registry[Any] = Registry(
         "onnx-reference": Entry(
             "deploy_snn.runtimes.onnx_reference:OnnxReference", "onnx's ReferenceEvaluator, in numpy.", ("onnx",)
         ),
+        "executorch": Entry(
+            "deploy_snn.runtimes.executorch:Executorch", "ExecuTorch, portable kernels.", ("torch", "executorch")
+        ),
+        "executorch-xnnpack": Entry(
+            "deploy_snn.runtimes.executorch:ExecutorchXnnpack", "ExecuTorch, XNNPACK.", ("torch", "executorch")
+        ),
+        "openvino": Entry(
+            "deploy_snn.runtimes.openvino:OpenVino",
+            "OpenVINO on the CPU, in float32, with the parameters as inputs.",
+            ("onnx", "openvino"),
+        ),
+        "openvino-default": Entry(
+            "deploy_snn.runtimes.openvino:OpenVinoDefault", "OpenVINO with its own defaults.", ("onnx", "openvino")
+        ),
+        "iree": Entry("deploy_snn.runtimes.iree:Iree", "IREE on the CPU, without fused multiply-add.", ("onnx", "iree")),
+        "iree-host": Entry("deploy_snn.runtimes.iree:IreeHost", "IREE compiled for this machine's CPU.", ("onnx", "iree")),
+        "mnn": Entry("deploy_snn.runtimes.mnn:Mnn", "MNN on the CPU, in high precision.", ("onnx", "MNN")),
     },
 )
 

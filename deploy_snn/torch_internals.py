@@ -32,6 +32,7 @@ __all__ = [
     "aot_compile",
     "drop_unused_scan_inputs",
     "export_to_onnx_ir",
+    "input_order",
     "is_scripting",
     "load_aoti_package",
     "load_script",
@@ -197,6 +198,15 @@ def output_places(captured: ExportedProgram) -> tuple[dict[str, int], dict[str, 
     assert spec is not None
     outputs, states = pytree.tree_unflatten(range(spec.num_leaves), spec)
     return outputs, states
+
+
+def input_order(captured: ExportedProgram) -> list[str]:
+    """The names of a captured graph's inputs and states, in the order of its arguments."""
+    spec = captured.call_spec.in_spec
+    assert spec is not None
+    (inputs, states), _ = pytree.tree_unflatten(range(spec.num_leaves), spec)
+    places = {place: name for named in (inputs, states) for name, place in named.items()}
+    return [places[place] for place in range(spec.num_leaves)]
 
 
 @cache

@@ -87,7 +87,7 @@ def test_the_commands_know_them(copy: Path) -> None:
     assert {"step.onnx", "model.pt", "model.pt2", "step.onnx.json", "sequence.onnx.json"} < written
     compared = deploy_snn(copy, "parity", "quadratic", "--stimulus", "threshold", "--steps", 60)
     assert "onnx-json" in compared
-    assert re.search(r"1 models, \d+ steps, [1-9]\d* spikes .*: all \d+ runs equal", compared), compared
+    assert re.search(r"1 model, \d+ steps, [1-9]\d* spikes .*: all \d+ runs equal", compared), compared
 
 
 def test_a_network_is_made_of_them(copy: Path) -> None:

@@ -1,5 +1,6 @@
 """A bundle is self-contained: parity passes after it has been moved, from any working directory."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -193,7 +194,7 @@ def test_a_moved_bundle_passes_parity(tmp_path: Path, exported: Callable[..., Bu
     done = subprocess.run(command, cwd=tmp_path / "b", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Against eager torch" in done.stdout
-    assert "all 27 runs equal" in done.stdout
+    assert re.search(r"all \d+ runs equal", done.stdout)
 
 
 def test_the_manifest_shows_parameter_values(tmp_path: Path, command: Command) -> None:

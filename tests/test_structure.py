@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "deploy_snn"
 FLOORS = [
     {"errors"},
-    {"contract_v1", "tensors", "registry", "model_name", "c_compiler"},
+    {"contract_v1", "tensors", "registry", "model_name", "c_compiler", "wasm_module"},
     {"contract"},
     {"structure"},
     {"bundle", "torch_internals"},

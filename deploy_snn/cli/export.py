@@ -29,7 +29,7 @@ def export(
     ] = None,
     formats: Annotated[
         str | None,
-        typer.Option("--format", help="Formats, separated by commas.", show_default="all but aoti"),
+        typer.Option("--format", help="Formats, separated by commas.", show_default="all but wasm and aoti"),
     ] = None,
     n: N = None,
     shape: Shape = None,

@@ -108,11 +108,15 @@ def summary(reports: "Sequence[ModelReport]", *, strict: bool = False) -> str:
     if without:
         verdict = f"no runtime was compared for {', '.join(without)}"
     if failed:
-        verdict += f", {failed} models could not be compared"
+        verdict += f", {_count(failed, 'model')} could not be compared"
     uncovered = sum(bool(report.uncovered or report.silent) for report in reports)
     if uncovered:
-        verdict += f", {uncovered} models not fully covered" + (" (--strict)" if strict else "")
-    return f"{len(reports)} models, {steps} steps, {spikes} spikes in the references: {verdict}"
+        verdict += f", {_count(uncovered, 'model')} not fully covered" + (" (--strict)" if strict else "")
+    return f"{_count(len(reports), 'model')}, {steps} steps, {spikes} spikes in the references: {verdict}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def describe(run: "RunReport") -> str:
@@ -188,14 +192,17 @@ def _print_coverage(report: "ModelReport", out: Console, *, verbose: bool) -> No
 
 
 def _print_skipped(reports: "Sequence[ModelReport]", out: Console) -> None:
-    """Each reason once, with the models that it concerns."""
-    found: dict[tuple[str, str], list[str]] = {}
+    """Each reason once, with what was not compared and the models that it concerns."""
+    models: dict[tuple[str, str], list[str]] = {}
     for report in reports:
         for skip in report.skipped:
-            found.setdefault((skip.what, skip.reason), []).append(report.model)
-    for (what, reason), models in found.items():
-        whose = "" if len(models) == len(reports) else f" ({', '.join(models)})"
-        out.print(f"not compared: {what}{whose}: {reason}")
+            models.setdefault((skip.what, skip.reason), []).append(report.model)
+    found: dict[tuple[str, str], list[str]] = {}
+    for (what, reason), concerned in models.items():
+        whose = "" if len(concerned) == len(reports) else f" ({', '.join(concerned)})"
+        found.setdefault((whose, reason), []).append(what)
+    for (whose, reason), whats in found.items():
+        out.print(f"not compared: {', '.join(whats)}{whose}: {reason}")
 
 
 def _tensor_rows(run: "RunReport") -> Iterator[tuple[str, list[object]]]:

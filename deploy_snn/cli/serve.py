@@ -1,12 +1,17 @@
 """``deploy-snn serve``: serve bundles over the Open Inference Protocol."""
 
 import os
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from deploy_snn.errors import InvalidInput, Unavailable
+
+if TYPE_CHECKING:
+    from deploy_snn.server.redis_store import RedisStore
+    from deploy_snn.server.store import OpenStore
 
 TOKEN_VARIABLE = "DEPLOY_SNN_TOKEN"  # noqa: S105
 
@@ -62,6 +67,14 @@ def serve(
         Path | None,
         typer.Option("--checkpoint", metavar="DIR", help="Folder to store streams in, so that they survive the server."),
     ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store",
+            metavar="URL",
+            help="Redis to store streams in, redis://HOST:PORT/DB, so that any server with the same store can step them.",
+        ),
+    ] = None,
     log: Annotated[
         Literal["text", "json"], typer.Option("--log", help="Format of the log on stderr, one event per line.")
     ] = "text",
@@ -75,7 +88,7 @@ def serve(
     If the environment variable DEPLOY_SNN_TOKEN is set, every request must carry it as a bearer token.
     """
     try:
-        from deploy_snn.server import BodyLimits, Limits, Settings, configure_log, listen
+        from deploy_snn.server import BodyLimits, Checkpoint, Limits, Settings, configure_log, listen
     except ImportError as error:
         raise Unavailable(
             f"serve needs {error.name}: install the extra 'serve' of deploy-snn (in its folder: pip install '.[serve]')"
@@ -87,6 +100,11 @@ def serve(
     for path in (ssl_certfile, ssl_keyfile):
         if path is not None and not path.is_file():
             raise InvalidInput(f"{path} is not a file")
+    if checkpoint and store:
+        raise InvalidInput("--checkpoint is for one server and --store for several: choose one")
+    open_store: OpenStore | None = partial(Checkpoint, checkpoint) if checkpoint else None
+    if store:
+        open_store = partial(_redis_store(), store, idle_timeout)
     limits = Limits(max_batch, max_wait_ms / 1e3, max_streams, max_state_mb * 2**20, max_queue, idle_timeout)
     token = os.environ.get(TOKEN_VARIABLE) or None
     bundles = [Bundle.open(path) for path in paths]
@@ -100,7 +118,17 @@ def serve(
         model_control=model_control,
         certificate=(ssl_certfile, ssl_keyfile) if ssl_certfile and ssl_keyfile else None,
         grpc_port=grpc_port,
-        checkpoint=checkpoint,
+        open_store=open_store,
     )
     configure_log(log, log_level)
     listen(settings, host, port)
+
+
+def _redis_store() -> "type[RedisStore]":
+    try:
+        from deploy_snn.server.redis_store import RedisStore
+    except ImportError as error:
+        raise Unavailable(
+            f"--store needs {error.name}: install the extra 'redis' of deploy-snn (in its folder: pip install '.[redis]')"
+        ) from None
+    return RedisStore

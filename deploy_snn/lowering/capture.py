@@ -1,13 +1,13 @@
 """Capture a program with torch.export: one step, and a whole sequence."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx import GraphModule
 
-from deploy_snn.contract import BATCH, TIME, Contract, TensorSpec
+from deploy_snn.contract import BATCH, TIME, Axis, Contract, TensorSpec
 from deploy_snn.program import Program
 from deploy_snn.torch_internals import drop_unused_scan_inputs, silence_leaf_spec_warning
 
@@ -46,16 +46,24 @@ class SequenceModule(OrderedProgram):
         return self.ordered(*self.program.over_time(inputs, state))
 
 
-def capture_step(program: Program) -> ExportedProgram:
-    """Capture one step, with a batch of any size: ``outputs, next_state = captured.module()(inputs, state)``."""
+def capture_step(program: Program, max_batch: int | None = None) -> ExportedProgram:
+    """Capture one step: ``outputs, next_state = captured.module()(inputs, state)``.
+
+    ``max_batch`` bounds the batch, at 2 or more; None for a batch of any size.
+    """
     contract = program.contract
-    return _capture(StepModule(program), contract.inputs, contract.states)
+    return _capture(StepModule(program), contract.inputs, contract.states, {BATCH: Dim("batch", min=1, max=max_batch)})
 
 
-def capture_sequence(program: Program) -> ExportedProgram:
-    """Capture a run over a sequence of any length: inputs and outputs have a leading time axis."""
+def capture_sequence(program: Program, batch: int | None = None, max_steps: int | None = None) -> ExportedProgram:
+    """Capture a run over a sequence: inputs and outputs have a leading time axis.
+
+    ``batch`` fixes the batch; None for a batch of any size. ``max_steps`` bounds the time, at 3 or more; None for any time.
+    """
     contract = program.contract
-    return _capture(SequenceModule(program), [spec.in_time() for spec in contract.inputs], contract.states)
+    inputs = [spec.in_time() for spec in contract.inputs]
+    open_axes = {TIME: Dim("time", min=1, max=max_steps)} | ({BATCH: Dim("batch", min=1)} if batch is None else {})
+    return _capture(SequenceModule(program), inputs, contract.states, open_axes, batch=batch or 2)
 
 
 class NormaliseModule(nn.Module):
@@ -74,14 +82,20 @@ def capture_normalise(program: Program) -> ExportedProgram | None:
     """Capture the normalisation of the weights; None for a program that has none."""
     if not program.normalise(program.initial_state(1)):
         return None
-    return _capture(NormaliseModule(program), (), program.contract.weights)
+    return _capture(NormaliseModule(program), (), program.contract.weights, {})
 
 
-def _capture(module: nn.Module, inputs: Iterable[TensorSpec], states: Iterable[TensorSpec]) -> ExportedProgram:
-    open_axes = {BATCH: Dim("batch", min=1), TIME: Dim("time", min=1)}
+def _capture(
+    module: nn.Module,
+    inputs: Iterable[TensorSpec],
+    states: Iterable[TensorSpec],
+    open_axes: Mapping[Axis, Dim],
+    batch: int = 2,
+) -> ExportedProgram:
+    """Capture a module on an example of ``batch`` rows and three steps, with any size for the open axes."""
 
     def example(spec: TensorSpec) -> Tensor:
-        return torch.zeros(spec.shape(batch=2, time=3), dtype=getattr(torch, spec.dtype))
+        return torch.zeros(spec.shape(batch=batch, time=3), dtype=getattr(torch, spec.dtype))
 
     def dynamic(spec: TensorSpec) -> dict[int, Dim]:
         return {index: open_axes[axis] for index, axis in enumerate(spec.axes) if axis in open_axes}

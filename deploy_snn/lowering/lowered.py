@@ -48,6 +48,14 @@ class Lowered:
         """A whole run, with a batch and a length of any size."""
         return capture_sequence(self._program)
 
+    def bounded_step(self, max_batch: int) -> ExportedProgram:
+        """One step, with a batch of at most ``max_batch`` rows, for formats that plan their memory."""
+        return capture_step(self._program, max_batch)
+
+    def bounded_sequence(self, batch: int, max_steps: int) -> ExportedProgram:
+        """A run of at most ``max_steps`` steps with ``batch`` rows."""
+        return capture_sequence(self._program, batch, max_steps)
+
     @cached_property
     def normalise(self) -> ExportedProgram | None:
         """The normalisation of the weights, from weights to weights; None for a program that has none."""

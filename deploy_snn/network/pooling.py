@@ -1,6 +1,7 @@
 """Spiking max pooling in one to three dimensions: the source neuron with the highest recent rate is passed on."""
 
-from abc import abstractmethod
+import math
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -21,6 +22,9 @@ class MaxPool(Connection):
     Each step first updates ``rates = rates - decay * rates + z``. Of equal rates the first one wins (Rueckauer et al. 2017,
     doi:10.3389/fnins.2017.00682). State: ``rates`` ``[B, *source]``, initially 0.
 
+    The elements of a field become an axis, and argmax finds the winner: many runtimes have no max pooling that returns
+    indices, or return wrong ones.
+
     Args:
         kernel_size, stride, padding, dilation: one number, or one for each axis. The default stride is the kernel size.
         decay: the fraction of its rate that a source neuron loses in each step.
@@ -28,8 +32,11 @@ class MaxPool(Connection):
 
     STATES: ClassVar[tuple[TensorSpec, ...]] = (RATES,)
     axes: ClassVar[int]
+    pool: ClassVar[Callable[..., tuple[Tensor, Tensor]]]
+    """torch's max pooling, which checks the arguments and defines the shape of the output."""
 
     decay: Tensor
+    positions: Tensor
 
     def __init__(
         self,
@@ -45,17 +52,56 @@ class MaxPool(Connection):
         self.padding = per_axis("padding", padding, self.axes, least=0)
         self.dilation = per_axis("dilation", dilation, self.axes)
         self.register_buffer("decay", weights("decay", decay))
+        # Derived from the shapes, and so no parameter of the model.
+        self.register_buffer("positions", torch.zeros(0, dtype=torch.int64), persistent=False)
+        self.is_tiled = self.stride == self.kernel_size and not any(self.padding) and {*self.dilation} == {1}
+        self.field_size = math.prod(self.kernel_size)
+        self.used = [0] * self.axes
+        self.tiles = [0] * 2 * self.axes
+        self.fields_first = [0] * 2 * self.axes
         if self.decay.dim() or not 0 <= self.decay <= 1:
             raise InvalidInput(f"decay={decay}: expected a fraction between 0 and 1")
 
     def shape_error(self) -> str:
         if len(self.source_shape) != self.axes + 1:
             return f"the shape of the source must be channels and {self.axes} sizes"
+        source = torch.zeros(1, *self.source_shape)
         try:
-            output_shape = list(self.winners(torch.zeros(1, *self.source_shape)).shape[1:])
+            pooled, _ = type(self).pool(source, self.kernel_size, self.stride, self.padding, self.dilation)
         except RuntimeError as error:
             return str(error).partition("\n")[0]
-        return "" if output_shape == list(self.target_shape) else f"the pooling outputs {output_shape}"
+        output_shape = list(pooled.shape[1:])
+        if output_shape != list(self.target_shape):
+            return f"the pooling outputs {output_shape}"
+        return self._find_fields(output_shape[1:])
+
+    def _find_fields(self, output: list[int]) -> str:
+        """Prepare ``fields``: an order of axes for fields that tile the source, positions of elements for others.
+
+        Returns what is wrong with the fields, or "".
+        """
+        axes = range(self.axes)
+        # [n1, k1, n2, k2, ...] to [n1, n2, ..., k1, k2, ...]
+        fields_first = [*(2 * axis for axis in axes), *(2 * axis + 1 for axis in axes)]
+        if self.is_tiled:
+            self.used = [n * k for n, k in zip(output, self.kernel_size, strict=True)]
+            self.tiles = [size for pair in zip(output, self.kernel_size, strict=True) for size in pair]
+            self.fields_first = [0, 1, *(2 + axis for axis in fields_first)]
+            return ""
+        positions, inside = torch.zeros([1] * 2 * self.axes, dtype=torch.int64), torch.tensor(data=True)
+        for axis, size in enumerate(self.source_shape[1:]):
+            places = torch.arange(output[axis])[:, None] * self.stride[axis] - self.padding[axis]
+            along = places + torch.arange(self.kernel_size[axis]) * self.dilation[axis]
+            along = along.reshape([1, 1] * axis + list(along.shape) + [1, 1] * (self.axes - 1 - axis))
+            positions = positions * size + along
+            inside = inside & (along >= 0) & (along < size)
+        positions, inside = (t.permute(fields_first).reshape(-1, self.field_size) for t in (positions, inside))
+        if not inside.any(1).all():
+            return "a field lies in the padding"
+        # The first element of a field stands in for its padding: as the later of two equals, it changes no winner.
+        first = positions.gather(1, inside.int().argmax(1, keepdim=True))
+        self.positions = torch.where(inside, positions, first).flatten()
+        return ""
 
     def resting_state(self) -> dict[str, Tensor]:
         return {"rates": torch.zeros(self.source_shape, dtype=torch.float32, device=self.decay.device)}
@@ -67,15 +113,21 @@ class MaxPool(Connection):
         rates = state[self.name + ".rates"]
         rates = rates - self.decay * rates + z
         after[self.name + ".rates"] = rates
+        winners = self.fields(rates).argmax(3, keepdim=True)
+        return self.fields(z).gather(3, winners).reshape([-1] + list(self.target_shape))
+
+    def fields(self, x: Tensor) -> Tensor:
+        """Each field's elements, in row-major order: ``[B, *source]`` to ``[B, C, number of fields, elements]``."""
         # Constant sizes, and -1 for the batch, keep shape arithmetic out of the graph.
         channels = self.source_shape[0]
-        winners = self.winners(rates).reshape([-1, channels, self.n_target // channels])
-        spikes = z.reshape([-1, channels, self.n_source // channels]).gather(2, winners)
-        return spikes.reshape([-1] + list(self.target_shape))
-
-    @abstractmethod
-    def winners(self, rates: Tensor) -> Tensor:
-        """The flat index, within its channel, of the source neuron with the largest rate in each field."""
+        if self.is_tiled:
+            for axis in range(len(self.used)):
+                if self.used[axis] < self.source_shape[1 + axis]:
+                    x = x.narrow(2 + axis, 0, self.used[axis])
+            x = x.reshape([-1, channels] + self.tiles).permute(self.fields_first)
+        else:
+            x = x.reshape([-1, channels, self.n_source // channels]).index_select(2, self.positions)
+        return x.reshape([-1, channels, self.n_target // channels, self.field_size])
 
 
 class MaxPool1d(MaxPool):
@@ -83,9 +135,7 @@ class MaxPool1d(MaxPool):
 
     EXACT: ClassVar[Exactness] = "always"
     axes: ClassVar[int] = 1
-
-    def winners(self, rates: Tensor) -> Tensor:
-        return functional.max_pool1d_with_indices(rates, self.kernel_size, self.stride, self.padding, self.dilation)[1]
+    pool: ClassVar[Callable[..., tuple[Tensor, Tensor]]] = staticmethod(functional.max_pool1d_with_indices)
 
 
 class MaxPool2d(MaxPool):
@@ -93,9 +143,7 @@ class MaxPool2d(MaxPool):
 
     EXACT: ClassVar[Exactness] = "always"
     axes: ClassVar[int] = 2
-
-    def winners(self, rates: Tensor) -> Tensor:
-        return functional.max_pool2d_with_indices(rates, self.kernel_size, self.stride, self.padding, self.dilation)[1]
+    pool: ClassVar[Callable[..., tuple[Tensor, Tensor]]] = staticmethod(functional.max_pool2d_with_indices)
 
 
 class MaxPool3d(MaxPool):
@@ -103,6 +151,4 @@ class MaxPool3d(MaxPool):
 
     EXACT: ClassVar[Exactness] = "always"
     axes: ClassVar[int] = 3
-
-    def winners(self, rates: Tensor) -> Tensor:
-        return functional.max_pool3d_with_indices(rates, self.kernel_size, self.stride, self.padding, self.dilation)[1]
+    pool: ClassVar[Callable[..., tuple[Tensor, Tensor]]] = staticmethod(functional.max_pool3d_with_indices)

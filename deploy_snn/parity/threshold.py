@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from deploy_snn.contract import Contract, Kind, Role, TensorSpec
 from deploy_snn.eager import to_numpy, to_torch
 from deploy_snn.errors import InvalidInput
+from deploy_snn.parity.exactness import links_of, roundings_of
 from deploy_snn.parity.stimulus import Request, Stimulus
 from deploy_snn.parity.ulp import from_ordinal, ordinal
 from deploy_snn.program import Program
@@ -28,6 +29,9 @@ BELOW, ON, ABOVE, REST = -1, 0, 1, 9
 
 LARGEST = np.float32(2.0**20)
 """The largest drive in the search."""
+
+AWAY = 2**12
+"""The distance from the threshold, in ulps, for a layer whose sums may be rounded: last bits would decide an exact hit."""
 
 PROBABILITY_MARGIN = np.float32(2.0**-16)
 """The distance of noise from a spike probability, because the last bits of exponentials differ between runtimes."""
@@ -41,7 +45,7 @@ RESTART_EVERY = 4
 
 
 def threshold(request: Request) -> Stimulus:
-    """Build the stimulus. Its remarks count the hits of each target. Raises InvalidInput if "on" was never hit."""
+    """Build the stimulus. Its remarks count the hits of each target. Raises InvalidInput if none was ever hit."""
     rng, program = request.rng(), request.program
     start = state = _edge_of_refractoriness(program, request.batch, rng)
     quiet = {spec.name: np.zeros(spec.shape(batch=request.batch), np.float32) for spec in request.contract.inputs}
@@ -49,11 +53,14 @@ def threshold(request: Request) -> Stimulus:
     drives = {_spikes_of(request.contract, spec): spec for spec in request.contract.inputs if spec.role is Role.DRIVE}
     searches = [_DriveSearch(program, spec, quiet, start) for spikes, spec in drives.items() if spikes in compared]
     aims = [_StateSearch(program, spec) for spec in _potentials(request.contract, compared.keys() - drives.keys())]
+    aimed = 0
     series: dict[str, list[Array]] = {spec.name: [] for spec in request.contract.inputs}
     restarts: dict[int, Arrays] = {}
     hits = {"below": 0, "on": 0, "above": 0}
 
     def count(hit_targets: Ints) -> None:
+        nonlocal aimed
+        aimed += int((hit_targets != REST).sum())
         for name, target in (("below", BELOW), ("on", ON), ("above", ABOVE)):
             hits[name] += int((hit_targets == target).sum())
 
@@ -70,11 +77,30 @@ def threshold(request: Request) -> Stimulus:
         for name, array in inputs.items():
             series[name].append(array)
         state = _step(program, inputs, state)
-    if not hits["on"]:
-        raise InvalidInput(
-            "stimulus 'threshold': no drive brings a potential exactly to its threshold; use another stimulus"
-        )
+    if not aimed:
+        raise InvalidInput("stimulus 'threshold': no drive brings a potential to its threshold; use another stimulus")
     return Stimulus("threshold", {name: np.stack(arrays) for name, arrays in series.items()}, start, hits, restarts)
+
+
+def _keep_away(targets: Ints) -> Ints:
+    """The targets of a layer whose compared values may be rounded."""
+    return np.select([targets == BELOW, targets == ABOVE], [-AWAY, AWAY], REST)
+
+
+def _is_rounded(program: Program, spikes: str) -> bool:
+    """Whether the sum of a connection that may be rounded reaches the compared values of some spikes."""
+    links = links_of(program) or ()
+    (spec,) = [spec for spec in program.contract.outputs if spec.name == spikes]
+    connections = {link.name for link in links}
+    return any(rounding.tensor in connections for rounding in roundings_of(program.contract, links, spec))
+
+
+def _clear_of(p: Floats, noise: Floats) -> Floats:
+    """Noise, moved away from probabilities that are so close that the last bits of an exponential would decide."""
+    close = (np.abs(noise - p) < PROBABILITY_MARGIN) & ((p != 0) | (noise != 0))
+    return np.where(close, np.where(p < 0.5, p + 2 * PROBABILITY_MARGIN, p - 2 * PROBABILITY_MARGIN), noise).astype(
+        np.float32
+    )
 
 
 def _potentials(contract: Contract, spikes: AbstractSet[str]) -> list[TensorSpec]:
@@ -124,6 +150,7 @@ class _DriveSearch:
         self.drive = spec.name
         self.noise = next((other.name for other in program.contract.related(spec, role=Role.NOISE)), "")
         self.spikes = _spikes_of(program.contract, spec) or ""
+        self.rounded = _is_rounded(program, self.spikes)
         self.window_axis = spec.window_axis
         self.spike_windows = [other.name for other in program.contract.related(spec, kind=Kind.WINDOW)]
         self.late, self.slot = False, 0
@@ -142,6 +169,7 @@ class _DriveSearch:
         if self.noise_decides:
             drive, hit_targets = self._aim_at_noise(inputs, state, targets, rng)
         else:
+            targets = _keep_away(targets) if self.rounded else targets
             drive, hit_targets = self._aim_at_threshold(inputs, state, targets)
         inputs[self.drive] = self._as_input(inputs, drive)
         return hit_targets
@@ -165,8 +193,10 @@ class _DriveSearch:
         close = p - np.sign(targets) * PROBABILITY_MARGIN  # noise < p means a spike, so "above" needs noise below p
         noise = np.where(targets == ON, 0, np.where(targets == REST, inputs[self.noise], close)).astype(np.float32)
         hit = (noise >= 0) & (noise < 1) & ((targets != ON) | (p == 0)) & (targets != REST)
-        inputs[self.noise] = np.where(hit, noise, inputs[self.noise])
-        return np.where(hit, drive, 0).astype(np.float32), np.where(hit, targets, REST)
+        drive = np.where(hit, drive, 0).astype(np.float32)
+        noise = np.where(hit, noise, inputs[self.noise])
+        inputs[self.noise] = _clear_of(self._compare(inputs, state, drive).value, noise)
+        return drive, np.where(hit, targets, REST)
 
     def _smallest(self, enough: Callable[[Floats], NDArray[np.bool_]], shape: tuple[int, ...]) -> Floats:
         """Bisect for the smallest drive that is enough: between 0 and LARGEST, or between -LARGEST and 0 if 0 is enough."""
@@ -222,6 +252,7 @@ class _StateSearch:
         self.potential = potential.name
         contract = program.contract
         self.spikes = next(spec.name for spec in contract.related(potential, role=Role.SPIKES))
+        self.rounded = _is_rounded(program, self.spikes)
         self.noise = next((spec.name for spec in contract.related(potential, role=Role.NOISE)), "")
         self.counters = [spec.name for spec in contract.related(potential, kind=Kind.COUNTER)]
         self.dt = np.float32(contract.dt)
@@ -237,6 +268,7 @@ class _StateSearch:
         targets = rng.choice([BELOW, ON, ABOVE, REST], size=before.shape, p=[0.2, 0.35, 0.2, 0.25])
         if self._noise_decides(inputs, state):
             return self._aim_noise(inputs, state, targets)
+        targets = _keep_away(targets) if self.rounded else targets
         low = np.full(before.shape, ordinal(np.array(-LARGEST)))
         high = np.full(before.shape, ordinal(np.array(LARGEST)))
         while (high - low > 1).any():
@@ -256,8 +288,9 @@ class _StateSearch:
         close = p - np.sign(targets) * PROBABILITY_MARGIN
         noise = np.where(targets == ON, 0, close).astype(np.float32)
         hit = (noise >= 0) & (noise < 1) & ((targets != ON) | (p == 0)) & (targets != REST)
-        inputs[self.noise] = np.where(hit, noise, inputs[self.noise])
         state[self.potential] = np.where(hit, state[self.potential], before)
+        noise = np.where(hit, noise, inputs[self.noise])
+        inputs[self.noise] = _clear_of(self._compare(inputs, state, state[self.potential]).value, noise)
         return np.where(hit, targets, REST)
 
     def _noise_decides(self, inputs: Arrays, state: Arrays) -> bool:

@@ -60,12 +60,7 @@ class CompiledC(Runtime):
         arrays = [np.ascontiguousarray(state[spec.name]) for spec in self.contract.states]
         load = self._function("load_state", ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p, result=ctypes.c_int)
         if load(self._states, batch, _pointers(arrays)):
-            wrong = next(
-                spec.name
-                for spec, array in zip(self.contract.states, arrays, strict=True)
-                if spec.kind in ("previous", "window") and not ((array == 0) | (array == 1)).all()
-            )
-            raise InvalidInput(f"state '{wrong}' holds spikes: every element must be 0 or 1")
+            check_spikes(self.contract, state)
 
     def _bind(self, batch: int) -> None:
         """Allocate the states, inputs and outputs of one step for a number of rows."""
@@ -127,6 +122,14 @@ class CompiledC(Runtime):
             store = self._function("store_state", ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p)
             store(self._states, self._batch, _pointers(arrays.values()))
         return arrays
+
+
+def check_spikes(contract: Contract, state: Arrays) -> None:
+    """Check the states that hold spikes, which C keeps as bytes. Raises InvalidInput if an element is neither 0 nor 1."""
+    for spec in contract.states:
+        array = state[spec.name]
+        if spec.kind in ("previous", "window") and not ((array == 0) | (array == 1)).all():
+            raise InvalidInput(f"state '{spec.name}' holds spikes: every element must be 0 or 1")
 
 
 def _pointers(arrays: Iterable[Array]) -> Any:

@@ -15,6 +15,9 @@ INSTALL = {
     "onnxruntime": "install the extra 'cpu' or 'gpu' of deploy-snn (README.md, Install)",
     "onnx": "pip install onnx",
     "torch": "pip install torch",
+    "iree": "pip install iree-base-compiler iree-base-runtime",
+    "MNN": "pip install MNN",
+    "wasmtime": "install the extra 'wasm' of deploy-snn (README.md, Install)",
 }
 
 

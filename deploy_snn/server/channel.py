@@ -17,7 +17,7 @@ from fastapi import WebSocket, WebSocketDisconnect
 
 from deploy_snn.contract import Role, TensorSpec
 from deploy_snn.errors import InvalidInput
-from deploy_snn.server.errors import CheckpointFailed, ModelNotFound, explain
+from deploy_snn.server.errors import ModelNotFound, StoreFailed, explain
 from deploy_snn.server.large import run_sized
 from deploy_snn.server.model import Model
 from deploy_snn.server.names import SequenceId
@@ -40,7 +40,7 @@ SERVICE_RESTART = 1012
 class Channel:
     """The stream of a connection. With ``temporary``, the stream has no name of its client's, and ends with the connection.
 
-    ``start`` and ``seed`` apply to the next step.
+    ``steps`` is where the stream was when the channel was opened. ``start`` and ``seed`` apply to the next step.
     """
 
     repository: Repository
@@ -48,6 +48,7 @@ class Channel:
     sequence: SequenceId
     temporary: bool
     batch: int
+    steps: int
     start: bool
     seed: int | None
     ended: bool = False
@@ -63,7 +64,7 @@ class Channel:
             "model_name": self.name,
             "model_version": VERSION,
             "sequence_id": self.sequence,
-            "sequence_step": 0 if self.start else self.model.stream(self.sequence).steps,
+            "sequence_step": self.steps,
             "inputs": [self._layout(spec) for spec in self._drives()],
             "outputs": [self._layout(spec) for spec in self.model.contract.outputs],
         }
@@ -86,8 +87,8 @@ class Channel:
             return json.dumps({"error": explained.message, "status": explained.status})
 
     async def drop_stream(self) -> None:
-        """End the stream, unless its model has been unloaded. One that stays on disk is dropped when it is idle."""
-        with suppress(CheckpointFailed, ModelNotFound):
+        """End the stream, unless its model has been unloaded. One that stays in the store is dropped when it is idle."""
+        with suppress(StoreFailed, ModelNotFound):
             await self.model.drop_streams([self.sequence])
 
     async def _step(self, request: InferRequest, *, binary: bool) -> bytes | str:
@@ -131,22 +132,23 @@ class Channel:
         return {"name": spec.name, "datatype": DATATYPE_OF_NAME[spec.dtype], "shape": list(spec.shape(batch=self.batch))}
 
 
-def open_channel(
+async def open_channel(
     repository: Repository, name: str, sequence: SequenceId | None, *, start: bool, batch: int | None, seed: int | None
 ) -> Channel:
     """Open a channel: to an existing stream, to a new one (``start``), or to a temporary one (``sequence`` None).
 
     Raises ModelNotFound for a model that is not loaded; InvalidInput for an unknown stream, or a ``batch`` that is not the
-    stream's.
+    stream's; StoreFailed for a stream that cannot be read.
     """
     model = repository.find(name, VERSION)
     temporary = sequence is None
     sequence = sequence or f"connection {uuid4().hex}"
     start = start or temporary
-    existing = None if start else model.stream(sequence)
+    existing = None if start else await model.stream(sequence)
     if existing and batch not in (None, existing.batch):
         raise InvalidInput(f"batch={batch}: the stream of sequence {sequence!r} has batch size {existing.batch}")
-    return Channel(repository, name, sequence, temporary, existing.batch if existing else batch or 1, start, seed)
+    steps, batch = (existing.steps, existing.batch) if existing else (0, batch or 1)
+    return Channel(repository, name, sequence, temporary, batch, steps, start, seed)
 
 
 async def run_channel(socket: WebSocket, channel: Channel) -> None:

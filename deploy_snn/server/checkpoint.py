@@ -3,15 +3,16 @@
 import json
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deploy_snn.bundle import Bundle
 from deploy_snn.errors import InvalidInput
-from deploy_snn.server.errors import CheckpointFailed
+from deploy_snn.server.errors import StoreFailed
 from deploy_snn.server.log import log_event
 from deploy_snn.server.names import MAX_NAME_BYTES, SequenceId, parse_sequence
+from deploy_snn.server.store import Store, identify
 from deploy_snn.server.stream import Stream, pack_stream, unpack_stream
 
 SCHEMA = """
@@ -21,18 +22,17 @@ SCHEMA = """
 """
 
 
-class Checkpoint:
+class Checkpoint(Store):
     """The streams of one model, in a SQLite file that is locked against other servers.
 
     A commit has reached the operating system before the step is acknowledged. It survives the process, but not a power
-    failure. ``problem`` is the reason for which the last write failed, or None. Raises InvalidInput for a file that is
-    damaged, in use, or of another export of the model.
+    failure. Raises InvalidInput for a file that is damaged, in use, or of another export of the model.
     """
 
     def __init__(self, folder: Path, name: str, bundle: Bundle) -> None:
         self.path = folder / f"{name}.sqlite"
         self.contract = bundle.contract
-        files = json.dumps({file: record.sha256 for file, record in sorted(bundle.manifest.files.items())})
+        files = identify(bundle)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=1)
@@ -43,7 +43,6 @@ class Checkpoint:
             stored = self._database.execute("SELECT files FROM bundle").fetchone()
             if stored is None:
                 self._database.execute("INSERT INTO bundle VALUES (?)", (files,))
-            self.problem: str | None = None
             self._probe()  # creates the write-ahead log
             self._files = self._identities()
         except (sqlite3.Error, OSError) as error:
@@ -86,18 +85,19 @@ class Checkpoint:
             self._database.execute("INSERT INTO quarantine VALUES (?, ?, ?)", (stored, packed, reason))
             self._database.execute("DELETE FROM streams WHERE sequence = ?", (stored,))
 
-    def write(self, streams: Mapping[SequenceId, Stream], ended: Iterable[SequenceId]) -> None:
-        """Store streams and delete those that have ended, in one transaction. Raises CheckpointFailed."""
+    def write(self, streams: Mapping[SequenceId, Stream], ended: Mapping[SequenceId, Stream]) -> Collection[SequenceId]:
+        """Store streams and delete those that have ended, in one transaction. None is refused. Raises StoreFailed."""
         with self._writing():
             self._database.executemany("DELETE FROM streams WHERE sequence = ?", [(json.dumps(name),) for name in ended])
             self._database.executemany(
                 "INSERT OR REPLACE INTO streams VALUES (?, ?)",
                 [(json.dumps(name), pack_stream(stream)) for name, stream in streams.items()],
             )
+        return frozenset()
 
     def retry(self) -> None:
         """Find out whether a problem is over, without a stream to store."""
-        with suppress(CheckpointFailed), self._writing():
+        with suppress(StoreFailed), self._writing():
             self._probe()
 
     def _probe(self) -> None:
@@ -105,7 +105,7 @@ class Checkpoint:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """A transaction, which has reached the files at its end. Raises CheckpointFailed, and records the problem."""
+        """A transaction, which has reached the files at its end. Raises StoreFailed, and records the problem."""
         problem = None
         try:
             with self._database:
@@ -115,12 +115,9 @@ class Checkpoint:
                 problem = f"{self.path} was deleted or replaced under the running server"
         except (sqlite3.Error, OSError) as error:
             problem = f"{self.path} cannot be written: {error}"
-        if problem != self.problem:
-            level = logging.WARNING if problem else logging.INFO
-            log_event("checkpoint failing" if problem else "checkpoint recovered", level, problem=problem)
-        self.problem = problem
+        self._report(problem)
         if problem:
-            raise CheckpointFailed(problem)
+            raise StoreFailed(problem)
 
     def _identities(self) -> list[tuple[int, int]]:
         """Which files on disk have the names of the database and its write-ahead log. Raises OSError if one is missing."""

@@ -13,8 +13,8 @@ class ServerBusy(Exception):
     """A limit of the server is reached. The same request may succeed later."""
 
 
-class CheckpointFailed(Exception):
-    """Streams could not be stored, so that the request changed nothing. It may succeed later."""
+class StoreFailed(Exception):
+    """Streams could not be stored or read, so that the request changed nothing here. It may succeed later."""
 
 
 class StepConflict(Exception):
@@ -45,7 +45,7 @@ STATUSES: dict[type[Exception], HTTPStatus] = {
     BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     BodyTimeout: HTTPStatus.REQUEST_TIMEOUT,
     ServerBusy: HTTPStatus.SERVICE_UNAVAILABLE,
-    CheckpointFailed: HTTPStatus.SERVICE_UNAVAILABLE,
+    StoreFailed: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 RESPONSE_HEADERS = {
     HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "1"},

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from deploy_snn.contract import Contract, Role
 from deploy_snn.errors import InvalidInput
-from deploy_snn.server.errors import BodyTimeout, BodyTooLarge, CheckpointFailed, ServerBusy, StepConflict
+from deploy_snn.server.errors import BodyTimeout, BodyTooLarge, ServerBusy, StepConflict, StoreFailed
 from deploy_snn.server.observer import CompletedRequest
 from deploy_snn.server.statistics import Statistics
 
@@ -51,7 +51,7 @@ class Metrics:
         try:
             yield
             outcome = "answered"
-        except (ServerBusy, CheckpointFailed):
+        except (ServerBusy, StoreFailed):
             outcome = "busy"
             raise
         except (InvalidInput, StepConflict, BodyTooLarge, BodyTimeout):

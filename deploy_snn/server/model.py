@@ -14,8 +14,7 @@ import numpy as np
 from deploy_snn.bundle import Bundle
 from deploy_snn.contract import Role, TensorSpec, check_tensors
 from deploy_snn.errors import InvalidInput
-from deploy_snn.server.checkpoint import Checkpoint
-from deploy_snn.server.errors import CheckpointFailed, ServerBusy, StepConflict
+from deploy_snn.server.errors import ServerBusy, StepConflict, StoreFailed
 from deploy_snn.server.large import run_sized
 from deploy_snn.server.log import LOGGER, log_event
 from deploy_snn.server.names import SequenceId
@@ -23,6 +22,7 @@ from deploy_snn.server.observer import CompletedRequest, Observer, notify
 from deploy_snn.server.protocol import MAX_JSON_OUTPUTS, InferRequest
 from deploy_snn.server.queue import InferResult, PendingRequest, RequestQueue
 from deploy_snn.server.stepper import Batch, Stepped, Stepper
+from deploy_snn.server.store import SharedStore, Store
 from deploy_snn.server.stream import MAX_STEPS, Stream, new_stream
 from deploy_snn.tensors import Arrays, check_finite
 
@@ -57,7 +57,7 @@ class Model:
         bundle: the bundle to serve.
         runtime: the name of the runtime.
         limits: its limits.
-        checkpoint: where the streams are stored on disk, or None to keep them in memory only.
+        store: where the streams are stored too, or None to keep them in memory only.
         observers: notified of every batch.
     """
 
@@ -66,7 +66,7 @@ class Model:
         bundle: Bundle,
         runtime: str,
         limits: Limits,
-        checkpoint: Checkpoint | None = None,
+        store: Store | None = None,
         observers: Iterable[Observer] = (),
     ) -> None:
         self.bundle = bundle
@@ -75,13 +75,14 @@ class Model:
         self.platform = f"deploy_snn_{runtime}"
         self.limits = limits
         self.streams: dict[SequenceId, Stream] = {}
-        """The streams, the one that was stepped last at the end."""
+        """The streams, the one that was stepped last at the end; with a shared store, copies that may be out of date."""
         self._output_names = [spec.name for spec in self.contract.outputs]
         self._output_elements = {spec.name: math.prod(spec.shape(batch=1)) for spec in self.contract.outputs}
         self._specs_in_time = {spec.name: spec.in_time() for spec in self.contract.inputs}
         self._state_row, self._state_shared = _row_bytes(self.contract.states)
         self._step_row, self._step_shared = _row_bytes((*self.contract.inputs, *self.contract.outputs))
-        self._stepper = Stepper(bundle, runtime, checkpoint)
+        self._shared = store if isinstance(store, SharedStore) else None
+        self._stepper = Stepper(bundle, runtime, store)
         self._queue = RequestQueue()
         self._tasks: list[asyncio.Task[None]] = []
         self._state_bytes = 0
@@ -90,10 +91,12 @@ class Model:
         """Long chunks that have been stepped in part, with their streams after it."""
         self._importing: dict[SequenceId, int] = {}
         """The streams that are being stored, and their sizes in bytes."""
+        self._claiming: set[SequenceId] = set()
+        """The streams of the batch that is being put together, with a shared store."""
         self._batch_since: float | None = None
         self._stepping: set[SequenceId | None] = set()
         self._observers = tuple(observers)
-        for sequence, stream in checkpoint.load().items() if checkpoint else ():
+        for sequence, stream in store.load().items() if store else ():
             self._put(sequence, stream)
         self._unanswered: set[asyncio.Future[InferResult]] = set()
 
@@ -156,18 +159,29 @@ class Model:
         # A client that disconnects does not cancel its request: the stream may have been stepped already.
         return await pending.result
 
-    def stream(self, sequence: SequenceId) -> Stream:
-        """The current state of a stream. Raises InvalidInput for an unknown one."""
-        if sequence not in self.streams:
+    async def stream(self, sequence: SequenceId) -> Stream:
+        """The current state of a stream. Raises InvalidInput for an unknown one, StoreFailed if it cannot be read."""
+        if self._shared:
+            self._check_open()
+            stream = await self._stepper.in_thread(self._shared.read, sequence)
+        else:
+            stream = self.streams.get(sequence)
+        if stream is None:
             raise InvalidInput(f"sequence {sequence!r} has no stream here")
-        return self.streams[sequence]
+        return stream
 
     async def import_stream(self, sequence: SequenceId, stream: Stream) -> None:
         """Add a stream from another server.
 
-        Raises StepConflict if a stream of this name exists, ServerBusy if a limit is reached, CheckpointFailed if it cannot
+        Raises StepConflict if a stream of this name exists, ServerBusy if a limit is reached, StoreFailed if it cannot
         be stored.
         """
+        if self._shared:  # which decides, and from which the stream's next request reads it
+            self._check_open()
+            if not await self._stepper.in_thread(self._shared.add, sequence, stream):
+                raise StepConflict(f"sequence {sequence!r} already has a stream in the store")
+            log_event("stream imported", model=self.name, sequence=sequence, step=stream.steps)
+            return
         if sequence in self.streams:
             steps = self.streams[sequence].steps
             raise StepConflict(f"sequence {sequence!r} already has a stream here, at step {steps}")
@@ -177,14 +191,17 @@ class Model:
         self._check_room(stream.nbytes)
         self._importing[sequence] = stream.nbytes
         try:
-            await self._stepper.save({sequence: stream}, ())
+            await self._stepper.save({sequence: stream}, {})
         finally:
             del self._importing[sequence]
         self._put(sequence, stream)
         log_event("stream imported", model=self.name, sequence=sequence, step=stream.steps)
 
     async def drop_streams(self, sequences: list[SequenceId]) -> None:
-        """End streams without a last step, except those that are stepped meanwhile. Raises CheckpointFailed."""
+        """End streams without a last step, except those that are stepped meanwhile. Raises StoreFailed.
+
+        Of a shared store, those that this server held last.
+        """
         ending = {name: self.streams[name] for name in sequences if name in self.streams}
         if ending:
             await self._stepper.save({}, ending)
@@ -199,13 +216,32 @@ class Model:
 
     def _check_room(self, size: int, replaced: Stream | None = None) -> None:
         """Check, before memory is taken, that there is room for a stream of so many bytes in the place of another."""
-        limits, count = self.limits, len(self.streams) + len(self._importing) - (replaced is not None)
-        total = self._state_bytes + sum(self._importing.values()) + size - (replaced.nbytes if replaced else 0)
-        if count >= limits.max_streams or total > limits.max_state_bytes:
+        limits = self.limits
+        while not self._has_room(size, replaced):
+            if self._shared and self._forget_one():
+                continue
             raise ServerBusy(
                 f"{self.name} has no room for another stream: it has {len(self.streams)} of at most {limits.max_streams}, "
                 f"with {self._state_bytes} of at most {limits.max_state_bytes} bytes of state"
             )
+
+    def _has_room(self, size: int, replaced: Stream | None) -> bool:
+        count = len(self.streams) + len(self._importing) - (replaced is not None)
+        total = self._state_bytes + sum(self._importing.values()) + size - (replaced.nbytes if replaced else 0)
+        return count < self.limits.max_streams and total <= self.limits.max_state_bytes
+
+    def _forget_one(self) -> bool:
+        """Forget the copy of the stream in a shared store that has waited longest for a step; False if there is none."""
+        busy = self._busy()
+        oldest = next((name for name in self.streams if name not in busy), None)
+        if oldest is not None:
+            self._drop(oldest)
+        return oldest is not None
+
+    def _busy(self) -> set[SequenceId | None]:
+        """The streams that have a request which is pending or being stepped."""
+        unfinished = {pending.request.sequence for pending, _ in self._unfinished}
+        return self._queue.sequences() | self._claiming | self._stepping | unfinished
 
     def _validate(self, request: InferRequest) -> tuple[int, int | None]:
         """Check a request against the contract. Return its rows, and its steps, or None for a step without a time axis.
@@ -259,8 +295,50 @@ class Model:
             unfinished = (pending.request.sequence for pending, _ in self._unfinished)
             busy = {sequence for sequence in unfinished if sequence is not None}
             requests = self._queue.take_batch(self.limits.max_batch, single=self.contract.couples_batch, busy=busy)
-            await self._step(self._find_streams(requests))
+            if self._shared:
+                requests = await self._claim(requests, self._shared)
+            batch = self._find_streams(requests)
+            self._claiming = set()
+            await self._step(batch)
             await self._step(self._take_unfinished())  # one piece after each batch
+
+    async def _claim(self, requests: list[PendingRequest], store: SharedStore) -> list[PendingRequest]:
+        """Bring the streams of requests up to date with a shared store, and shut other servers out until they claim them.
+
+        Returns the requests that can go on; the others have failed.
+        """
+        named = {pending.request.sequence: pending for pending in requests if pending.request.sequence is not None}
+        if not named:
+            return requests
+        self._claiming = set(named)
+        held = {name: self.streams.get(name) for name, pending in named.items() if not pending.request.start}
+        try:
+            claim = await self._stepper.in_thread(store.claim, held, named.keys() - held.keys())
+        except Exception as error:  # noqa: BLE001  (whatever it is, the loop must go on)
+            for pending in named.values():
+                pending.fail(error)
+            return [pending for pending in requests if pending.request.sequence is None]
+        ready = []
+        for pending in requests:
+            name, pending.token = pending.request.sequence, claim.token
+            try:
+                if name in held:
+                    self._refresh(name, claim.streams.get(name))
+            except Exception as error:  # noqa: BLE001  (no room, or no memory: the other requests go on)
+                pending.fail(error)
+            else:
+                ready.append(pending)
+        return ready
+
+    def _refresh(self, sequence: SequenceId, stream: Stream | None) -> None:
+        """Replace the copy of a stream by what a shared store has. Raises ServerBusy if there is no room for it."""
+        copy = self.streams.get(sequence)
+        if stream is None:
+            self._drop(sequence)
+        else:
+            if copy is None or copy.batch != stream.batch:
+                self._check_room(stream.nbytes, copy)
+            self._put(sequence, stream)
 
     async def _step(self, batch: Batch) -> None:
         """Step requests together; answer those that are complete, and keep the others for their next piece."""
@@ -324,6 +402,7 @@ class Model:
                     raise StepConflict(f"sequence {request.sequence!r} is being imported by another request")
                 self._check_room(self._state_size(pending.batch), stream)
             fresh = new_stream(self.bundle.initial_state(pending.batch), pending.batch, request.sequence, request.seed)
+            fresh = fresh.held_under(pending.token)
             if request.sequence is not None and stream is None:
                 self._put(request.sequence, fresh)  # counts towards the limits of others that start in the same batch
             log_event("stream started", logging.DEBUG, model=self.name, sequence=request.sequence)
@@ -383,14 +462,20 @@ class Model:
             await asyncio.sleep(min(1.0, self.limits.idle_timeout / 4))
             if self._stepper.problem:
                 await self._stepper.retry()
-            with suppress(CheckpointFailed):  # it is logged, and the streams are dropped once it can be written again
+            with suppress(StoreFailed):  # it is logged, and the streams are dropped once it can be written again
                 await self.drop_idle(monotonic() - self.limits.idle_timeout)
 
     async def drop_idle(self, since: float) -> None:
-        """Drop the streams that have not been stepped since a time of the monotonic clock and have no pending request."""
-        pending = self._queue.sequences() | self._stepping
-        pending |= {request.request.sequence for request, _ in self._unfinished}
-        idle = [name for name, stream in self.streams.items() if stream.last_used < since and name not in pending]
+        """Drop the streams that have not been stepped since a time of the monotonic clock and have no pending request.
+
+        Of streams in a shared store, only the copies: another server may have stepped them, and the store drops idle ones.
+        """
+        busy = self._busy()
+        idle = [name for name, stream in self.streams.items() if stream.last_used < since and name not in busy]
+        if self._shared:
+            for sequence in idle:
+                self._drop(sequence)
+            return
         before = {sequence: self.streams[sequence].steps for sequence in idle}
         await self.drop_streams(idle)
         for sequence, steps in before.items():

@@ -30,6 +30,8 @@ class PendingRequest:
     """The outputs of the steps that a long chunk has taken so far."""
     taken: int = 0
     """How many steps these are."""
+    token: str = ""
+    """The fencing token for a stream that starts with this request, if servers share a store."""
     result: asyncio.Future[InferResult] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def fail(self, error: Exception) -> None:

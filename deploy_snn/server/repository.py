@@ -11,12 +11,12 @@ from prometheus_client.registry import Collector
 from deploy_snn.bundle import Bundle
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.body import BodyLimits, BytesInFlight
-from deploy_snn.server.checkpoint import Checkpoint
 from deploy_snn.server.errors import Forbidden, ModelNotFound
 from deploy_snn.server.live_monitor import LiveMonitor
 from deploy_snn.server.log import log_event
 from deploy_snn.server.metrics import Metrics, gauge
 from deploy_snn.server.model import Limits, Model
+from deploy_snn.server.store import OpenStore
 
 VERSION = "1"
 """The only version of every model: another export is another bundle, with a name of its own."""
@@ -40,8 +40,8 @@ class Settings:
     """The files of a TLS certificate and its key, or None for no TLS."""
     grpc_port: int | None = None
     """The port for gRPC, or None for no gRPC."""
-    checkpoint: Path | None = None
-    """The folder where streams are stored, so that they survive the server; None to keep them in memory only."""
+    open_store: OpenStore | None = None
+    """Opens a model's store of streams, so that they outlive the server; None to keep them in memory only."""
 
 
 class Repository(Collector):
@@ -104,13 +104,13 @@ class Repository(Collector):
 
     def _load_model(self, name: str) -> Model:
         bundle, settings = self.bundles[name], self.settings
-        checkpoint = Checkpoint(settings.checkpoint, name, bundle) if settings.checkpoint else None
-        model = Model(bundle, settings.runtime, settings.limits, checkpoint, (self.metrics, self.monitor))
+        store = settings.open_store(name, bundle) if settings.open_store else None
+        model = Model(bundle, settings.runtime, settings.limits, store, (self.metrics, self.monitor))
         log_event("model loaded", model=name, runtime=settings.runtime, streams=len(model.streams))
         return model
 
     async def unload(self, name: str) -> None:
-        """Unload a model after its pending requests are answered; its streams are lost, except those on disk."""
+        """Unload a model after its pending requests are answered; its streams are lost, except those in a store."""
         self._check_name(name)
         model = self.models.pop(name, None)
         if model:

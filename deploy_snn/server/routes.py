@@ -122,14 +122,14 @@ async def stream(
 ) -> None:
     """A stream on a WebSocket: an existing one, a new one, or, without a ``sequence_id``, one that ends with it."""
     sequence = None if sequence_id is None else sequence_in_path(sequence_id)
-    channel = open_channel(repository(socket), name, sequence, start=sequence_start, batch=batch, seed=seed)
+    channel = await open_channel(repository(socket), name, sequence, start=sequence_start, batch=batch, seed=seed)
     await run_channel(socket, channel)
 
 
 @router.get("/models/{name}/sequences/{sequence:path}/state", responses=STATE_RESPONSES, response_class=Response)
 async def download_state(request: Request, name: str, sequence: str) -> Response:
     """The state of a stream, as a tensor file that every host and ``deploy-snn run`` can read."""
-    stream = repository(request).find(name, VERSION).stream(sequence_in_path(sequence))
+    stream = await repository(request).find(name, VERSION).stream(sequence_in_path(sequence))
     return Response(
         await run_sized(stream.nbytes, pack_stream, stream),
         media_type=OCTET_STREAM,
@@ -171,7 +171,7 @@ async def load(request: Request, name: str) -> Response:
 
 @router.post("/repository/models/{name}/unload", response_class=Response)
 async def unload(request: Request, name: str) -> Response:
-    """Unload a model after its pending requests are answered. Its streams are lost, except those in a checkpoint."""
+    """Unload a model after its pending requests are answered. Its streams are lost, except those in a store."""
     models = repository(request)
     models.check_control()
     await models.unload(name)

@@ -1,7 +1,7 @@
 """Steps a model's streams, one batch at a time: in the event loop if that is fast, else in a thread."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import TypeVar
@@ -13,9 +13,10 @@ from deploy_snn.contract import Role
 from deploy_snn.errors import InvalidInput
 from deploy_snn.runtimes import find_runtime
 from deploy_snn.server.batch import BatchEntry, BatchResult, step_together
-from deploy_snn.server.checkpoint import Checkpoint
+from deploy_snn.server.errors import StepConflict
 from deploy_snn.server.names import SequenceId
 from deploy_snn.server.queue import PendingRequest
+from deploy_snn.server.store import Store
 from deploy_snn.server.stream import Stream, copy_generator, draw_noise
 from deploy_snn.tensors import Arrays
 
@@ -32,20 +33,20 @@ Stepped = list[tuple[Arrays, Stream] | Exception]
 
 
 class Stepper:
-    """A runtime, with a thread for slow work: large steps, chunks, and writes to disk.
+    """A runtime, with a thread for slow work: large steps, chunks, and the store of streams.
 
     Args:
         bundle: the bundle to step.
         runtime: the name of the runtime.
-        checkpoint: where the streams are stored on disk, or None.
+        store: where the streams are stored, or None.
     """
 
-    def __init__(self, bundle: Bundle, runtime: str, checkpoint: Checkpoint | None) -> None:
+    def __init__(self, bundle: Bundle, runtime: str, store: Store | None) -> None:
         self.contract = bundle.contract
         self._draws_noise = any(spec.role is Role.NOISE for spec in self.contract.inputs)
         self._runtime = find_runtime(runtime)(bundle)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=bundle.path.resolve().name)
-        self._checkpoint = checkpoint
+        self._store = store
         self._piece = 16
         """How many steps of a chunk are taken at once: about as many as fit in PIECE_SECONDS."""
         self._fast_rows = 0
@@ -56,13 +57,13 @@ class Stepper:
             step_together(self._runtime, self.contract, [entry], chunk=bool(steps))
 
     async def step(self, batch: Batch) -> Stepped:
-        """Step streams together. Raises whatever the checkpoint raises; all streams are then unchanged."""
+        """Step streams together. Raises whatever the store raises; all streams are then unchanged."""
         is_step, rows = batch[0][0].steps is None, sum(pending.batch for pending, _ in batch)
         start = perf_counter()
-        if is_step and rows <= self._fast_rows and not self._checkpoint:
+        if is_step and rows <= self._fast_rows and not self._store:
             results = self.step_now(batch)
         else:
-            results = await self._in_thread(self.step_now, batch)
+            results = await self.in_thread(self.step_now, batch)
         if is_step:
             fast = perf_counter() - start < FAST_STEP
             self._fast_rows = max(self._fast_rows, rows) if fast else min(self._fast_rows, rows - 1)
@@ -71,7 +72,7 @@ class Stepper:
     def step_now(self, batch: Batch) -> Stepped:
         """Step streams together in the calling thread: one step, or the next piece of a chunk.
 
-        Streams whose request is then complete are saved to the checkpoint, if there is one.
+        Streams whose request is then complete are stored, if there is a store.
         """
         left = [pending.steps - pending.taken for pending, _ in batch if pending.steps is not None]
         steps = min(*left, self._piece) if left else None
@@ -95,25 +96,13 @@ class Stepper:
             if isinstance(result, Exception):
                 stepped.append(result)
                 continue
-            after = Stream(stream.batch, result.state, generator, stream.steps + (steps or 1))
+            after = Stream(stream.batch, result.state, generator, stream.steps + (steps or 1), token=stream.token)
             if result.infinite and _is_complete(pending, steps):  # no server could load it again
                 problem = f"the inputs drive state '{result.infinite}' to infinity or NaN; the stream is unchanged"
                 stepped.append(InvalidInput(problem))
             else:
                 stepped.append((result.outputs, after))
-        if self._checkpoint:
-            requests = [
-                (pending.request, step[1])
-                for (pending, _), step in zip(batch, stepped, strict=True)
-                if not isinstance(step, Exception) and _is_complete(pending, steps)
-            ]
-            saved = {
-                request.sequence: stream for request, stream in requests if request.sequence is not None and not request.end
-            }
-            ended = [request.sequence for request, _ in requests if request.sequence is not None and request.end]
-            if saved or ended:
-                self._checkpoint.write(saved, ended)
-        return stepped
+        return self._save_complete(batch, stepped, steps) if self._store else stepped
 
     def _run(self, entries: Sequence[BatchEntry], *, chunk: bool) -> Sequence[BatchResult | Exception]:
         """Step entries together; if the runtime fails, one by one, so that only those fail that it cannot step."""
@@ -124,28 +113,48 @@ class Stepper:
                 return [error]
         return [result for entry in entries for result in self._run([entry], chunk=chunk)]
 
+    def _save_complete(self, batch: Batch, stepped: Stepped, steps: int | None) -> Stepped:
+        """Store the streams whose request is complete. One that another server has taken over counts as not stepped."""
+        complete = {
+            pending.request.sequence: (step[1], pending.request.end)
+            for (pending, _), step in zip(batch, stepped, strict=True)
+            if not isinstance(step, Exception) and _is_complete(pending, steps) and pending.request.sequence is not None
+        }
+        if not complete or self._store is None:
+            return stepped
+        refused = self._store.write(
+            {name: stream for name, (stream, end) in complete.items() if not end},
+            {name: stream for name, (stream, end) in complete.items() if end},
+        )
+        taken_over = "another server has taken over the stream of sequence {!r}: this request was not stepped"
+        return [
+            StepConflict(taken_over.format(pending.request.sequence)) if pending.request.sequence in refused else step
+            for (pending, _), step in zip(batch, stepped, strict=True)
+        ]
+
     @property
     def problem(self) -> str | None:
-        """Why the checkpoint cannot be written, or None."""
-        return self._checkpoint.problem if self._checkpoint else None
+        """Why the store cannot be used, or None."""
+        return self._store.problem if self._store else None
 
     async def retry(self) -> None:
-        """Find out whether the problem is over."""
-        if self._checkpoint:
-            await self._in_thread(self._checkpoint.retry)
+        """Find out whether the store's problem is over."""
+        if self._store:
+            await self.in_thread(self._store.retry)
 
-    async def save(self, streams: Mapping[SequenceId, Stream], ended: Iterable[SequenceId]) -> None:
-        """Save a change to the checkpoint that is made without a step. Raises CheckpointFailed."""
-        if self._checkpoint:
-            await self._in_thread(self._checkpoint.write, streams, ended)
+    async def save(self, streams: Mapping[SequenceId, Stream], ended: Mapping[SequenceId, Stream]) -> None:
+        """Store a change that is made without a step. Raises StoreFailed."""
+        if self._store:
+            await self.in_thread(self._store.write, streams, ended)
 
     def close(self) -> None:
-        """End the thread and close the checkpoint."""
+        """End the thread and close the store."""
         self._thread.shutdown()
-        if self._checkpoint:
-            self._checkpoint.close()
+        if self._store:
+            self._store.close()
 
-    async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
+    async def in_thread(self, function: Callable[..., T], *arguments: object) -> T:
+        """Call a function in the thread, after the calls before it: the store is used there only."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
 

@@ -31,11 +31,17 @@ class Stream:
     generator: np.random.Generator
     steps: int = 0
     last_used: float = field(default_factory=monotonic)
+    token: str = ""
+    """The fencing token under which this server may store what follows from it, if servers share a store."""
 
     @cached_property
     def nbytes(self) -> int:
         """The memory of its state."""
         return sum(array.nbytes for array in self.state.values())
+
+    def held_under(self, token: str) -> "Stream":
+        """The same stream, after a claim with a new fencing token."""
+        return replace(self, token=token)
 
 
 def new_stream(state: Arrays, batch: int, sequence: SequenceId | None, seed: int | None) -> Stream:

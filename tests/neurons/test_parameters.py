@@ -47,6 +47,7 @@ OTHER_KEYWORDS = {
     "diehl-and-cook": {"one_spike"},
     "izhikevich": {"excitatory", "spike_at"},
     "csrm": {"responseKernel", "refractoryKernel", "res_window_size", "ref_window_size"},
+    "srm0": {"probability"},
 }
 STARTS = {"if": {"v": "reset"}, "subtractive-reset-if": {"v": "reset"}, "boosted-lif": {"v": None}}
 STARTS |= {"difference-lif": {"v": None}, "difference-current-lif": {"v": None}}

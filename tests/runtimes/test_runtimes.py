@@ -127,4 +127,4 @@ def test_missing_provider_is_unavailable(monkeypatch: pytest.MonkeyPatch, export
     assert (status, message) == (3, "deploy-snn: onnxruntime-cuda cannot run here: libcuda.so.1: no such file\n")
     status, shown, _ = command("parity", exported("lif", n=6).path, "--steps", 5)
     assert status == 0
-    assert "not compared: onnxruntime-cuda: libcuda.so.1: no such file" in shown
+    assert "not compared: onnxruntime-cuda, onnxruntime-cuda-graph: libcuda.so.1: no such file" in shown

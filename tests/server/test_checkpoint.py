@@ -19,7 +19,7 @@ import pytest
 from deploy_snn.bundle import Bundle
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.checkpoint import Checkpoint
-from deploy_snn.server.errors import CheckpointFailed
+from deploy_snn.server.errors import StoreFailed
 from deploy_snn.server.model import Limits, Model
 from deploy_snn.server.protocol import InferRequest
 from deploy_snn.server.queue import InferResult
@@ -113,7 +113,7 @@ def test_a_stream_that_cannot_be_read_is_put_aside(damage: str, tmp_path: Path) 
     """The others go on, also after another start; what was put aside is kept."""
     bundle = Bundle.open(EXPORT / "lif")
     checkpoint = Checkpoint(tmp_path, "lif", bundle)
-    checkpoint.write({name: new_stream(bundle.initial_state(2), 2, name, None) for name in ("a", "b")}, [])
+    checkpoint.write({name: new_stream(bundle.initial_state(2), 2, name, None) for name in ("a", "b")}, {})
     assert checkpoint.load()["a"].batch == 2
     checkpoint._database.execute(f"UPDATE streams SET {damage} WHERE sequence = '\"a\"'")
     for _ in range(2):
@@ -198,10 +198,10 @@ def test_a_full_disk(tmp_path: Path) -> None:
         stored = Stored(tmp_path)
         model = stored.model
         assert [await stored.step("a", start=True), await stored.step("a")] == [1, 2]
-        moved = model.stream("a")
+        moved = await model.stream("a")
         with full_disk(tmp_path):
             for refused in (stored.step("a"), stored.step("b", start=True), model.import_stream("c", moved)):
-                with pytest.raises(CheckpointFailed, match="cannot be written"):
+                with pytest.raises(StoreFailed, match="cannot be written"):
                     await refused
             assert model.streams == {"a": moved}
             assert "cannot be written" in str(model.problem())
@@ -225,7 +225,7 @@ def test_files_that_are_deleted_under_a_running_server(deleted: str, tmp_path: P
         stored = Stored(tmp_path)
         assert await stored.step("a", start=True) == 1
         (tmp_path / deleted).unlink()
-        with pytest.raises(CheckpointFailed):
+        with pytest.raises(StoreFailed):
             await stored.step("a")
         assert stored.model.problem()
         await stored.model.close()

@@ -159,7 +159,7 @@ class Life(RuleBasedStateMachine):
     def move(self, data: st.DataObject, name: Any) -> None:
         """Down, and up again under another name."""
         old = data.draw(st.sampled_from(list(self.twins)))
-        packed = pack_stream(self.model.stream(old))
+        packed = pack_stream(self.model.streams[old])
         stream = unpack_stream(packed, self.bundle.contract, name, "the body")
         if name in self.twins or len(self.twins) == MOST:
             with pytest.raises(StepConflict if name in self.twins else ServerBusy):
@@ -196,7 +196,7 @@ class Life(RuleBasedStateMachine):
             return
         assert self.model.streams.keys() == self.twins.keys()
         for name, twin in self.twins.items():
-            stream = self.model.stream(name)
+            stream = self.model.streams[name]
             assert (stream.steps, stream.batch) == (twin.steps, twin.batch)
             for key, array in twin.state.items():
                 assert_array_equal(stream.state[key], array)

@@ -267,7 +267,7 @@ def test_a_client_that_goes_away_has_been_served() -> None:
 def test_a_stream_from_elsewhere_needs_room_too() -> None:
     async def scenario(model: Model) -> None:
         await model.infer(request("here", start=True))
-        moved = model.stream("here")
+        moved = await model.stream("here")
         with pytest.raises(ServerBusy, match="lif has no room for another stream: it has 1 of at most 1"):
             await model.import_stream("moved", moved)
         await model.infer(request("here", end=True))

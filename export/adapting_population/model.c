@@ -1,0 +1,209 @@
+/* adapting_population: one step of 1 ms. Written by deploy-snn 0.2.0.
+   Compile it with -ffp-contract=off and without -ffast-math, and the results are those of torch, to the bit. */
+#include "model.h"
+
+#if defined(__GNUC__) && !defined(__clang__)
+/* Otherwise gcc puts branches into the loops over neurons, and gathers into those over weights. */
+#pragma GCC optimize ("no-thread-jumps", "no-loop-unroll-and-jam")
+#endif
+
+#include <string.h>
+
+static const float theta_decay = 0.9999999f;
+static const float rest = -65.0f;
+static const float decay = 0.99004984f;
+static const float dt = 1.0f;
+static const float thresh[8] = {-54.0f, -53.42857f, -52.857143f, -52.285713f, -51.714287f, -51.142857f, -50.57143f, -50.0f};
+static const float reset = -65.0f;
+static const float lbound = -80.0f;
+static const float refrac = 5.0f;
+static const float theta_plus = 0.05f;
+static const float trace_decay = 0.95122945f;
+
+/* The sum over the rows of a batch. */
+static float sum_fired(const adapting_population_state *states, int32_t rows, int32_t i)
+{
+    int32_t sum = 0;
+    for (int32_t r = 0; r < rows; r++) {
+        sum += states[r].work.fired[i];
+    }
+    return (float)sum;
+}
+
+/* One step of one row. */
+static void adapting_population_row(
+    adapting_population_state *restrict state,
+    const float *restrict x,
+    uint8_t *restrict s)
+{
+    (void)state;
+    (void)x;
+    for (int32_t i = 0; i < 8; i++) {
+        const float x_i = x[i];
+        const float new_v = decay * (state->v[i] - rest) + rest + (state->refrac_count[i] <= 0.0f ? x_i : 0.0f);
+        const float new_refrac_count = state->refrac_count[i] - dt;
+        const int new_s = new_v >= thresh[i] + state->theta[i] * theta_decay;
+        const float new_v_2 = new_s ? reset : new_v;
+        const float new_trace = state->trace[i] * trace_decay;
+        state->work.fired[i] = (uint8_t)(new_s);
+        s[i] = (uint8_t)(new_s);
+        state->v[i] = new_v_2 < lbound ? lbound : new_v_2;
+        state->refrac_count[i] = new_s ? refrac : new_refrac_count;
+        state->trace[i] = new_s ? 1.0f : new_trace;
+    }
+}
+
+/* Update what the rows of a batch share, after all of them have made their step. */
+static void adapting_population_update_shared(adapting_population_state *states, int32_t rows)
+{
+    adapting_population_state *state = states;
+    for (int32_t i = 0; i < 8; i++) {
+        state->theta[i] = state->theta[i] * theta_decay + theta_plus * sum_fired(states, rows, i);
+    }
+    for (int32_t r = 1; r < rows; r++) {
+        memcpy(states[r].theta, state->theta, sizeof state->theta);
+    }
+}
+
+void adapting_population_initial_state(adapting_population_state *state)
+{
+    for (int32_t i = 0; i < 8; i++) {
+        state->v[i] = -65.0f;
+    }
+    for (int32_t i = 0; i < 8; i++) {
+        state->theta[i] = 0.0f;
+    }
+    for (int32_t i = 0; i < 8; i++) {
+        state->refrac_count[i] = 0.0f;
+    }
+    for (int32_t i = 0; i < 8; i++) {
+        state->trace[i] = 0.0f;
+    }
+}
+
+void adapting_population_step(adapting_population_state *state, const adapting_population_inputs *inputs, const adapting_population_outputs *outputs)
+{
+    adapting_population_row(state, inputs->x, outputs->s);
+    adapting_population_update_shared(state, 1);
+}
+
+void adapting_population_run(adapting_population_state *states, int32_t rows, int32_t steps, const adapting_population_inputs *inputs, const adapting_population_outputs *outputs)
+{
+    size_t at = 0;
+    for (int32_t t = 0; t < steps; t++) {
+        for (int32_t r = 0; r < rows; r++) {
+            adapting_population_row(&states[r], inputs->x + at * 8, outputs->s + at * 8);
+            at++;
+        }
+        adapting_population_update_shared(states, rows);
+    }
+}
+
+int adapting_population_step_events(adapting_population_state *state, const adapting_population_events *events, const adapting_population_outputs *outputs)
+{
+    adapting_population_inputs inputs;
+    for (int32_t i = 0; i < events->x_count; i++) {
+        if (events->x[i] < 0 || events->x[i] >= 8) {
+            return -1;
+        }
+    }
+    for (int32_t i = 0; i < events->x_count; i++) {
+        events->x_dense[events->x[i]] = 1.0f;
+    }
+    inputs.x = events->x_dense;
+    adapting_population_step(state, &inputs, outputs);
+    for (int32_t i = 0; i < events->x_count; i++) {
+        events->x_dense[events->x[i]] = 0.0f;
+    }
+    return 0;
+}
+
+size_t adapting_population_state_size(void)
+{
+    return sizeof(adapting_population_state);
+}
+
+void adapting_population_store_state(const adapting_population_state *states, int32_t rows, const adapting_population_state_arrays *to)
+{
+    for (int32_t r = 0; r < rows; r++) {
+        for (int32_t i = 0; i < 8; i++) {
+            to->v[(size_t)r * 8 + (size_t)i] = states[r].v[i];
+        }
+        for (int32_t i = 0; i < 8; i++) {
+            to->theta[i] = states[r].theta[i];
+        }
+        for (int32_t i = 0; i < 8; i++) {
+            to->refrac_count[(size_t)r * 8 + (size_t)i] = states[r].refrac_count[i];
+        }
+        for (int32_t i = 0; i < 8; i++) {
+            to->trace[(size_t)r * 8 + (size_t)i] = states[r].trace[i];
+        }
+    }
+}
+
+int adapting_population_load_state(adapting_population_state *states, int32_t rows, const adapting_population_state_arrays *from)
+{
+    for (int32_t r = 0; r < rows; r++) {
+        for (int32_t i = 0; i < 8; i++) {
+            states[r].v[i] = from->v[(size_t)r * 8 + (size_t)i];
+        }
+        for (int32_t i = 0; i < 8; i++) {
+            states[r].theta[i] = from->theta[i];
+        }
+        for (int32_t i = 0; i < 8; i++) {
+            states[r].refrac_count[i] = from->refrac_count[(size_t)r * 8 + (size_t)i];
+        }
+        for (int32_t i = 0; i < 8; i++) {
+            states[r].trace[i] = from->trace[(size_t)r * 8 + (size_t)i];
+        }
+    }
+    return 0;
+}
+
+/* The contract, as JSON in ASCII. */
+const char adapting_population_contract[] = {
+    123, 34, 99, 111, 110, 116, 114, 97, 99, 116, 95, 118, 101, 114, 115, 105, 111, 110, 34, 58, 50, 44, 34, 100,
+    116, 34, 58, 49, 46, 48, 44, 34, 116, 101, 110, 115, 111, 114, 115, 34, 58, 91, 123, 34, 110, 97, 109, 101,
+    34, 58, 34, 120, 34, 44, 34, 114, 111, 108, 101, 34, 58, 34, 100, 114, 105, 118, 101, 34, 44, 34, 107, 105,
+    110, 100, 34, 58, 110, 117, 108, 108, 44, 34, 100, 116, 121, 112, 101, 34, 58, 34, 102, 108, 111, 97, 116, 51,
+    50, 34, 44, 34, 97, 120, 101, 115, 34, 58, 91, 123, 34, 110, 97, 109, 101, 34, 58, 34, 98, 97, 116, 99,
+    104, 34, 44, 34, 115, 105, 122, 101, 34, 58, 110, 117, 108, 108, 125, 44, 123, 34, 110, 97, 109, 101, 34, 58,
+    34, 110, 101, 117, 114, 111, 110, 34, 44, 34, 115, 105, 122, 101, 34, 58, 56, 125, 93, 44, 34, 111, 119, 110,
+    101, 114, 34, 58, 34, 34, 44, 34, 105, 110, 105, 116, 105, 97, 108, 34, 58, 34, 34, 44, 34, 117, 110, 105,
+    116, 34, 58, 34, 109, 86, 34, 125, 44, 123, 34, 110, 97, 109, 101, 34, 58, 34, 118, 34, 44, 34, 114, 111,
+    108, 101, 34, 58, 34, 115, 116, 97, 116, 101, 34, 44, 34, 107, 105, 110, 100, 34, 58, 34, 112, 111, 116, 101,
+    110, 116, 105, 97, 108, 34, 44, 34, 100, 116, 121, 112, 101, 34, 58, 34, 102, 108, 111, 97, 116, 51, 50, 34,
+    44, 34, 97, 120, 101, 115, 34, 58, 91, 123, 34, 110, 97, 109, 101, 34, 58, 34, 98, 97, 116, 99, 104, 34,
+    44, 34, 115, 105, 122, 101, 34, 58, 110, 117, 108, 108, 125, 44, 123, 34, 110, 97, 109, 101, 34, 58, 34, 110,
+    101, 117, 114, 111, 110, 34, 44, 34, 115, 105, 122, 101, 34, 58, 56, 125, 93, 44, 34, 111, 119, 110, 101, 114,
+    34, 58, 34, 34, 44, 34, 105, 110, 105, 116, 105, 97, 108, 34, 58, 34, 114, 101, 115, 116, 34, 44, 34, 117,
+    110, 105, 116, 34, 58, 34, 109, 86, 34, 125, 44, 123, 34, 110, 97, 109, 101, 34, 58, 34, 116, 104, 101, 116,
+    97, 34, 44, 34, 114, 111, 108, 101, 34, 58, 34, 115, 116, 97, 116, 101, 34, 44, 34, 107, 105, 110, 100, 34,
+    58, 34, 116, 104, 114, 101, 115, 104, 111, 108, 100, 34, 44, 34, 100, 116, 121, 112, 101, 34, 58, 34, 102, 108,
+    111, 97, 116, 51, 50, 34, 44, 34, 97, 120, 101, 115, 34, 58, 91, 123, 34, 110, 97, 109, 101, 34, 58, 34,
+    110, 101, 117, 114, 111, 110, 34, 44, 34, 115, 105, 122, 101, 34, 58, 56, 125, 93, 44, 34, 111, 119, 110, 101,
+    114, 34, 58, 34, 34, 44, 34, 105, 110, 105, 116, 105, 97, 108, 34, 58, 34, 116, 104, 101, 116, 97, 34, 44,
+    34, 117, 110, 105, 116, 34, 58, 34, 109, 86, 34, 125, 44, 123, 34, 110, 97, 109, 101, 34, 58, 34, 114, 101,
+    102, 114, 97, 99, 95, 99, 111, 117, 110, 116, 34, 44, 34, 114, 111, 108, 101, 34, 58, 34, 115, 116, 97, 116,
+    101, 34, 44, 34, 107, 105, 110, 100, 34, 58, 34, 99, 111, 117, 110, 116, 101, 114, 34, 44, 34, 100, 116, 121,
+    112, 101, 34, 58, 34, 102, 108, 111, 97, 116, 51, 50, 34, 44, 34, 97, 120, 101, 115, 34, 58, 91, 123, 34,
+    110, 97, 109, 101, 34, 58, 34, 98, 97, 116, 99, 104, 34, 44, 34, 115, 105, 122, 101, 34, 58, 110, 117, 108,
+    108, 125, 44, 123, 34, 110, 97, 109, 101, 34, 58, 34, 110, 101, 117, 114, 111, 110, 34, 44, 34, 115, 105, 122,
+    101, 34, 58, 56, 125, 93, 44, 34, 111, 119, 110, 101, 114, 34, 58, 34, 34, 44, 34, 105, 110, 105, 116, 105,
+    97, 108, 34, 58, 34, 48, 34, 44, 34, 117, 110, 105, 116, 34, 58, 34, 109, 115, 34, 125, 44, 123, 34, 110,
+    97, 109, 101, 34, 58, 34, 116, 114, 97, 99, 101, 34, 44, 34, 114, 111, 108, 101, 34, 58, 34, 115, 116, 97,
+    116, 101, 34, 44, 34, 107, 105, 110, 100, 34, 58, 34, 116, 114, 97, 99, 101, 34, 44, 34, 100, 116, 121, 112,
+    101, 34, 58, 34, 102, 108, 111, 97, 116, 51, 50, 34, 44, 34, 97, 120, 101, 115, 34, 58, 91, 123, 34, 110,
+    97, 109, 101, 34, 58, 34, 98, 97, 116, 99, 104, 34, 44, 34, 115, 105, 122, 101, 34, 58, 110, 117, 108, 108,
+    125, 44, 123, 34, 110, 97, 109, 101, 34, 58, 34, 110, 101, 117, 114, 111, 110, 34, 44, 34, 115, 105, 122, 101,
+    34, 58, 56, 125, 93, 44, 34, 111, 119, 110, 101, 114, 34, 58, 34, 34, 44, 34, 105, 110, 105, 116, 105, 97,
+    108, 34, 58, 34, 48, 34, 44, 34, 117, 110, 105, 116, 34, 58, 34, 34, 125, 44, 123, 34, 110, 97, 109, 101,
+    34, 58, 34, 115, 34, 44, 34, 114, 111, 108, 101, 34, 58, 34, 115, 112, 105, 107, 101, 115, 34, 44, 34, 107,
+    105, 110, 100, 34, 58, 110, 117, 108, 108, 44, 34, 100, 116, 121, 112, 101, 34, 58, 34, 98, 111, 111, 108, 34,
+    44, 34, 97, 120, 101, 115, 34, 58, 91, 123, 34, 110, 97, 109, 101, 34, 58, 34, 98, 97, 116, 99, 104, 34,
+    44, 34, 115, 105, 122, 101, 34, 58, 110, 117, 108, 108, 125, 44, 123, 34, 110, 97, 109, 101, 34, 58, 34, 110,
+    101, 117, 114, 111, 110, 34, 44, 34, 115, 105, 122, 101, 34, 58, 56, 125, 93, 44, 34, 111, 119, 110, 101, 114,
+    34, 58, 34, 34, 44, 34, 105, 110, 105, 116, 105, 97, 108, 34, 58, 34, 34, 44, 34, 117, 110, 105, 116, 34,
+    58, 34, 34, 125, 93, 44, 34, 114, 111, 117, 110, 100, 105, 110, 103, 34, 58, 91, 93, 125,
+    0,
+};

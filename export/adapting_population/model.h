@@ -1,0 +1,86 @@
+/* adapting_population: one step of 1 ms. Written by deploy-snn 0.2.0. */
+#ifndef ADAPTING_POPULATION_H
+#define ADAPTING_POPULATION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The number of elements of each tensor, for one row of a batch. */
+enum {
+    adapting_population_size_x = 8,
+    adapting_population_size_v = 8,
+    adapting_population_size_theta = 8,
+    adapting_population_size_refrac_count = 8,
+    adapting_population_size_trace = 8,
+    adapting_population_size_s = 8,
+};
+
+/* The state of one row, which the caller owns. The scratch memory of a step needs no initial value. */
+typedef struct {
+    float v[8]; /* v */
+    float theta[8]; /* theta */
+    float refrac_count[8]; /* refrac_count */
+    float trace[8]; /* trace */
+    struct {
+        uint8_t fired[8];
+    } work;
+} adapting_population_state;
+
+/* The inputs, each [steps, rows, elements]. */
+typedef struct {
+    const float *x; /* x */
+} adapting_population_inputs;
+
+/* Where the outputs are written to, each [steps, rows, elements]. Spikes are 0 or 1. */
+typedef struct {
+    uint8_t *s; /* s */
+} adapting_population_outputs;
+
+/* The inputs of one step as spike lists: the indices of the spikes, of 1.0 each, and their number. `dense` is scratch
+   memory as large as the input: all 0 before the first call, and again after each call. */
+typedef struct {
+    const int32_t *x;
+    int32_t x_count;
+    float *x_dense;
+} adapting_population_events;
+
+/* The states in the element types of the contract, each [rows, elements]; what rows share is there once. */
+typedef struct {
+    float *v;
+    float *theta;
+    float *refrac_count;
+    float *trace;
+} adapting_population_state_arrays;
+
+/* The contract of the model, as JSON. */
+extern const char adapting_population_contract[];
+
+/* Set the state before the first step. */
+void adapting_population_initial_state(adapting_population_state *state);
+
+/* Run one step of one row. */
+void adapting_population_step(adapting_population_state *state, const adapting_population_inputs *inputs, const adapting_population_outputs *outputs);
+
+/* Run several steps of all rows of a batch. `states` has one element for each row. */
+void adapting_population_run(adapting_population_state *states, int32_t rows, int32_t steps, const adapting_population_inputs *inputs, const adapting_population_outputs *outputs);
+
+/* Run one step of one row. Returns 0, or -1 for an index out of range; the state does not change then. */
+int adapting_population_step_events(adapting_population_state *state, const adapting_population_events *events, const adapting_population_outputs *outputs);
+
+/* The size of the state of one row, for hosts that load the model at run time. */
+size_t adapting_population_state_size(void);
+
+/* Copy the states of all rows out of the structs, or into them. Loading returns 0, or -1 if a state that holds
+   spikes is neither 0 nor 1; nothing changes then. */
+void adapting_population_store_state(const adapting_population_state *states, int32_t rows, const adapting_population_state_arrays *to);
+int adapting_population_load_state(adapting_population_state *states, int32_t rows, const adapting_population_state_arrays *from);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,162 @@
+/* srm0: one step of 1 ms. Written by deploy-snn 0.2.0.
+   Compile it with -ffp-contract=off and without -ffast-math, and the results are those of torch, to the bit. */
+#include "model.h"
+
+#if defined(__GNUC__) && !defined(__clang__)
+/* Otherwise gcc puts branches into the loops over neurons, and gathers into those over weights. */
+#pragma GCC optimize ("no-thread-jumps", "no-loop-unroll-and-jam")
+#endif
+
+#include <math.h>
+#include <string.h>
+
+static const float rest = -70.0f;
+static const float decay = 0.9048374f;
+static const float eps_0 = 1.0f;
+static const float thresh = -50.0f;
+static const float d_thresh = 5.0f;
+static const float rho_0 = 1.0f;
+static const float dt = 1.0f;
+static const float reset = -70.0f;
+static const float refrac = 5.0f;
+
+/* One step of one row. */
+static void srm0_row(
+    srm0_state *restrict state,
+    const float *restrict x,
+    const float *restrict noise,
+    uint8_t *restrict s)
+{
+    (void)state;
+    (void)x;
+    (void)noise;
+    for (int32_t i = 0; i < 8; i++) {
+        const float new_v = eps_0 * x[i];
+        const float new_v_2 = decay * (state->v[i] - rest) + rest + (state->refrac_count[i] <= 0.0f ? new_v : 0.0f);
+        const float new_refrac_count = state->refrac_count[i] - dt;
+        const int new_s = noise[i] < 1.0f - expf(-(rho_0 * expf((new_v_2 - thresh) / d_thresh)) * dt);
+        s[i] = (uint8_t)(new_s);
+        state->v[i] = new_s ? reset : new_v_2;
+        state->refrac_count[i] = new_s ? refrac : new_refrac_count;
+    }
+}
+
+void srm0_initial_state(srm0_state *state)
+{
+    for (int32_t i = 0; i < 8; i++) {
+        state->v[i] = -70.0f;
+    }
+    for (int32_t i = 0; i < 8; i++) {
+        state->refrac_count[i] = 0.0f;
+    }
+}
+
+void srm0_step(srm0_state *state, const srm0_inputs *inputs, const srm0_outputs *outputs)
+{
+    srm0_row(state, inputs->x, inputs->noise, outputs->s);
+}
+
+void srm0_run(srm0_state *states, int32_t rows, int32_t steps, const srm0_inputs *inputs, const srm0_outputs *outputs)
+{
+    size_t at = 0;
+    for (int32_t t = 0; t < steps; t++) {
+        for (int32_t r = 0; r < rows; r++) {
+            srm0_row(&states[r], inputs->x + at * 8, inputs->noise + at * 8, outputs->s + at * 8);
+            at++;
+        }
+    }
+}
+
+int srm0_step_events(srm0_state *state, const srm0_events *events, const srm0_outputs *outputs)
+{
+    srm0_inputs inputs;
+    for (int32_t i = 0; i < events->x_count; i++) {
+        if (events->x[i] < 0 || events->x[i] >= 8) {
+            return -1;
+        }
+    }
+    for (int32_t i = 0; i < events->x_count; i++) {
+        events->x_dense[events->x[i]] = 1.0f;
+    }
+    inputs.x = events->x_dense;
+    inputs.noise = events->noise;
+    srm0_step(state, &inputs, outputs);
+    for (int32_t i = 0; i < events->x_count; i++) {
+        events->x_dense[events->x[i]] = 0.0f;
+    }
+    return 0;
+}
+
+size_t srm0_state_size(void)
+{
+    return sizeof(srm0_state);
+}
+
+void srm0_store_state(const srm0_state *states, int32_t rows, const srm0_state_arrays *to)
+{
+    for (int32_t r = 0; r < rows; r++) {
+        for (int32_t i = 0; i < 8; i++) {
+            to->v[(size_t)r * 8 + (size_t)i] = states[r].v[i];
+        }
+        for (int32_t i = 0; i < 8; i++) {
+            to->refrac_count[(size_t)r * 8 + (size_t)i] = states[r].refrac_count[i];
+        }
+    }
+}
+
+int srm0_load_state(srm0_state *states, int32_t rows, const srm0_state_arrays *from)
+{
+    for (int32_t r = 0; r < rows; r++) {
+        for (int32_t i = 0; i < 8; i++) {
+            states[r].v[i] = from->v[(size_t)r * 8 + (size_t)i];
+        }
+        for (int32_t i = 0; i < 8; i++) {
+            states[r].refrac_count[i] = from->refrac_count[(size_t)r * 8 + (size_t)i];
+        }
+    }
+    return 0;
+}
+
+/* The contract, as JSON in ASCII. */
+const char srm0_contract[] = {
+    123, 34, 99, 111, 110, 116, 114, 97, 99, 116, 95, 118, 101, 114, 115, 105, 111, 110, 34, 58, 50, 44, 34, 100,
+    116, 34, 58, 49, 46, 48, 44, 34, 116, 101, 110, 115, 111, 114, 115, 34, 58, 91, 123, 34, 110, 97, 109, 101,
+    34, 58, 34, 120, 34, 44, 34, 114, 111, 108, 101, 34, 58, 34, 100, 114, 105, 118, 101, 34, 44, 34, 107, 105,
+    110, 100, 34, 58, 110, 117, 108, 108, 44, 34, 100, 116, 121, 112, 101, 34, 58, 34, 102, 108, 111, 97, 116, 51,
+    50, 34, 44, 34, 97, 120, 101, 115, 34, 58, 91, 123, 34, 110, 97, 109, 101, 34, 58, 34, 98, 97, 116, 99,
+    104, 34, 44, 34, 115, 105, 122, 101, 34, 58, 110, 117, 108, 108, 125, 44, 123, 34, 110, 97, 109, 101, 34, 58,
+    34, 110, 101, 117, 114, 111, 110, 34, 44, 34, 115, 105, 122, 101, 34, 58, 56, 125, 93, 44, 34, 111, 119, 110,
+    101, 114, 34, 58, 34, 34, 44, 34, 105, 110, 105, 116, 105, 97, 108, 34, 58, 34, 34, 44, 34, 117, 110, 105,
+    116, 34, 58, 34, 109, 86, 34, 125, 44, 123, 34, 110, 97, 109, 101, 34, 58, 34, 110, 111, 105, 115, 101, 34,
+    44, 34, 114, 111, 108, 101, 34, 58, 34, 110, 111, 105, 115, 101, 34, 44, 34, 107, 105, 110, 100, 34, 58, 110,
+    117, 108, 108, 44, 34, 100, 116, 121, 112, 101, 34, 58, 34, 102, 108, 111, 97, 116, 51, 50, 34, 44, 34, 97,
+    120, 101, 115, 34, 58, 91, 123, 34, 110, 97, 109, 101, 34, 58, 34, 98, 97, 116, 99, 104, 34, 44, 34, 115,
+    105, 122, 101, 34, 58, 110, 117, 108, 108, 125, 44, 123, 34, 110, 97, 109, 101, 34, 58, 34, 110, 101, 117, 114,
+    111, 110, 34, 44, 34, 115, 105, 122, 101, 34, 58, 56, 125, 93, 44, 34, 111, 119, 110, 101, 114, 34, 58, 34,
+    34, 44, 34, 105, 110, 105, 116, 105, 97, 108, 34, 58, 34, 34, 44, 34, 117, 110, 105, 116, 34, 58, 34, 117,
+    110, 105, 102, 111, 114, 109, 32, 111, 110, 32, 91, 48, 44, 32, 49, 41, 34, 125, 44, 123, 34, 110, 97, 109,
+    101, 34, 58, 34, 118, 34, 44, 34, 114, 111, 108, 101, 34, 58, 34, 115, 116, 97, 116, 101, 34, 44, 34, 107,
+    105, 110, 100, 34, 58, 34, 112, 111, 116, 101, 110, 116, 105, 97, 108, 34, 44, 34, 100, 116, 121, 112, 101, 34,
+    58, 34, 102, 108, 111, 97, 116, 51, 50, 34, 44, 34, 97, 120, 101, 115, 34, 58, 91, 123, 34, 110, 97, 109,
+    101, 34, 58, 34, 98, 97, 116, 99, 104, 34, 44, 34, 115, 105, 122, 101, 34, 58, 110, 117, 108, 108, 125, 44,
+    123, 34, 110, 97, 109, 101, 34, 58, 34, 110, 101, 117, 114, 111, 110, 34, 44, 34, 115, 105, 122, 101, 34, 58,
+    56, 125, 93, 44, 34, 111, 119, 110, 101, 114, 34, 58, 34, 34, 44, 34, 105, 110, 105, 116, 105, 97, 108, 34,
+    58, 34, 114, 101, 115, 116, 34, 44, 34, 117, 110, 105, 116, 34, 58, 34, 109, 86, 34, 125, 44, 123, 34, 110,
+    97, 109, 101, 34, 58, 34, 114, 101, 102, 114, 97, 99, 95, 99, 111, 117, 110, 116, 34, 44, 34, 114, 111, 108,
+    101, 34, 58, 34, 115, 116, 97, 116, 101, 34, 44, 34, 107, 105, 110, 100, 34, 58, 34, 99, 111, 117, 110, 116,
+    101, 114, 34, 44, 34, 100, 116, 121, 112, 101, 34, 58, 34, 102, 108, 111, 97, 116, 51, 50, 34, 44, 34, 97,
+    120, 101, 115, 34, 58, 91, 123, 34, 110, 97, 109, 101, 34, 58, 34, 98, 97, 116, 99, 104, 34, 44, 34, 115,
+    105, 122, 101, 34, 58, 110, 117, 108, 108, 125, 44, 123, 34, 110, 97, 109, 101, 34, 58, 34, 110, 101, 117, 114,
+    111, 110, 34, 44, 34, 115, 105, 122, 101, 34, 58, 56, 125, 93, 44, 34, 111, 119, 110, 101, 114, 34, 58, 34,
+    34, 44, 34, 105, 110, 105, 116, 105, 97, 108, 34, 58, 34, 48, 34, 44, 34, 117, 110, 105, 116, 34, 58, 34,
+    109, 115, 34, 125, 44, 123, 34, 110, 97, 109, 101, 34, 58, 34, 115, 34, 44, 34, 114, 111, 108, 101, 34, 58,
+    34, 115, 112, 105, 107, 101, 115, 34, 44, 34, 107, 105, 110, 100, 34, 58, 110, 117, 108, 108, 44, 34, 100, 116,
+    121, 112, 101, 34, 58, 34, 98, 111, 111, 108, 34, 44, 34, 97, 120, 101, 115, 34, 58, 91, 123, 34, 110, 97,
+    109, 101, 34, 58, 34, 98, 97, 116, 99, 104, 34, 44, 34, 115, 105, 122, 101, 34, 58, 110, 117, 108, 108, 125,
+    44, 123, 34, 110, 97, 109, 101, 34, 58, 34, 110, 101, 117, 114, 111, 110, 34, 44, 34, 115, 105, 122, 101, 34,
+    58, 56, 125, 93, 44, 34, 111, 119, 110, 101, 114, 34, 58, 34, 34, 44, 34, 105, 110, 105, 116, 105, 97, 108,
+    34, 58, 34, 34, 44, 34, 117, 110, 105, 116, 34, 58, 34, 34, 125, 93, 44, 34, 114, 111, 117, 110, 100, 105,
+    110, 103, 34, 58, 91, 123, 34, 116, 101, 110, 115, 111, 114, 34, 58, 34, 115, 34, 44, 34, 111, 112, 101, 114,
+    97, 116, 105, 111, 110, 34, 58, 34, 101, 120, 112, 34, 125, 93, 125,
+    0,
+};

@@ -1,0 +1,80 @@
+/* srm0: one step of 1 ms. Written by deploy-snn 0.2.0. */
+#ifndef SRM0_H
+#define SRM0_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The number of elements of each tensor, for one row of a batch. */
+enum {
+    srm0_size_x = 8,
+    srm0_size_noise = 8,
+    srm0_size_v = 8,
+    srm0_size_refrac_count = 8,
+    srm0_size_s = 8,
+};
+
+/* The state of one row, which the caller owns. The scratch memory of a step needs no initial value. */
+typedef struct {
+    float v[8]; /* v */
+    float refrac_count[8]; /* refrac_count */
+} srm0_state;
+
+/* The inputs, each [steps, rows, elements]. */
+typedef struct {
+    const float *x; /* x */
+    const float *noise; /* noise */
+} srm0_inputs;
+
+/* Where the outputs are written to, each [steps, rows, elements]. Spikes are 0 or 1. */
+typedef struct {
+    uint8_t *s; /* s */
+} srm0_outputs;
+
+/* The inputs of one step as spike lists: the indices of the spikes, of 1.0 each, and their number. `dense` is scratch
+   memory as large as the input: all 0 before the first call, and again after each call. */
+typedef struct {
+    const int32_t *x;
+    int32_t x_count;
+    float *x_dense;
+    const float *noise;
+} srm0_events;
+
+/* The states in the element types of the contract, each [rows, elements]; what rows share is there once. */
+typedef struct {
+    float *v;
+    float *refrac_count;
+} srm0_state_arrays;
+
+/* The contract of the model, as JSON. */
+extern const char srm0_contract[];
+
+/* Set the state before the first step. */
+void srm0_initial_state(srm0_state *state);
+
+/* Run one step of one row. */
+void srm0_step(srm0_state *state, const srm0_inputs *inputs, const srm0_outputs *outputs);
+
+/* Run several steps of all rows of a batch. `states` has one element for each row. */
+void srm0_run(srm0_state *states, int32_t rows, int32_t steps, const srm0_inputs *inputs, const srm0_outputs *outputs);
+
+/* Run one step of one row. Returns 0, or -1 for an index out of range; the state does not change then. */
+int srm0_step_events(srm0_state *state, const srm0_events *events, const srm0_outputs *outputs);
+
+/* The size of the state of one row, for hosts that load the model at run time. */
+size_t srm0_state_size(void);
+
+/* Copy the states of all rows out of the structs, or into them. Loading returns 0, or -1 if a state that holds
+   spikes is neither 0 nor 1; nothing changes then. */
+void srm0_store_state(const srm0_state *states, int32_t rows, const srm0_state_arrays *to);
+int srm0_load_state(srm0_state *states, int32_t rows, const srm0_state_arrays *from);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
