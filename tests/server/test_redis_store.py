@@ -247,7 +247,7 @@ def test_redis_ends_and_comes_back(redis: Redis) -> None:
                 break
             await asyncio.sleep(0.05)
         assert one.model.problem() is None
-        assert [await two.step("a", step=2), await one.step("a", step=3)] == [3, 4]
+        assert [await again(two, 2), await again(one, 3)] == [3, 4]
         write = one.store.write
 
         def too_late(*arguments: Any) -> Any:
@@ -259,7 +259,16 @@ def test_redis_ends_and_comes_back(redis: Redis) -> None:
             await one.step("a")
         one.store.write = write
         redis.start()
-        assert [await one.step("a", step=4), await two.step("a", step=5)] == [5, 6]
+        assert [await again(one, 4), await again(two, 5)] == [5, 6]
+
+    async def again(server: Server, step: int) -> int:
+        """A step on a connection of before the restart may fail once more; it was not taken, so it is sent again."""
+        for _ in range(3):
+            try:
+                return await server.step("a", step=step)
+            except StoreFailed:
+                await asyncio.sleep(0.2)
+        return await server.step("a", step=step)
 
     together(scenario, *[lambda: Server(redis)] * 2)
 
