@@ -23,7 +23,7 @@ from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from deploy_snn.errors import InvalidInput, Unavailable
+from deploy_snn.errors import InvalidInput, Unavailable, first_line
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -314,14 +314,14 @@ def _without_composites(module: GraphModule) -> GraphModule:
     aten = torch.ops.aten
     module = deepcopy(module)
     for node in list(_calls(module)):
-        match node.target, node.args, node.kwargs:
-            case aten._assert_tensor_metadata.default, _, _:
+        match node.target, node.args:
+            case aten._assert_tensor_metadata.default, _:
                 node.graph.erase_node(node)
-            case aten.to.dtype, (tensor, dtype), {}:
+            case aten.to.dtype, (tensor, dtype):
                 node.target, node.args, node.kwargs = aten._to_copy.default, (tensor,), {"dtype": dtype}
-            case aten.rsub.Scalar, (subtracted, number), {}:
+            case aten.rsub.Scalar, (subtracted, number):
                 node.target, node.args = aten.sub.Tensor, (number, subtracted)
-            case aten.__and__.Tensor, _, _:
+            case aten.__and__.Tensor, _:
                 node.target = aten.bitwise_and.Tensor
     return module
 
@@ -353,7 +353,7 @@ def aot_compile(
         try:
             compiled: Any = compile_graph(captured.module(check_guards=False), *captured.example_inputs, options=options)
         except InductorError as error:
-            raise Unavailable(f"format aoti could not be compiled: {str(error).strip().partition(chr(10))[0]}") from None
+            raise Unavailable(f"format aoti could not be compiled: {first_line(error)}") from None
         # The generated sources contain paths of this machine, and no loader needs them.
         kept: list[Any] = [file for file in compiled if not str(file).endswith(".cpp")]
         package_pt2(path, aoti_files={model: kept}, extra_files=files)

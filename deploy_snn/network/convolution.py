@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deploy_snn.errors import InvalidInput
+from deploy_snn.errors import InvalidInput, first_line
 from deploy_snn.learning import Rule
 from deploy_snn.learning.synapses import ConvolutionSynapses, Synapses
 from deploy_snn.network.connection import Exactness, PlasticConnection, weights
@@ -94,7 +94,7 @@ class Conv(PlasticConnection):
         try:
             output_shape = list(self.transmit(torch.zeros(1, *self.source_shape)).shape[1:])
         except RuntimeError as error:
-            return str(error).partition("\n")[0]
+            return first_line(error)
         return "" if output_shape == list(self.target_shape) else f"the convolution outputs {output_shape}"
 
     def synapses(self) -> Synapses:

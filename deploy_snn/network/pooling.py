@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from deploy_snn.contract import Kind, Role, TensorSpec
-from deploy_snn.errors import InvalidInput
+from deploy_snn.errors import InvalidInput, first_line
 from deploy_snn.network.connection import Connection, Exactness, weights
 from deploy_snn.network.convolution import Sizes, per_axis
 
@@ -69,7 +69,7 @@ class MaxPool(Connection):
         try:
             pooled, _ = type(self).pool(source, self.kernel_size, self.stride, self.padding, self.dilation)
         except RuntimeError as error:
-            return str(error).partition("\n")[0]
+            return first_line(error)
         output_shape = list(pooled.shape[1:])
         if output_shape != list(self.target_shape):
             return f"the pooling outputs {output_shape}"

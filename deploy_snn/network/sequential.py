@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from deploy_snn.errors import InvalidInput
+from deploy_snn.errors import InvalidInput, first_line
 from deploy_snn.network.connection import Connection, Dense, OneToOne, Reshape
 from deploy_snn.network.convolution import Conv, Conv1d, Conv2d, Conv3d
 from deploy_snn.neurons import Input, Nodes, Relay
@@ -98,7 +98,7 @@ def _output_shape(connection: Connection, source: Shape, what: str) -> Shape:
         try:
             return tuple(connection.transmit(torch.zeros(1, *source)).shape[1:])
         except RuntimeError as error:
-            raise InvalidInput(f"{what}: {str(error).partition(chr(10))[0]}") from None
+            raise InvalidInput(f"{what}: {first_line(error)}") from None
     if isinstance(connection, Reshape):
         return (math.prod(source),)
     return source

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from deploy_snn.errors import first_line
 from deploy_snn.network.connection import Connection, Exactness, weights
 from deploy_snn.network.convolution import Sizes, per_axis
 
@@ -40,7 +41,7 @@ class SumPool2d(Connection):
         try:
             output_shape = list(self.transmit(torch.zeros(1, *self.source_shape)).shape[1:])
         except RuntimeError as error:
-            return str(error).partition("\n")[0]
+            return first_line(error)
         return "" if output_shape == list(self.target_shape) else f"the pooling outputs {output_shape}"
 
     def total(self, z: Tensor) -> Tensor:

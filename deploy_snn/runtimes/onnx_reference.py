@@ -85,7 +85,7 @@ def load_onnx(bundle: Bundle, name: str) -> onnx.ModelProto:
         model = onnx.load(path)
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError) as error:
-        raise InvalidInput(f"{path} is not a valid ONNX file: {str(error).strip().partition(chr(10))[0]}") from None
+        raise InvalidInput(f"{path} is not a valid ONNX file: {first_line(error)}") from None
     inside = {entry.key: entry.value for entry in model.metadata_props}
     bundle.check_contract(Contract.parse(inside.get(CONTRACT_KEY, ""), str(path)), name)
     check_graph_names(bundle.contract, (value.name for value in model.graph.output), path)

@@ -120,7 +120,7 @@ class Checkpoint(Store):
             raise StoreFailed(problem)
 
     def _identities(self) -> list[tuple[int, int]]:
-        """Which files on disk have the names of the database and its write-ahead log. Raises OSError if one is missing."""
+        """The device and inode of the database and of its write-ahead log. Raises OSError if a file is missing."""
         found = [path.stat() for path in (self.path, self.path.with_name(f"{self.path.name}-wal"))]
         return [(status.st_dev, status.st_ino) for status in found]
 

@@ -75,7 +75,7 @@ class Model:
         self.platform = f"deploy_snn_{runtime}"
         self.limits = limits
         self.streams: dict[SequenceId, Stream] = {}
-        """The streams, the one that was stepped last at the end; with a shared store, copies that may be out of date."""
+        """The streams, least recently stepped first. With a shared store these are copies, which may be out of date."""
         self._output_names = [spec.name for spec in self.contract.outputs]
         self._output_elements = {spec.name: math.prod(spec.shape(batch=1)) for spec in self.contract.outputs}
         self._specs_in_time = {spec.name: spec.in_time() for spec in self.contract.inputs}

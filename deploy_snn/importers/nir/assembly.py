@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from deploy_snn.errors import InvalidInput
+from deploy_snn.errors import InvalidInput, first_line
 from deploy_snn.importers.layer_names import free_name
 from deploy_snn.importers.nir.graph import Flat, Route, arrow, ends, links_on, shown
 from deploy_snn.importers.nir.links import AXES, link_of
@@ -228,4 +228,4 @@ def _naming(name: str, flat: Flat) -> Iterator[None]:
     except InvalidInput as error:
         raise InvalidInput(f"{node}: {error}") from None
     except (AttributeError, IndexError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-        raise InvalidInput(f"{node} cannot be read: {str(error).partition(chr(10))[0]}") from None
+        raise InvalidInput(f"{node} cannot be read: {first_line(error)}") from None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deploy_snn.errors import InvalidInput, Unavailable
+from deploy_snn.errors import InvalidInput, Unavailable, first_line
 from deploy_snn.importers.advice import COPY_WEIGHTS
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def read_graph(path: Path) -> "NIRGraph":
         TypeError,
         ValueError,
     ) as error:  # h5py's, for damage
-        raise InvalidInput(f"{path} is not a NIR file, or it is damaged: {_first_line(error)}") from None
+        raise InvalidInput(f"{path} is not a NIR file, or it is damaged: {first_line(error)}") from None
     if tree is None and is_keras:
         raise InvalidInput(f"{path} is a Keras file, and not a NIR file: {COPY_WEIGHTS}")
     if tree is None:
@@ -123,7 +123,7 @@ def _node(tree: Tree, path: Path, where: str) -> "NIRNode":
     except (AssertionError, AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         if isinstance(error, InvalidInput):
             raise
-        problem = f"it lacks {error}" if isinstance(error, KeyError) else _first_line(error)
+        problem = f"it lacks {error}" if isinstance(error, KeyError) else first_line(error)
         raise InvalidInput(f"{path}: {where} is not a valid {kind}: {problem}") from None
 
 
@@ -140,7 +140,3 @@ def _name(value: object, path: Path) -> str:
     if not name.isprintable():
         raise InvalidInput(f"{path}: something is called {reprlib.repr(name)}: expected printable text")
     return name
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).partition("\n")[0]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from deploy_snn.errors import InvalidInput
+from deploy_snn.errors import InvalidInput, first_line
 from deploy_snn.importers.imported import Imported
 from deploy_snn.importers.layer_names import free_name
 from deploy_snn.importers.torch_modules.part import Container, Dropped, Link, Neurons, Normalisation, Part, own_class
@@ -153,7 +153,7 @@ class _Assembly:
                 with torch.no_grad():
                     reached = part.function(torch.zeros(1, *self.shape))
             except RuntimeError as error:
-                raise InvalidInput(str(error).partition("\n")[0]) from None
+                raise InvalidInput(first_line(error)) from None
             self.pending, self.shape = (path, part.connection), tuple(reached.shape[1:])
 
     def _flattens(self, connection: Connection) -> bool:

@@ -77,7 +77,7 @@ def children_of(module: nn.Module) -> Container:
 
 
 def own_class(module: nn.Module) -> type[nn.Module]:
-    """The class of a module, without the one that torch's parametrizations put before it."""
+    """The class of a module; for a parametrized module, the class that it had before torch wrapped it."""
     cls = type(module)
     return cls.__mro__[1] if cls.__module__ == "torch.nn.utils.parametrize" else cls
 
