@@ -13,11 +13,10 @@ from deploy_snn.parity.artifacts import compare_files, compare_initial_state
 from deploy_snn.parity.compare import events
 from deploy_snn.parity.coverage import Coverage
 from deploy_snn.parity.exactness import Link, links_of
-from deploy_snn.parity.first_node import STEP, first_wrong_node
 from deploy_snn.parity.lockstep import Lockstep, Progress
 from deploy_snn.parity.recording import freeze, record_reference
 from deploy_snn.parity.report import Mode, ModelReport, RunReport, Skipped, StimulusReport, Tolerance
-from deploy_snn.parity.reproducer import write_reproducer
+from deploy_snn.parity.reproducer import STEP, write_reproducer
 from deploy_snn.parity.stimulus import Request, Stimulus, from_file, from_pattern
 from deploy_snn.parity.threshold import threshold
 from deploy_snn.program import Program
@@ -258,6 +257,9 @@ class _Explain:
             write_reproducer(self.plan.dump / f"{self.bundle.name}-{report.runtime}", self.bundle, wrong)
         if not self.plan.explain or self.program is None:
             return report
+        # The ONNX exporter takes 0.4 s to import, and only a mismatch needs it.
+        from deploy_snn.parity.first_node import first_wrong_node  # noqa: PLC0415
+
         node = first_wrong_node(self.bundle, self.program, wrong)
         return report.model_copy(update={"divergence": divergence.model_copy(update={"node": node})})
 

@@ -9,11 +9,9 @@ from onnx.reference import ReferenceEvaluator
 from deploy_snn.bundle import Bundle
 from deploy_snn.formats.onnx import Onnx
 from deploy_snn.lowering import Lowered
-from deploy_snn.parity.reproducer import WrongStep
+from deploy_snn.parity.reproducer import STEP, WrongStep
 from deploy_snn.program import Program
 from deploy_snn.tensors import Arrays
-
-STEP = "step.onnx"
 
 
 def first_wrong_node(bundle: Bundle, program: Program, wrong: WrongStep) -> str:

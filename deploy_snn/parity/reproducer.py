@@ -7,6 +7,8 @@ from pathlib import Path
 from deploy_snn.bundle import Bundle
 from deploy_snn.tensors import Arrays, write_tensors
 
+STEP = "step.onnx"
+
 SCRIPT = '''"""Replay one step: compare what ONNX Runtime computes with the expected and the recorded results."""
 import numpy as np
 import onnxruntime
@@ -37,5 +39,5 @@ def write_reproducer(folder: Path, bundle: Bundle, wrong: WrongStep) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("inputs", "state", "expected", "actual"):
         write_tensors(folder / f"{name}.safetensors", getattr(wrong, name))
-    shutil.copy(bundle.file("step.onnx"), folder / "step.onnx")
+    shutil.copy(bundle.file(STEP), folder / STEP)
     (folder / "replay.py").write_text(SCRIPT)
