@@ -195,9 +195,10 @@ def every_connection() -> object:
     for axes, shape in shapes.items():
         inner = tuple(size - 1 for size in shape[1:])
         halves = tuple(size // 2 for size in shape[1:])
+        strided = tuple(size // 2 + 1 for size in shape[1:])
         source = nodes.Input(shape=shape)
         conv, pool, local = (
-            nodes.LIFNodes(shape=(3, *inner), tc_decay=20.0),
+            nodes.LIFNodes(shape=(3, *strided), tc_decay=20.0),
             nodes.IFNodes(shape=(2, *halves), thresh=-62.5, refrac=0),
             nodes.LIFNodes(shape=(3, *inner), tc_decay=20.0),
         )
@@ -206,7 +207,7 @@ def every_connection() -> object:
         kernel = 2 if axes == 1 else (2,) * axes
         convolution = getattr(topology, f"Conv{axes}dConnection")
         w, b = 4 * torch.rand(3, 2, *(2,) * axes), torch.rand(3)
-        network.add_connection(convolution(source, conv, kernel, w=w, b=b), f"X{axes}", f"conv{axes}")
+        network.add_connection(convolution(source, conv, kernel, 2, 1, w=w, b=b), f"X{axes}", f"conv{axes}")
         pooling = topology.MaxPoo3dConnection if axes == 3 else getattr(topology, f"MaxPool{axes}dConnection")
         network.add_connection(pooling(source, pool, 2, 2, decay=0.25), f"X{axes}", f"pool{axes}")
         places = getattr(topology, f"LocalConnection{axes}D")(source, local, kernel, 1 if axes == 1 else (1,) * axes, 3)

@@ -28,7 +28,8 @@ def test_a_token(running: Callable) -> None:
     with running([EXPORT / "lif"], environment={"DEPLOY_SNN_TOKEN": "secret"}) as served:
         url = f"http://{served.address}/v2/models/lif"
         assert httpx.get(url).status_code == 401
-        assert httpx.get(url, headers={"Authorization": "Bearer guess"}).status_code == 401
+        for wrong in ("Bearer guess", "Bearer secre", "Bearer secrets", "Bearer", "secret"):
+            assert httpx.get(url, headers={"Authorization": wrong}).status_code == 401, wrong
         assert httpx.get(url, headers={"Authorization": "Bearer secret"}).json()["name"] == "lif"
         for path in ("/v2/health/live", "/v2/health/ready", "/metrics"):  # probes carry no token
             assert httpx.get(f"http://{served.address}{path}").status_code == 200

@@ -25,8 +25,10 @@ from deploy_snn.server.stream import draw_noise, new_stream
 EXPORT = Path(__file__).parent.parent.parent / "export"
 
 
-def request(sequence: SequenceId | None, *, start: bool = False, end: bool = False, value: float = 1.0) -> InferRequest:
-    return InferRequest("", {"x": np.full((1, 8), value, np.float32)}, {}, False, sequence, start, end, None)
+def request(
+    sequence: SequenceId | None, *, start: bool = False, end: bool = False, value: float = 1.0, rows: int = 1
+) -> InferRequest:
+    return InferRequest("", {"x": np.full((rows, 8), value, np.float32)}, {}, False, sequence, start, end, None)
 
 
 def serving(limits: Limits, scenario: Callable[[Model], Awaitable[None]], name: str = "lif") -> None:
@@ -129,18 +131,40 @@ def test_noise_is_the_same_however_a_run_is_cut() -> None:
     assert not np.array_equal(other["a.noise"], whole["a.noise"])
 
 
+def batches_of(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[list[SequenceId | None]]:
+    """The streams of each batch that the model steps from now on."""
+    batches: list[list[SequenceId | None]] = []
+    step = model._stepper.step_now
+
+    def watched(ready: list) -> list:
+        batches.append([pending.request.sequence for pending, _ in ready])
+        return step(ready)
+
+    monkeypatch.setattr(model._stepper, "step_now", watched)
+    return batches
+
+
+def test_a_batch_is_bounded_in_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in requests; a single request with more rows is stepped alone."""
+    batches: list[list[SequenceId | None]] = []
+
+    async def scenario(model: Model) -> None:
+        nonlocal batches
+        batches = batches_of(model, monkeypatch)
+        rows = {"a": 1, "b": 2, "c": 2, "d": 1, "e": 5}
+        await asyncio.gather(*(model.infer(request(name, start=True, rows=count)) for name, count in rows.items()))
+
+    serving(Limits(max_batch=3, max_wait=0.02), scenario)
+    assert batches == [["a", "b"], ["c", "d"], ["e"]]
+
+
 def test_requests_together_are_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of other streams, at most as many rows as a batch may have; of one stream, one after the other and in order."""
     batches: list[list[SequenceId | None]] = []
 
     async def scenario(model: Model) -> None:
-        step = model._stepper.step_now
-
-        def watched(ready: list) -> list:
-            batches.append([pending.request.sequence for pending, _ in ready])
-            return step(ready)
-
-        monkeypatch.setattr(model._stepper, "step_now", watched)
+        nonlocal batches
+        batches = batches_of(model, monkeypatch)
         asked: list[tuple[str, bool]] = [("a", True), ("b", True), ("a", False), ("c", True), ("d", True), ("a", False)]
         results = await asyncio.gather(*(model.infer(request(name, start=start)) for name, start in asked))
         assert len(results) == 6
