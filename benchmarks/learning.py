@@ -1,4 +1,4 @@
-"""What a step of learning costs: BindsNET's training, and ours in eager torch, TorchScript and ONNX Runtime, in one run.
+"""What a step of learning costs: BindsNET's training, and ours in eager torch, TorchScript, ONNX Runtime and C, in one run.
 
 ``python benchmarks/learning.py [--inputs 784] [--neurons 400] [--steps 250] [--rounds 5] [--json FILE]`` trains BindsNET's
 DiehlAndCook2015 on the same spikes and draws in all of them, on one thread. The contenders take turns in each round, and
@@ -29,7 +29,8 @@ from deploy_snn.network import Network
 LAYER = "Ae"
 WEIGHTS = f"X_to_{LAYER}.w"
 SEED, RATE = 0, 0.1
-RUNTIMES = ("eager", "torchscript", "onnxruntime-cpu")
+FORMATS = {"eager": "onnx", "torchscript": "torchscript", "onnxruntime-cpu": "onnx", "c": "c"}
+"""The runtimes, and the format that each needs."""
 PEER = "BindsNET"
 
 
@@ -73,8 +74,7 @@ def train_peer(network: Any, spikes: Tensor, noise: Tensor) -> Callable[[], Tens
 
 def train_here(network: Network, runtime: str, folder: Path, spikes: Tensor, noise: Tensor) -> Callable[[], Tensor]:
     """A function that runs one sample on a runtime, with normalisation, and returns the weights."""
-    formats = {"eager": "onnx", "torchscript": "torchscript", "onnxruntime-cpu": "onnx"}
-    bundle = export(network, folder / runtime, formats=[formats[runtime]], golden_steps=0)
+    bundle = export(network, folder / runtime, formats=[FORMATS[runtime]], golden_steps=0)
     session = bundle.session(runtime)
     inputs = {"X.x": spikes.numpy(), f"{LAYER}.noise": noise.numpy()}
 
@@ -102,7 +102,7 @@ def main() -> int:
     noise = torch.rand(options.steps, 1, options.neurons)
     with tempfile.TemporaryDirectory() as folder:
         contenders = {PEER: train_peer(peer, spikes, noise)} | {
-            runtime: train_here(network, runtime, Path(folder), spikes, noise) for runtime in RUNTIMES
+            runtime: train_here(network, runtime, Path(folder), spikes, noise) for runtime in FORMATS
         }
         seconds: dict[str, list[float]] = {name: [] for name in contenders}
         weights: dict[str, Tensor] = {}

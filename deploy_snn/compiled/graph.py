@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
@@ -19,14 +20,17 @@ from deploy_snn.compiled.integers import integer_weights
 from deploy_snn.compiled.linear import LinearForm
 from deploy_snn.compiled.loops import (
     NUMPY,
+    ROWS,
     ArgMax,
     Array,
+    ColumnSum,
     Convolution,
     Indirect,
     Item,
     Kernel,
     Literal,
     LoopProgram,
+    MatrixProduct,
     MaxIndex,
     Operand,
     Position,
@@ -37,6 +41,7 @@ from deploy_snn.compiled.loops import (
     Type,
     Value,
     View,
+    views_in,
 )
 from deploy_snn.compiled.names import Namespace
 from deploy_snn.compiled.refusal import Refusal
@@ -52,17 +57,16 @@ ALIASES = {
 LOGIC = frozenset({"gt", "ge", "lt", "le", "eq", "ne", "and", "or", "not"})
 ARITHMETIC = frozenset(
     {"add", "sub", "mul", "div", "neg", "abs", "exp", "log", "sqrt", "tanh", "sigmoid", "floor", "ceil", "round",
-     "maximum", "minimum", "relu"}
+     "maximum", "minimum", "reciprocal", "relu"}
 )  # fmt: skip
 SAME = frozenset({"clone", "contiguous", "detach", "alias", "lift_fresh_copy", "to", "_to_copy"})
 RESHAPES = frozenset({"reshape", "view", "_unsafe_view", "flatten", "unflatten", "unsqueeze", "squeeze"})
+OUTER = frozenset({"t", "transpose", "matmul", "mm", "addmm"})
+"""Operators of an outer product that is summed over the batch: the batch is the axis that the product contracts."""
 DTYPES = {torch.float32: Type.FLOAT, torch.bool: Type.SPIKE, torch.int64: Type.INT32, torch.int32: Type.INT32}
 
 STORED_AS = {"ge": "fired", "gt": "fired", "where": "chosen", "mul": "terms", "add": "sums"}
 """What a stored value is called, by its operation."""
-
-ROWS = "rows"
-"""The operation of a value that adds up the rows of a batch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +104,7 @@ class Lifting:
         self.work: list[Array] = []
         self.owners: dict[Array, str] = {}
         self._stored: dict[Value, Array] = {}
+        self._kept: dict[Array, Array] = {}
         self._interned: dict[tuple[str, bytes], Array] = {}
         self._environment: dict[Node, Any] = {}
         self._node: Node | None = None
@@ -114,23 +119,59 @@ class Lifting:
         inputs = [self._array(spec, Storage.INPUT) for spec in contract.inputs]
         states = [self._array(spec, Storage.STATE, spikes=spec.name in binary) for spec in contract.states]
         outputs = [self._array(spec, Storage.OUTPUT) for spec in contract.outputs]
-        given = iter(
+        given = [
             View.of(array, spec.shape(batch=1))
             for array, spec in zip([*inputs, *states], [*contract.inputs, *contract.states], strict=True)
+        ]
+        self._walk(captured, given)
+        shared: list[Value] = []
+        recorded: list[tuple[Array, Array]] = []
+        next_values = [(self._environment[results[state_at[array.tensor]]], array) for array in states if array.shared]
+        places = [(array, output_at) for array in outputs] + [(array, state_at) for array in states]
+        # What rows share comes last: it is computed from the next states of the rows.
+        for array, at in sorted(places, key=lambda pair: pair[0].storage is Storage.STATE and pair[0].shared):
+            node = results[at[array.tensor]]
+            self._node = node if isinstance(node, Node) else None
+            traced = self._environment[node]
+            state = next((state for value, state in next_values if value is traced), None)
+            if array.storage is Storage.OUTPUT and array.shared and state is not None:
+                recorded.append((array, state))
+            elif array.storage is Storage.STATE and array.shared:
+                self._store_shared(traced, array, shared)
+            else:
+                self._store(traced, array)
+        self._alias_stored_outputs(shared)
+        return LoopProgram(inputs, outputs, states, self.constants, self.work, self._reachable(shared), shared, recorded)
+
+    def normalisation(self, states: list[Array]) -> LoopProgram | None:
+        """Translate the normalisation of the weights, which are among ``states``; None for a program that has none."""
+        captured = self.lowered.normalise
+        if captured is None:
+            return None
+        weights = [next(a for a in states if a.tensor == spec.name) for spec in self.lowered.contract.weights]
+        self.items, self.work, self._stored, self._environment = [], [], {}, {}
+        self._walk(
+            captured, [View.of(a, spec.shape()) for a, spec in zip(weights, self.lowered.contract.weights, strict=True)]
         )
-        kinds = dict(
-            zip(
-                [s.arg.name for s in captured.graph_signature.input_specs],
-                captured.graph_signature.input_specs,
-                strict=True,
-            )
-        )
-        for node in graph.nodes:
+        results = next(node for node in captured.graph_module.graph.nodes if node.op == "output").args[0]
+        _, state_at = output_places(captured)
+        for array in weights:
+            traced = self._environment[results[state_at[array.tensor]]]
+            if not (isinstance(traced, View) and traced.array is array):
+                self._store(traced, array)
+        return LoopProgram([], [], weights, self.constants, self.work, self._reachable([]), [], [])
+
+    def _walk(self, captured: ExportedProgram, given: list[View]) -> None:
+        """Translate the nodes of a graph whose inputs are ``given``, in their order."""
+        signature = captured.graph_signature.input_specs
+        kinds = dict(zip([s.arg.name for s in signature], signature, strict=True))
+        remaining = iter(given)
+        for node in captured.graph_module.graph.nodes:
             self._node = node
             if node.op == "placeholder":
                 spec = kinds[node.name]
                 if spec.kind is InputKind.USER_INPUT:
-                    self._environment[node] = next(given)
+                    self._environment[node] = next(remaining)
                 else:
                     target = str(spec.target)
                     held = captured.state_dict[target] if target in captured.state_dict else captured.constants[target]
@@ -139,18 +180,6 @@ class Lifting:
             elif node.op == "call_function":
                 self._environment[node] = self._call(node)
         self._node = None
-        shared: list[Value] = []
-        for arrays, places in ((outputs, output_at), (states, state_at)):
-            for array in arrays:
-                node = results[places[array.tensor]]
-                self._node = node if isinstance(node, Node) else None
-                traced = self._environment[node]
-                if array.storage is Storage.STATE and array.shared:
-                    self._store_shared(traced, array, shared)
-                else:
-                    self._store(traced, array)
-        self._alias_stored_outputs(shared)
-        return LoopProgram(inputs, outputs, states, self.constants, self.work, self._reachable(), shared)
 
     # Arrays.
 
@@ -247,6 +276,7 @@ class Lifting:
             if value not in self._stored:
                 name = f"{self._owner_of(traced)}_{STORED_AS.get(value.op, 'values')}"
                 self._stored[value] = self._work_array(name, value.type, value.size, value.owner)
+                self._stored[value].sparse = _is_sparse(value)
                 value.stores.append(View.of(self._stored[value], value.shape))
             return View.of(self._stored[value], traced.shape)
         if isinstance(traced, Constant):
@@ -320,7 +350,7 @@ class Lifting:
 
     # Operators.
 
-    def _call(self, node: Node) -> Any:  # noqa: PLR0911  (one return for each kind)
+    def _call(self, node: Node) -> Any:
         if node.target is operator.getitem:
             source, index = node.args
             return self._environment[source][index]  # type: ignore[index]
@@ -330,6 +360,16 @@ class Lifting:
             return None
         if base.startswith("sym_size"):
             return 1
+        in_place = base.endswith("_") and not base.endswith("__")
+        if in_place:
+            result = self._translate(node, name, base[:-1])
+            target = node.args[0]
+            assert isinstance(target, Node)
+            self._environment[target] = result  # later reads see the new values
+            return result
+        return self._translate(node, name, base)
+
+    def _translate(self, node: Node, name: str, base: str) -> Any:
         arguments = [self._resolve(argument) for argument in node.args]
         keywords = {key: self._resolve(argument) for key, argument in node.kwargs.items()}
         tensors = [
@@ -367,7 +407,7 @@ class Lifting:
         for other in (node, *node.all_input_nodes):
             shape = getattr(other.meta.get("val"), "shape", ())
             mixed = [s for a, s in enumerate(shape) if not isinstance(s, int) and (a > 0 or not s.node.expr.is_symbol)]
-            if mixed and base not in RESHAPES:
+            if mixed and base not in RESHAPES | OUTER:
                 raise self._refusal(f"the operator {node.target} over the rows of a batch")
 
     def _fold(self, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
@@ -392,11 +432,15 @@ class Lifting:
             return Constant(result.contiguous(), name or "constant", owner)
         return [Constant(part.contiguous(), name or "constant", owner) for part in result]
 
-    def _elementwise(  # noqa: C901  (one branch for each form)
+    def _elementwise(  # noqa: C901, PLR0912  (one branch for each form)
         self, node: Node, base: str, arguments: list[Any], keywords: dict[str, Any]
     ) -> Any:
-        if keywords.get("alpha", 1) != 1 or (base in ("add", "sub") and len(arguments) > 2):
+        if base == "add" and keywords.get("alpha", 1) == -1:
+            base = "sub"
+        elif keywords.get("alpha", 1) != 1 or (base in ("add", "sub") and len(arguments) > 2):
             raise self._refusal(f"the operator {node.target} with a factor")
+        if base == "reciprocal":
+            base, arguments = "div", [1.0, arguments[0]]
         if base == "div" and keywords.get("rounding_mode") is not None:
             raise self._refusal(f"the operator {node.target} with rounding")
         shape = self._shape(node)
@@ -415,7 +459,7 @@ class Lifting:
             )
             found = arguments[0]
             for op, bound in (("maximum", low), ("minimum", high)):
-                if bound is not None:
+                if bound is not None and not (isinstance(bound, float) and math.isinf(bound)):
                     operands = [self._operand(found, shape), self._operand(bound, shape)]
                     found = Computed(self._value(op, operands, shape, kind), shape)
             return found
@@ -503,15 +547,31 @@ class Lifting:
         return [self._op_narrow(node, traced, axis, start, size) for start, size in zip(starts, sizes, strict=False)]
 
     def _op_cat(self, node: Node, parts: list[Any], axis: int = 0) -> Any:
-        shape = self._shape(node)
-        axis %= len(shape)
+        return self._joined(parts, axis % len(self._shape(node)), self._shape(node), node.name)
+
+    def _op_pad(self, node: Node, traced: Any, padding: Sequence[int], mode: str = "constant", value: float = 0) -> Any:
+        if mode != "constant" or value:
+            raise self._refusal(f"the operator {node.target} with another value than 0")
+        shape, last = list(traced.shape), len(traced.shape) - 1
+        for back, (before, after) in enumerate(zip(padding[::2], padding[1::2], strict=True)):
+            axis = last - back
+            zeros = [
+                Constant(torch.zeros([n if a != axis else size for a, n in enumerate(shape)])) for size in (before, after)
+            ]
+            shape[axis] += before + after
+            parts = [part for part in (zeros[0], traced, zeros[1]) if part.shape[axis]]
+            if len(parts) > 1:
+                traced = self._joined(parts, axis, tuple(shape), node.name)
+        return traced
+
+    def _joined(self, parts: list[Any], axis: int, shape: tuple[int, ...], name: str) -> Any:
         if all(isinstance(p, LinearForm) and p.source.array is parts[0].source.array for p in parts):
             first: LinearForm = parts[0]
             return first.joined(parts[1:], axis, shape)
         kinds = {self._copy_type(part) for part in parts}
         kind = kinds.pop() if len(kinds) == 1 else Type.FLOAT
         owner = next((found for found in map(self._owner_of, parts) if found), "")
-        whole = View.of(self._work_array(f"{owner}_{node.name}", kind, math.prod(shape), owner), shape)
+        whole = View.of(self._work_array(f"{owner}_{name}", kind, math.prod(shape), owner), shape)
         start = 0
         for part in parts:
             length = part.shape[axis]
@@ -553,6 +613,15 @@ class Lifting:
         return view.array.type is Type.SPIKE
 
     def _op_matmul(self, node: Node, left: Any, right: Any) -> Any:
+        if not isinstance(node.args[0].meta["val"].shape[-1], int):  # type: ignore[union-attr]
+            return self._outer(left, right, self._shape(node))
+        if (
+            not isinstance(left, Constant)
+            and not isinstance(right, Constant)
+            and len(right.shape) == 3
+            and left.shape[-2] > 1
+        ):
+            return self._products(node, left, right)
         rows, columns = right.shape[-2:] if len(right.shape) > 1 else (right.shape[0], 1)
         if math.prod(left.shape) != rows or math.prod(right.shape) != rows * columns or isinstance(left, Constant):
             raise self._refusal(f"the operator {node.target} on {list(left.shape)} and {list(right.shape)}")
@@ -574,6 +643,39 @@ class Lifting:
         return View.of(out, self._shape(node))
 
     _op_mm = _op_bmm = _op_matmul
+
+    def _products(self, node: Node, left: Any, right: Any) -> View:
+        """The product of two matrices ``[O, P]`` and ``[P, K]`` that the step computes."""
+        shape, owner = self._shape(node), self._owner_of(left) or self._owner_of(right)
+        out = self._work_array(f"{owner}_products", Type.FLOAT, math.prod(shape), owner)
+        z, w = (
+            self._flat_view(left, left.shape[-2:]),
+            self._operand(self._reshaped(right, right.shape[-2:]), right.shape[-2:]),
+        )
+        self._kernel(MatrixProduct(out, owner, z, w))
+        return View.of(out, shape)
+
+    def _outer(self, left: Any, right: Any, shape: tuple[int, ...]) -> Computed:
+        """The outer product of ``left`` ``[N, 1]`` and ``right`` ``[1, M]``, summed over the rows of a batch."""
+        factors: list[Operand] = [self._view(factor).broadcast(shape) for factor in (left, right)]
+        product = self._value("mul", factors, shape, Type.FLOAT)
+        return Computed(self._value(ROWS, [product], shape, Type.FLOAT), shape)
+
+    def _op_addmm(self, node: Node, x: Any, left: Any, right: Any, *, alpha: float = 1, beta: float = 1) -> Any:
+        if isinstance(node.args[1].meta["val"].shape[-1], int) or beta != 1 or alpha not in (1, -1):  # type: ignore[union-attr]
+            raise self._refusal(f"the operator {node.target}")
+        shape = self._shape(node)
+        product = self._outer(left, right, shape)
+        op = "add" if alpha == 1 else "sub"
+        return Computed(self._value(op, [self._operand(x, shape), product.value], shape, Type.FLOAT), shape)
+
+    def _op_masked_fill(self, node: Node, x: Any, mask: Any, number: float) -> Computed:
+        shape = self._shape(node)
+        operands = [self._operand(part, shape) for part in (mask, number, x)]
+        return Computed(self._value("where", operands, shape, self._type(node.meta["val"].dtype)), shape)
+
+    def _op_copy(self, node: Node, _old: Any, new: Any, *_: Any) -> Any:
+        return self._reshaped(new, self._shape(node))
 
     def _op_linear(self, node: Node, x: Any, w: Any, b: Any = None) -> Any:
         if not isinstance(w, Constant):
@@ -641,50 +743,43 @@ class Lifting:
     def _convolve(self, node: Node, axes: int, arguments: Sequence[Any]) -> View:
         defaults: list[Any] = [None, None, None, [1] * axes, [0] * axes, [1] * axes, 1]
         x, w, b, stride, padding, dilation, groups = [*arguments, *defaults[len(arguments) :]]
-        if not isinstance(w, Constant) or not isinstance(b, Constant | None) or isinstance(padding, str):
+        learnt = isinstance(w, View) and w.is_whole and groups == 1
+        if not (learnt or isinstance(w, Constant)) or not isinstance(b, Constant | None) or isinstance(padding, str):
             raise self._refusal(f"the operator {node.target} with weights that the step computes")
-        owner, filters = w.owner, w.tensor
-        self._check_finite(filters, owner)
         channels, *sizes = x.shape[-axes - 1 :]
         n_filters, *places = self._shape(node)[-axes - 1 :]
         z = self._flat_view(x, (channels, *sizes))
-        grouped = filters.reshape(groups, n_filters // groups, channels // groups, *filters.shape[2:])
-        ordered = grouped.permute(0, 2, *range(3, 3 + axes), 1).reshape(channels, *filters.shape[2:], n_filters // groups)
-        sums = float(filters.double().abs().flatten(1).sum(1).max())
-        integers = integer_weights(ordered, sums) if self._spikes_only(z) else None
-        scale = 1.0
-        if bool((filters == filters.flatten()[0]).all()):
-            array = self._constant_array(w.name, owner, Type.FLOAT, filters.flatten()[:1].numpy())
-        elif integers is not None:
-            scale = integers.scale
-            array = self._constant_array(w.name, owner, integers.type, integers.values)
-        else:
-            array = self._constant_array(w.name, owner, Type.FLOAT, ordered.numpy())
+        stride, padding, dilation = (_per_axis(given, axes) for given in (stride, padding, dilation))
+        owner = self._owner_of(w)
+        array, scale = (w.array, 1.0) if learnt else self._filters(w, groups, z)
         bias = None
         if b is not None and bool((b.tensor != 0).any()):
             bias = self._constant_array(b.name, owner, Type.FLOAT, b.tensor.numpy())
         out = self._work_array(f"{owner}_drive", Type.FLOAT, n_filters * math.prod(places), owner)
-        stride, padding, dilation = (_per_axis(given, axes) for given in (stride, padding, dilation))
+        kernel = tuple(w.shape[2:])
         self._kernel(
             Convolution(
-                out,
-                owner,
-                z,
-                array,
-                bias,
-                channels,
-                tuple(sizes),
-                n_filters,
-                tuple(places),
-                tuple(filters.shape[2:]),
-                stride,
-                padding,
-                dilation,
-                groups,
-                scale,
+                out, owner, z, array, bias, channels, tuple(sizes), n_filters, tuple(places), kernel, stride, padding,
+                dilation, groups, scale,
             )
-        )
+        )  # fmt: skip
         return View.of(out, self._shape(node))
+
+    def _filters(self, w: Constant, groups: int, z: View) -> tuple[Array, float]:
+        """Filters with the output channels last, and their scale if they are integers."""
+        owner, filters = w.owner, w.tensor
+        self._check_finite(filters, owner)
+        n_filters, channels = filters.shape[0], filters.shape[1] * groups
+        grouped = filters.reshape(groups, n_filters // groups, channels // groups, *filters.shape[2:])
+        ordered = grouped.permute(0, 2, *range(3, filters.dim() + 1), 1)
+        ordered = ordered.reshape(channels, *filters.shape[2:], n_filters // groups)
+        sums = float(filters.double().abs().flatten(1).sum(1).max())
+        integers = integer_weights(ordered, sums) if self._spikes_only(z) else None
+        if bool((filters == filters.flatten()[0]).all()):
+            return self._constant_array(w.name, owner, Type.FLOAT, filters.flatten()[:1].numpy()), 1.0
+        if integers is not None:
+            return self._constant_array(w.name, owner, integers.type, integers.values), integers.scale
+        return self._constant_array(w.name, owner, Type.FLOAT, ordered.numpy()), 1.0
 
     def _op_conv1d(self, node: Node, *arguments: Any) -> View:
         return self._convolve(node, 1, arguments)
@@ -702,12 +797,19 @@ class Lifting:
         if over_batch:
             if axes != over_batch:
                 raise self._refusal("a sum over the batch and other axes")
+            if isinstance(traced, Computed) and _is_repeated(traced.value):
+                return Computed(self._value(ROWS, [traced.value], self._shape(node), Type.FLOAT), self._shape(node))
             view = self._flat_view(traced, self._shape(node))
             if view.array.storage is not Storage.WORK:
                 view = self._flat_view(Computed(self._copy(view), view.shape), view.shape)
             view.array.shared = True
             value = self._value(ROWS, [view], self._shape(node), Type.FLOAT)
             return Computed(value, self._shape(node))
+        if axes == [0] and len(traced.shape) == 2 and isinstance(traced, Computed):
+            owner = self._owner_of(traced)
+            out = self._work_array(f"{owner}_sum", Type.FLOAT, traced.shape[1], owner)
+            self._kernel(ColumnSum(out, owner, traced.value))
+            return View.of(out, self._shape(node))
         if isinstance(traced, LinearForm) and len(axes) == 1:
             return traced.summed(axes[0], self._shape(node))
         z, owner = self._last_axis(traced, axes), self._owner_of(traced)
@@ -781,7 +883,10 @@ class Lifting:
         copies: dict[Value, Value] = {}
 
         def copied(operand: Operand) -> Operand:
-            if isinstance(operand, View) and not (operand.array.storage is Storage.CONSTANT or operand.array.shared):
+            if isinstance(operand, View) and not (
+                operand.array.storage is Storage.CONSTANT
+                or (operand.array.storage is Storage.STATE and operand.array.shared)
+            ):
                 raise self._refusal(f"the state {array.tensor}, which rows share but which depends on one row")
             if isinstance(operand, Indirect):
                 raise self._refusal(f"the state {array.tensor}, which rows share, with a gather")
@@ -789,17 +894,49 @@ class Lifting:
 
         def again(value: Value) -> Value:
             if value not in copies:
-                operands = value.operands if value.op == ROWS else [copied(operand) for operand in value.operands]
-                copies[value] = Value(value.op, list(operands), value.shape, value.type, value.owner)
+                convert = self._after_rows if value.op == ROWS else copied
+                operands = [convert(operand) for operand in value.operands]
+                copies[value] = Value(value.op, operands, value.shape, value.type, value.owner)
                 shared.append(copies[value])
             return copies[value]
 
         value = traced.value if isinstance(traced, Computed) else self._copy(traced)
         again(value).stores.append(View.of(array, value.shape))
 
+    def _after_rows(self, operand: Operand) -> Operand:  # noqa: PLR0911  (one return for each kind)
+        """What a row computed, read after all rows have made their step: memory that lasts, with this step's values."""
+        if isinstance(operand, Indirect):
+            view = self._after_rows(operand.view)
+            assert isinstance(view, View)
+            return replace(operand, view=view)
+        if isinstance(operand, View):
+            array = operand.array
+            if array.storage is Storage.CONSTANT:
+                return operand
+            if array.storage is Storage.STATE and array.shared:
+                raise self._refusal("a sum over the rows of a batch with a state that the rows share")
+            if array.storage is not Storage.WORK:  # by then a state has its next value, and the caller's arrays are gone
+                if array not in self._kept:
+                    flat = (array.size,)
+                    kept = self._view(Computed(self._copy(View.of(array, flat)), flat)).array
+                    kept.sparse = array.sparse or array.type is Type.SPIKE
+                    self._kept[array] = kept
+                array = self._kept[array]
+            array.shared = True
+            return replace(operand, array=array)
+        if isinstance(operand, Value):
+            if operand in self._stored:
+                return self._after_rows(View.of(self._stored[operand], operand.shape))
+            state = next((s for s in operand.stores if s.array.storage is Storage.STATE), None)
+            if state is not None:
+                return View.of(state.array, operand.shape)  # its next value
+            operands = [self._after_rows(inner) for inner in operand.operands]
+            return Value(operand.op, operands, operand.shape, operand.type, operand.owner)
+        return operand
+
     def _alias_stored_outputs(self, shared: list[Value]) -> None:
         """A value that is an output needs no scratch memory of its own, unless the rows' values are read after the rows."""
-        kept = {view.array for value in shared if value.op == ROWS for view in value.operands if isinstance(view, View)}
+        kept = _read_after_rows(shared)
         for value, array in self._stored.items():
             output = next(
                 (s.array for s in value.stores if s.array.storage is Storage.OUTPUT and s.array.type is array.type), None
@@ -809,20 +946,20 @@ class Lifting:
                 self.work.remove(array)
                 array.name, array.storage = output.name, Storage.OUTPUT
 
-    def _reachable(self) -> list[Item]:
+    def _reachable(self, shared: list[Value]) -> list[Item]:
         """The items that an output or a next state needs, in their order."""
+        kept = _read_after_rows(shared)
         producers: dict[Array, list[Item]] = {}
         for item in self.items:
             for array in [s.array for s in item.stores] if isinstance(item, Value) else [item.out]:
                 producers.setdefault(array, []).append(item)
         needed: set[Item] = set()
+        results = (Storage.OUTPUT, Storage.STATE)
         pending: list[Item] = [
-            i
-            for i in self.items
-            if isinstance(i, Value)
-            and any(
-                s.array.storage in (Storage.OUTPUT, Storage.STATE) or s.array in self._read_after_rows for s in i.stores
-            )
+            item
+            for item in self.items
+            for array in ([store.array for store in item.stores] if isinstance(item, Value) else [item.out])
+            if array.storage in results or array in kept
         ]
         while pending:
             item = pending.pop()
@@ -835,18 +972,18 @@ class Lifting:
                 raise Refusal("format c cannot compile a row that depends on the other rows of its batch")
         return [item for item in self.items if item in needed]
 
-    @property
-    def _read_after_rows(self) -> set[Array]:
-        return {
-            v.array for i in self.items if isinstance(i, Value) and i.op == ROWS for v in i.operands if isinstance(v, View)
-        }
+
+def _read_after_rows(shared: list[Value]) -> set[Array]:
+    """The arrays of the rows that the values which rows share read."""
+    return {view.array for value in shared if value.op == ROWS for operand in value.operands for view in views_in(operand)}
 
 
 def _dependencies(item: Item, producers: dict[Array, list[Item]]) -> list[Item]:
     found: list[Item] = []
     operands: list[Any] = item.operands if isinstance(item, Value) else item.reads()
-    if isinstance(item, Product) and isinstance(item.w, Value):
-        found.append(item.w)
+    inner = item.w if isinstance(item, Product | MatrixProduct) else item.z if isinstance(item, ColumnSum) else None
+    if isinstance(inner, Value):
+        found.append(inner)
     for operand in operands:
         if isinstance(operand, Value):
             found.append(operand)
@@ -885,6 +1022,26 @@ def _row_size(size: Any) -> int:
         return size
     expression = size.node.expr
     return int(expression.subs(dict.fromkeys(expression.free_symbols, 1)))
+
+
+def _is_sparse(operand: Operand) -> bool:
+    """Whether an operand is 0 wherever some spikes are 0."""
+    if isinstance(operand, View):
+        return operand.array.sparse or operand.array.type is Type.SPIKE
+    if not isinstance(operand, Value):
+        return False
+    if operand.type is Type.SPIKE:
+        return True
+    found = [_is_sparse(inner) for inner in operand.operands]
+    return any(found) if operand.op == "mul" else all(found) if operand.op in ("copy", "neg", "add", "sub") else False
+
+
+def _is_repeated(value: Value) -> bool:
+    """Whether a value is larger than what it is computed from: an outer product, or what contains one."""
+    return any(
+        view.array.size > 1 and any(n > 1 and s == 0 for n, s in zip(view.shape, view.strides, strict=True))
+        for view in views_in(value)
+    )
 
 
 def _squeezed(shape: Sequence[int]) -> list[int]:

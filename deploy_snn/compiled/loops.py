@@ -58,6 +58,8 @@ class Array:
     """Whether all rows of a batch share it: a state without a batch axis, or scratch memory that is read after the rows."""
     external: bool = False
     """Whether a constant is in the weights file instead of the C source."""
+    sparse: bool = False
+    """Whether most elements are 0 in most steps: spikes, and what is multiplied by them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +220,7 @@ class Convolution(Kernel):
     """A convolution: each input that is not 0 adds its filters to the outputs around it.
 
     ``z`` is ``[C, *sizes]`` and ``out`` ``[O, *places]``. ``w`` ``[C, *kernel, O / groups]`` holds the filters with the
-    output channels last, or is one number for all.
+    output channels last, or is one number for all. Learnt filters are ``[O, C, *kernel]``, as the state has them.
     """
 
     z: View
@@ -240,6 +242,17 @@ class Convolution(Kernel):
 
 
 @dataclass(eq=False)
+class MatrixProduct(Kernel):
+    """``out[o, k] = sum_p z[o, p] * w[p, k]``, over the ``p`` where ``z[o, p]`` is not 0."""
+
+    z: View
+    w: Operand
+
+    def reads(self) -> list[View]:
+        return [self.z, *views_in(self.w)]
+
+
+@dataclass(eq=False)
 class Sum(Kernel):
     """The sum over the last axis of ``z`` ``[M, K]``."""
 
@@ -247,6 +260,16 @@ class Sum(Kernel):
 
     def reads(self) -> list[View]:
         return [self.z]
+
+
+@dataclass(eq=False)
+class ColumnSum(Kernel):
+    """``out[j] = sum_i z[i, j]`` over the first axis of an elementwise value ``[N, M]``, in the order of ``i``."""
+
+    z: Operand
+
+    def reads(self) -> list[View]:
+        return views_in(self.z)
 
 
 @dataclass(eq=False)
@@ -282,6 +305,9 @@ class MaxIndex(Kernel):
 
 Item = Value | Kernel
 
+ROWS = "rows"
+"""The operation of a value that adds up the rows of a batch. Its operand is a view, or a value of each row."""
+
 
 @dataclass(eq=False)
 class LoopProgram:
@@ -294,6 +320,8 @@ class LoopProgram:
     work: list[Array]
     items: list[Item]
     shared: list[Value]
+    recorded: list[tuple[Array, Array]]
+    """Outputs that are the next value of a state which rows share, and that state."""
 
 
 def views_in(operand: Operand) -> list[View]:

@@ -1,17 +1,21 @@
 """Loops and kernels as lines of C: one pattern for each operation."""
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from deploy_snn.compiled.loops import (
+    ROWS,
     ArgMax,
     Array,
+    ColumnSum,
     Convolution,
     Indirect,
     Kernel,
     Literal,
+    MatrixProduct,
     MaxIndex,
     Operand,
     Position,
@@ -25,7 +29,8 @@ from deploy_snn.compiled.loops import (
     contiguous,
 )
 from deploy_snn.compiled.names import comment
-from deploy_snn.compiled.schedule import Copy, Loop, loop_strides
+from deploy_snn.compiled.schedule import Copy, Loop, loop_strides, update_loop
+from deploy_snn.compiled.weight_update import Term, WeightUpdate
 
 BINARY = {
     "add": ("+", 4), "sub": ("-", 4), "mul": ("*", 3), "div": ("/", 3), "gt": (">", 6), "ge": (">=", 6), "lt": ("<", 6),
@@ -40,8 +45,10 @@ PATTERNS = {
     # A NaN is passed on, as in torch.
     "maximum": "{0} > {1} || {0} != {0} ? {0} : {1}",
     "minimum": "{0} < {1} || {0} != {0} ? {0} : {1}",
-    "relu": "{0} > 0.0f || {0} != {0} ? {0} : 0.0f",
+    "relu": "{0} <= 0.0f ? 0.0f : {0}",
 }
+LIMITS = {"maximum": "{0} <= {1} ? {1} : {0}", "minimum": "{0} >= {1} ? {1} : {0}"}
+"""The patterns where the second operand is a constant that is not NaN. gcc can vectorise them."""
 ATOM, UNARY, CONDITIONAL = 0, 2, 13
 ARITHMETIC = frozenset({"add", "sub", "mul", "div", "neg"})
 
@@ -83,6 +90,10 @@ class Renderer:
         """A loop over elements: local variables first, then everything that it stores."""
         opening, indent = _opening(loop.extents)
         yield from opening
+        yield from self._body(loop, indent)
+        yield from _closing(loop.extents)
+
+    def _body(self, loop: Loop, indent: str) -> Iterator[str]:
         stores = []
         for value in loop.values:
             if value in loop.named:
@@ -97,7 +108,6 @@ class Renderer:
                 yield f"{indent}{target} = {f'(uint8_t)({text})' if store.array.type is Type.SPIKE else text};"
             else:
                 yield f"{indent}{target} = (float){_wrapped(text)};"
-        yield from _closing(loop.extents)
 
     def _element(self, view: View, extents: tuple[int, ...]) -> str:
         name = place(view.array)
@@ -134,7 +144,7 @@ class Renderer:
 
     def _expression(self, value: Value, loop: Loop) -> tuple[str, int]:  # noqa: C901, PLR0911  (one pattern for each operation)
         """The C text of a value's operation, and its precedence."""
-        if value.op == "rows":
+        if value.op == ROWS:
             return self._rows(value, loop), ATOM
         given = [self._operand(operand, loop) for operand in value.operands]
         if value.op in ARITHMETIC and value.type is Type.FLOAT:
@@ -167,7 +177,8 @@ class Renderer:
             return f"{FUNCTIONS[value.op]}({texts[0]})", ATOM
         if value.op in PATTERNS:
             atoms = [_bound(text, rank, ATOM) for text, rank in given_pairs(texts, ranks)]
-            return PATTERNS[value.op].format(*atoms), CONDITIONAL
+            patterns = PATTERNS | (LIMITS if _is_limit(value.operands[-1]) else {})
+            return patterns[value.op].format(*atoms), CONDITIONAL
         symbol, rank = BINARY[value.op]
         if value.op in ("and", "or"):  # without a branch, so that the loop can be vectorised
             symbol, rank = {"and": ("&", 8), "or": ("|", 10)}[value.op]
@@ -185,9 +196,84 @@ class Renderer:
         self.summed.add(view.array)
         return f"sum_{view.array.name}(states, rows, {index})"
 
+    # Weight updates.
+
+    def weight_update(self, update: WeightUpdate, prefix: str, external: str) -> Iterator[str]:
+        """The functions that change learnt weights. ``external`` declares the parameters in the weights file, if any."""
+        name, (n, m) = update.weights.name, update.extents
+        for term in update.terms:
+            yield from self._term(term, update, prefix, external)
+        if update.event_driven:
+            yield from self._spiked(f"{prefix}_{name}_source", "i0", update.source_spikes, update, prefix)
+            yield from self._spiked(f"{prefix}_{name}_target", "i1", update.target_spikes, update, prefix)
+        body = list(self._body(update_loop(update), " " * 16))
+        where = ", in the rows and columns of neurons that spiked" if update.event_driven else ""
+        yield ""
+        yield f"/* {comment(update.weights.tensor)}: each weight takes its next value{where}. */"
+        yield f"static void {prefix}_update_{name}({prefix}_state *states, int32_t rows)"
+        yield "{"
+        yield f"    {prefix}_state *restrict state = states;"
+        yield from _used(external, "weights", " ".join(body))
+        if update.event_driven:
+            yield "    int32_t count = 0;"
+            yield f"    for (int32_t i1 = 0; i1 < {m}; i1++) {{"
+            yield f"        if ({prefix}_{name}_target(states, rows, i1)) {{"
+            yield from ("            state->work.list[count++] = i1;", "        }", "    }")
+        yield f"    for (int32_t i0 = 0; i0 < {n}; i0++) {{"
+        if update.event_driven:
+            yield f"        if (!state->{name}_limited || {prefix}_{name}_source(states, rows, i0)) {{"
+        else:
+            yield "        {"
+        over_targets = f"for (int32_t i1 = 0; i1 < {m}; i1++) {{"
+        for term in update.terms:
+            array, function = place(term.array), f"{prefix}_{term.array.name}"
+            yield f"            {over_targets}"
+            yield f"                {array}[i1] = {function}(states, i0, i1);"
+            yield from (
+                "            }",
+                "            for (int32_t r = 1; r < rows; r++) {",
+                f"                {over_targets}",
+            )
+            yield f"                    {array}[i1] += {function}(&states[r], i0, i1);"
+            yield from ("                }", "            }")
+        yield from (f"            {over_targets}", *body, "            }")
+        if update.event_driven:
+            yield from ("        } else {", "            for (int32_t k = 0; k < count; k++) {")
+            yield "                const int32_t i1 = state->work.list[k];"
+            for term in update.terms:
+                array, function = place(term.array), f"{prefix}_{term.array.name}"
+                yield f"                {array}[i1] = {function}(states, i0, i1);"
+                yield "                for (int32_t r = 1; r < rows; r++) {"
+                yield f"                    {array}[i1] += {function}(&states[r], i0, i1);"
+                yield "                }"
+            yield from (*body, "            }")
+        yield from ("        }", "    }")
+        if update.event_driven:
+            yield f"    state->{name}_limited = 1;"
+        yield "}"
+
+    def _term(self, term: Term, update: WeightUpdate, prefix: str, external: str) -> Iterator[str]:
+        text = self._expression(term.of_row, Loop([], update.extents, update.weights.name))[0]
+        yield ""
+        yield f"/* What one row adds to {comment(term.array.name)}. */"
+        yield f"static float {prefix}_{term.array.name}(const {prefix}_state *state, int32_t i0, int32_t i1)"
+        yield from ("{", *_used(external, "weights", text), *_ignored(("state", "i0", "i1"), text))
+        yield from (f"    return {text};", "}")
+
+    def _spiked(self, function: str, index: str, views: list[View], update: WeightUpdate, prefix: str) -> Iterator[str]:
+        text = " || ".join(f"{self._element(view, update.extents)} != 0" for view in views) or "0"
+        yield ""
+        yield "/* Whether a neuron spiked in one of the rows. */"
+        yield f"static int {function}(const {prefix}_state *states, int32_t rows, int32_t {index})"
+        yield "{"
+        yield "    for (int32_t r = 0; r < rows; r++) {"
+        yield f"        const {prefix}_state *state = &states[r];"
+        yield from _ignored(("state", index), text, "        ")
+        yield from (f"        if ({text}) {{", "            return 1;", "        }", "    }", "    return 0;", "}")
+
     # Kernels.
 
-    def kernel(self, kernel: Kernel) -> Iterator[str]:
+    def kernel(self, kernel: Kernel) -> Iterator[str]:  # noqa: PLR0911  (one return for each kind)
         """A kernel's comment and statements."""
         match kernel:
             case Product():
@@ -196,8 +282,12 @@ class Renderer:
                 return self._sparse(kernel)
             case Convolution():
                 return self._convolution(kernel)
+            case MatrixProduct():
+                return self._matrix_product(kernel)
             case Sum():
                 return self._sum(kernel)
+            case ColumnSum():
+                return self._column_sum(kernel)
             case ArgMax():
                 return self._argmax(kernel)
             case MaxIndex():
@@ -302,7 +392,10 @@ class Renderer:
             target = f"({target}) * {kernel.places[a]} + o{a}" if a else f"o{a}"
         first = "" if kernel.groups == 1 else f"c / {channels} * {per_group} + "
         yield f"{pad}for (int32_t o = 0; o < {per_group}; o++) {{"
-        weight = place(kernel.w) if _is_scalar(kernel.w) else f"{place(kernel.w)}[({offset}) * {per_group} + o]"
+        at = f"({offset}) * {per_group} + o"
+        if kernel.w.storage is Storage.STATE:
+            at = f"o * {kernel.w.size // kernel.filters} + {offset}"
+        weight = place(kernel.w) if _is_scalar(kernel.w) else f"{place(kernel.w)}[{at}]"
         value = weight if kernel.z.array.type is Type.SPIKE else f"z * {weight}"
         index = f"({first}o) * {places} + {target}" if first else f"o * {places} + {target}"
         where = f"{sums}[{index}]" if kernel.out.size > 1 or integers else sums
@@ -333,6 +426,32 @@ class Renderer:
         target = f"{place(kernel.out)}[r]" if rows > 1 else _start_scalar(kernel.out)
         yield f"        {target} = {'(float)sum' if kind == 'int32_t' else 'sum'};"
         yield "    }"
+
+    def _matrix_product(self, kernel: MatrixProduct) -> Iterator[str]:
+        rows, length = kernel.z.shape
+        columns = kernel.out.size // rows
+        yield from _cleared(kernel.out)
+        yield f"    for (int32_t o = 0; o < {rows}; o++) {{"
+        yield f"        for (int32_t i0 = 0; i0 < {length}; i0++) {{"
+        z = _at(kernel.z, f"o * {length} + i0")
+        yield f"            if ({z} != 0) {{"
+        yield f"                const float z = {z};"
+        yield f"                for (int32_t i1 = 0; i1 < {columns}; i1++) {{"
+        text, rank, kind = self._operand(kernel.w, Loop([], (length, columns), kernel.owner))
+        factor = _bound(text, rank, 3) if kind is Type.FLOAT else f"(float){_bound(text, rank, ATOM)}"
+        target = _start_scalar(kernel.out) if kernel.out.size == 1 else f"{place(kernel.out)}[o * {columns} + i1]"
+        yield f"                    {target} += z * {factor};"
+        yield from ("                }", "            }", "        }", "    }")
+
+    def _column_sum(self, kernel: ColumnSum) -> Iterator[str]:
+        rows, columns = kernel.z.shape[-2:] if isinstance(kernel.z, Value | View) else (1, 1)
+        yield from _cleared(kernel.out)
+        yield f"    for (int32_t i0 = 0; i0 < {rows}; i0++) {{"
+        yield f"        for (int32_t i1 = 0; i1 < {columns}; i1++) {{"
+        text, rank, _ = self._operand(kernel.z, Loop([], (rows, columns), kernel.owner))
+        target = _start_scalar(kernel.out) if kernel.out.size == 1 else f"{place(kernel.out)}[i1]"
+        yield f"            {target} += {_bound(text, rank, 3)};"
+        yield from ("        }", "    }")
 
     def _argmax(self, kernel: ArgMax) -> Iterator[str]:
         rows, length = kernel.z.shape
@@ -401,6 +520,24 @@ class Renderer:
             yield f"    {place(copy.state)}[0] = {source};"
         else:
             yield f"    memcpy({place(copy.state)}, {source}, sizeof {source});"
+
+
+def _is_limit(operand: Operand) -> bool:
+    """Whether an operand is a constant without NaN."""
+    if isinstance(operand, Literal):
+        return not math.isnan(operand.value)
+    values = operand.array.values if isinstance(operand, View) else None
+    return values is not None and not np.isnan(values).any()
+
+
+def _used(declaration: str, name: str, text: str) -> list[str]:
+    """A declaration, if a text uses its name."""
+    return [f"    {declaration}"] if declaration and f"{name}->" in text else []
+
+
+def _ignored(parameters: Sequence[str], text: str, indent: str = "    ") -> list[str]:
+    """Statements for the parameters that a text does not use, so that compilers do not warn."""
+    return [f"{indent}(void){name};" for name in parameters if not re.search(rf"\b{name}\b", text)]
 
 
 def given_pairs(texts: Sequence[str], ranks: Sequence[int]) -> list[tuple[str, int]]:

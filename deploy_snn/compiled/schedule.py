@@ -14,9 +14,11 @@ import networkx as nx
 
 from deploy_snn.compiled.loops import (
     Array,
+    ColumnSum,
     Item,
     Kernel,
     LoopProgram,
+    MatrixProduct,
     Operand,
     Position,
     Product,
@@ -27,6 +29,7 @@ from deploy_snn.compiled.loops import (
     views_in,
 )
 from deploy_snn.compiled.names import Namespace
+from deploy_snn.compiled.weight_update import WeightUpdate, weight_updates
 
 
 @dataclass(eq=False)
@@ -54,6 +57,7 @@ class Schedule:
 
     steps: list[Loop | Kernel | Copy]
     shared: list[Loop]
+    updates: list[WeightUpdate]
 
 
 def schedule(program: LoopProgram, names: Namespace) -> Schedule:
@@ -64,10 +68,21 @@ def schedule(program: LoopProgram, names: Namespace) -> Schedule:
     copies = _copies(steps, program, names)
     for loop in loops:
         _name_values(loop)
-    shared = [_loop(values, values[0].owner) for values in _by_size(program.shared)]
+    updates, rest = weight_updates(program.shared, names)
+    shared = [_loop(values, values[0].owner) for values in _by_size(rest)]
     for loop in shared:
         _name_values(loop)
-    return Schedule([*steps, *copies], shared)
+    return Schedule([*steps, *copies], shared, updates)
+
+
+def update_loop(update: WeightUpdate) -> Loop:
+    """The expression of a weight update as a loop over sources and targets."""
+    loop = Loop(list(update.values), update.extents, update.weights.name)
+    # Their text contains their operands several times.
+    limited = [value for value in loop.values if value.op in ("maximum", "minimum")]
+    loop.named |= {operand for value in limited for operand in value.operands if isinstance(operand, Value)}
+    _name_values(loop)
+    return loop
 
 
 def _producers(items: list[Item]) -> dict[Array, list[Item]]:
@@ -77,6 +92,14 @@ def _producers(items: list[Item]) -> dict[Array, list[Item]]:
             if array.storage is not Storage.STATE:
                 found[array].append(item)
     return found
+
+
+def _inner_values(kernel: Kernel) -> list[Value]:
+    """The values that a kernel computes in its own loops."""
+    operands = (
+        [kernel.w] if isinstance(kernel, Product | MatrixProduct) else [kernel.z] if isinstance(kernel, ColumnSum) else []
+    )
+    return [operand for operand in operands if isinstance(operand, Value)]
 
 
 def direct_views(operands: list[Operand]) -> list[View]:
@@ -99,8 +122,7 @@ def _set_stages(program: LoopProgram) -> None:
                 ]
             )
         after = [p.stage + isinstance(p, Kernel) for view in item.reads() for p in producers[view.array]]
-        inner = [item.w.stage] if isinstance(item, Product) and isinstance(item.w, Value) else []
-        return max([0, *after, *inner])
+        return max([0, *after, *(value.stage for value in _inner_values(item))])
 
     # A state's update belongs behind the last kernel, and beside the last loop, that reads the old value.
     last_read: dict[Array, int] = defaultdict(int)
@@ -130,8 +152,9 @@ def _move_to_users(items: list[Item]) -> None:
             for operand in item.operands:
                 if isinstance(operand, Value):
                     users[operand].append(item.stage)
-        elif isinstance(item, Product) and isinstance(item.w, Value):
-            users[item.w].append(item.stage)
+        else:
+            for value in _inner_values(item):
+                users[value].append(item.stage)
 
 
 def _latest(items: list[Item], producers: dict[Array, list[Item]]) -> dict[Item, float]:
@@ -144,7 +167,7 @@ def _latest(items: list[Item], producers: dict[Array, list[Item]]) -> dict[Item,
                 gap = 1 if isinstance(item, Value) or isinstance(producer, Kernel) else 0
                 bound = (latest[item] if isinstance(item, Value) else item.stage) - gap
                 latest[producer] = min(latest[producer], bound)
-        inner = item.operands if isinstance(item, Value) else [item.w] if isinstance(item, Product) else []
+        inner = item.operands if isinstance(item, Value) else _inner_values(item)
         for operand in inner:
             if isinstance(operand, Value):
                 latest[operand] = min(latest[operand], latest[item] if isinstance(item, Value) else item.stage)
@@ -152,8 +175,8 @@ def _latest(items: list[Item], producers: dict[Array, list[Item]]) -> dict[Item,
 
 
 def _inlined(items: list[Item]) -> set[Value]:
-    """The values that only a product computes, as its weights."""
-    roots = [item.w for item in items if isinstance(item, Product) and isinstance(item.w, Value)]
+    """The values that only a kernel computes, in its own loops."""
+    roots = [value for item in items if isinstance(item, Kernel) for value in _inner_values(item)]
     found: set[Value] = set()
     while roots:
         value = roots.pop()

@@ -41,7 +41,7 @@ SMALLEST_IN_FILE = 2**10
 API = (
     "state", "work", "inputs", "outputs", "events", "state_arrays", "weights", "contract", "initial_state", "step", "run",
     "step_events", "load_state", "store_state", "state_size", "set_weights", "weights_size_check", "check", "check_memory",
-    "row", "update_shared", "H",
+    "row", "update_shared", "normalise", "H",
 )  # fmt: skip
 """What follows the prefix in the names of a compiled model."""
 
@@ -57,6 +57,8 @@ class CSource:
     parameters: list[dict[str, Any]]
     """Each array of parameters: its name, its type, its number of elements, its bytes and its scale."""
     work_bytes: int
+    normalises: bool
+    """Whether there is the function ``PREFIX_normalise``."""
 
 
 def c_source(lowered: Lowered, *, header_name: str, check_steps: int = 0) -> CSource:
@@ -80,8 +82,13 @@ class _Writer:
         self.prefix = identifier(lowered.name)
         self.prefix += "_model" if self.prefix in Namespace().taken else ""
         names = Namespace([f"{self.prefix}_{name}" for name in API] + list(HELPERS))
-        self.program: LoopProgram = Lifting(lowered, names).program()
+        lifting = Lifting(lowered, names)
+        self.program: LoopProgram = lifting.program()
         self.schedule: Schedule = schedule(self.program, names)
+        normalisation = lifting.normalisation(self.program.states)
+        self.normalisation = schedule(normalisation, names) if normalisation else None
+        self.normalised = normalisation.work if normalisation else []
+        self.limited = {u.weights: names.add(f"{u.weights.name}_limited") for u in self.schedule.updates if u.event_driven}
         self.initial = to_numpy(lowered.initial_state)
         self.check = _Check(self, check_steps, names) if check_steps else None
         self.starts = self._starts(names)
@@ -91,7 +98,8 @@ class _Writer:
 
     @property
     def kernels(self) -> list[Kernel]:
-        return [step for step in self.schedule.steps if isinstance(step, Kernel)]
+        steps = self.schedule.steps + (self.normalisation.steps if self.normalisation else [])
+        return [step for step in steps if isinstance(step, Kernel)]
 
     @property
     def external(self) -> list[Array]:
@@ -120,7 +128,7 @@ class _Writer:
                 array.external = _bytes(array) >= SMALLEST_IN_FILE
 
     def _used_constants(self) -> set[Array]:
-        text = "\n".join([*self._row(Renderer()), *self._update_shared(Renderer())])
+        text = "\n".join([*self._row(Renderer()), *self._update_shared(Renderer()), *self._normalise(Renderer())])
         words = set(text.replace("->", " ").translate({ord(c): " " for c in "[](){}*+-/&;,.?:!=<>|"}).split())
         return {array for array in self.program.constants if array.name in words} | set(self.starts.values())
 
@@ -128,7 +136,7 @@ class _Writer:
 
     def write(self) -> CSource:
         renderer = Renderer()
-        body = [*self._row(renderer), *self._update_shared(renderer)]
+        body = [*self._row(renderer), *self._update_shared(renderer), *self._normalise(renderer)]
         source = [
             *self._preamble(renderer),
             *self._constants(),
@@ -153,6 +161,7 @@ class _Writer:
             data,
             self._parameters(),
             sum(_bytes(array) for array in self._work_arrays()) + self._list_bytes(),
+            self.normalisation is not None,
         )
 
     def _parameters(self) -> list[dict[str, Any]]:
@@ -203,6 +212,9 @@ class _Writer:
             for array in self.program.states:
                 if (array.type is not Type.SPIKE) is wide:
                     yield f"    {array.type} {array.name}[{array.size}]; /* {comment(array.tensor)} */"
+            if wide:
+                for array, name in self.limited.items():
+                    yield f"    int32_t {name}; /* set it to 0 after you change {array.name} */"
             if wide and work:
                 yield "    struct {"
                 for array in sorted(work, key=lambda array: array.type is Type.SPIKE):
@@ -260,6 +272,10 @@ class _Writer:
         yield "/* Run one step of one row. Returns 0, or -1 for an index out of range; the state does not change then. */"
         yield f"int {p}_step_events({p}_state *state, const {p}_events *events, const {p}_outputs *outputs);"
         yield ""
+        if self.normalisation:
+            yield "/* Scale the learnt weights whose rule has a norm, as at the end of a sample. */"
+            yield f"void {p}_normalise({p}_state *states, int32_t rows);"
+            yield ""
         yield "/* The size of the state of one row, for hosts that load the model at run time. */"
         yield f"size_t {p}_state_size(void);"
         if self.external:
@@ -280,23 +296,27 @@ class _Writer:
         return ["uint8_t" if spec.dtype == "bool" else "float" for spec in self.contract.states]
 
     def _work_arrays(self) -> list[Array]:
+        steps = [*self.schedule.steps, *self.schedule.shared, *(self.normalisation.steps if self.normalisation else ())]
         used = {
             view.array
-            for step in [*self.schedule.steps, *self.schedule.shared]
+            for step in steps
             for view in ([v for value in step.values for v in value.stores] if isinstance(step, Loop) else [])
         } | {kernel.out for kernel in self.kernels}
-        return [array for array in self.program.work if array in used and (array.size > 1 or array.shared)]
+        terms = [term.array for update in self.schedule.updates for term in update.terms]
+        work = [array for array in [*self.program.work, *self.normalised] if array in used]
+        return [*(array for array in work if array.size > 1 or array.shared), *terms]
 
     def _locals(self) -> list[Array]:
         return [a for a in self.program.work if a.storage is Storage.WORK and a.size == 1 and not a.shared]
 
     def _lists(self) -> list[Array]:
-        """The scratch memory of the kernels: a list of the inputs that spiked, and integer sums."""
+        """The scratch memory of the kernels: a list of the neurons that spiked, and integer sums."""
         products = [k for k in self.kernels if isinstance(k, Product) and hasattr(k.w, "array")]
         integers = [kernel.out.size for kernel in self.kernels if _weights_of(kernel) in (Type.INT8, Type.INT16)]
         found = []
-        if products:
-            found.append(Array("list", Type.INT32, max(k.z.size for k in products), Storage.WORK))
+        listed = [k.z.size for k in products] + [u.extents[1] for u in self.schedule.updates if u.event_driven]
+        if listed:
+            found.append(Array("list", Type.INT32, max(listed), Storage.WORK))
         if integers:
             found.append(Array("sums", Type.INT32, max(integers), Storage.WORK))
         return found
@@ -349,7 +369,7 @@ class _Writer:
         p = self.prefix
         parameters = [f"{p}_state *restrict state"]
         parameters += [f"const float *restrict {array.name}" for array in self.program.inputs]
-        parameters += [f"{array.type} *restrict {array.name}" for array in self.program.outputs]
+        parameters += [f"{array.type} *restrict {array.name}" for array in self._row_outputs]
         yield ""
         yield "/* One step of one row. */"
         yield from _wrapped_call(f"static void {p}_row(", parameters, ")")
@@ -359,8 +379,13 @@ class _Writer:
         for array in self._locals():
             yield f"    {array.type} {array.name} = 0;"
         yield from self._unused()
+        yield from self._statements(self.schedule, renderer)
+        yield "}"
+
+    @staticmethod
+    def _statements(scheduled: Schedule, renderer: Renderer) -> Iterator[str]:
         owner = None
-        for step in self.schedule.steps:
+        for step in scheduled.steps:
             if isinstance(step, Loop):
                 if step.owner and step.owner != owner:
                     yield f"    /* {comment(step.owner)} */"
@@ -371,7 +396,6 @@ class _Writer:
             else:
                 owner = None
                 yield from renderer.kernel(step)
-        yield "}"
 
     def _unused(self) -> Iterator[str]:
         """Name the parameters that the equations do not use, so that compilers do not warn."""
@@ -380,9 +404,12 @@ class _Writer:
             yield f"    (void){array.name};"
 
     def _update_shared(self, renderer: Renderer) -> Iterator[str]:
-        if not self.schedule.shared:
-            return
         p = self.prefix
+        if not self._shares:
+            return
+        for update in self.schedule.updates:
+            external = f"const {p}_weights *weights = states->weights;" if self.external else ""
+            yield from renderer.weight_update(update, p, external.replace("states->", "state->"))
         yield ""
         yield "/* Update what the rows of a batch share, after all of them have made their step. */"
         yield f"static void {p}_update_shared({p}_state *states, int32_t rows)"
@@ -393,11 +420,53 @@ class _Writer:
             yield "    (void)weights;"
         for loop in self.schedule.shared:
             yield from renderer.loop(loop)
+        for update in self.schedule.updates:
+            yield f"    {p}_update_{update.weights.name}(states, rows);"
+        yield from self._copied_to_rows([array for array in self.program.states if array.shared])
+        yield "}"
+
+    @property
+    def _row_outputs(self) -> list[Array]:
+        """The outputs that each row of a batch has."""
+        recorded = {output for output, _ in self.program.recorded}
+        return [array for array in self.program.outputs if array not in recorded]
+
+    @property
+    def _shares(self) -> bool:
+        """Whether rows of a batch share a state that changes."""
+        return bool(self.schedule.shared or self.schedule.updates)
+
+    @staticmethod
+    def _copied_to_rows(arrays: list[Array]) -> Iterator[str]:
         yield "    for (int32_t r = 1; r < rows; r++) {"
-        for array in self.program.states:
-            if array.shared:
-                yield f"        memcpy(states[r].{array.name}, state->{array.name}, sizeof state->{array.name});"
-        yield from ("    }", "}")
+        for array in arrays:
+            yield f"        memcpy(states[r].{array.name}, state->{array.name}, sizeof state->{array.name});"
+        yield "    }"
+
+    def _normalise(self, renderer: Renderer) -> Iterator[str]:
+        if self.normalisation is None:
+            return
+        p = self.prefix
+        weights = {
+            s.array for step in self.normalisation.steps if isinstance(step, Loop) for v in step.values for s in v.stores
+        }
+        scaled = [array for array in self.program.states if array in weights]
+        yield ""
+        yield f"void {p}_normalise({p}_state *states, int32_t rows)"
+        yield "{"
+        yield f"    {p}_state *state = states;"
+        if self.external:
+            yield f"    const {p}_weights *weights = state->weights;"
+            yield "    (void)weights;"
+        for array in self.normalised:
+            if array.size == 1 and not array.shared:
+                yield f"    {array.type} {array.name} = 0;"
+        yield from self._statements(self.normalisation, renderer)
+        for array in scaled:
+            if array in self.limited:
+                yield f"    state->{self.limited[array]} = 0;"
+        yield from self._copied_to_rows(scaled)
+        yield "}"
 
     def _functions(self) -> Iterator[str]:
         p, states = self.prefix, self.program.states
@@ -412,18 +481,31 @@ class _Writer:
                 yield f"    for (int32_t i = 0; i < {array.size}; i++) {{"
                 yield f"        state->{array.name}[i] = {number(value, array.type)};"
                 yield "    }"
+        for name in self.limited.values():
+            yield f"    state->{name} = 0;"
         if not states:
             yield "    (void)state;"
         yield "}"
-        arguments = [f"inputs->{a.name}" for a in self.program.inputs] + [
-            f"outputs->{a.name}" for a in self.program.outputs
-        ]
+        yield from self._step_and_run()
+        yield from self._step_events()
+        yield from ("", f"size_t {p}_state_size(void)", "{", f"    return sizeof({p}_state);", "}")
+        if self.external:
+            yield from ("", f"void {p}_set_weights({p}_state *state, const void *weights)", "{")
+            yield from (f"    state->weights = (const {p}_weights *)weights;", "}")
+        if states:
+            yield from self._store_and_load()
+
+    def _step_and_run(self) -> Iterator[str]:
+        p = self.prefix
+        arguments = [f"inputs->{a.name}" for a in self.program.inputs] + [f"outputs->{a.name}" for a in self._row_outputs]
         yield ""
         yield f"void {p}_step({p}_state *state, const {p}_inputs *inputs, const {p}_outputs *outputs)"
         yield "{"
         yield from _wrapped_call(f"    {p}_row(", ["state", *arguments], ");")
-        if self.schedule.shared:
+        if self._shares:
             yield f"    {p}_update_shared(state, 1);"
+        for output, shared in self.program.recorded:
+            yield f"    memcpy(outputs->{output.name}, state->{shared.name}, sizeof state->{shared.name});"
         yield "}"
         yield ""
         yield f"void {p}_run({p}_state *states, int32_t rows, int32_t steps, const {p}_inputs *inputs, const {p}_outputs *outputs)"  # noqa: E501
@@ -432,20 +514,16 @@ class _Writer:
         yield "    for (int32_t t = 0; t < steps; t++) {"
         yield "        for (int32_t r = 0; r < rows; r++) {"
         offsets = [f"inputs->{a.name} + at * {a.size}" for a in self.program.inputs]
-        offsets += [f"outputs->{a.name} + at * {a.size}" for a in self.program.outputs]
+        offsets += [f"outputs->{a.name} + at * {a.size}" for a in self._row_outputs]
         yield from _wrapped_call(f"            {p}_row(", ["&states[r]", *offsets], ");")
         yield "            at++;"
         yield "        }"
-        if self.schedule.shared:
+        if self._shares:
             yield f"        {p}_update_shared(states, rows);"
+        for output, shared in self.program.recorded:
+            at = f"{output.name} + (size_t)t * {output.size}"
+            yield f"        memcpy(outputs->{at}, states->{shared.name}, sizeof states->{shared.name});"
         yield from ("    }", "}")
-        yield from self._step_events()
-        yield from ("", f"size_t {p}_state_size(void)", "{", f"    return sizeof({p}_state);", "}")
-        if self.external:
-            yield from ("", f"void {p}_set_weights({p}_state *state, const void *weights)", "{")
-            yield from (f"    state->weights = (const {p}_weights *)weights;", "}")
-        if states:
-            yield from self._store_and_load()
 
     def _step_events(self) -> Iterator[str]:
         p = self.prefix
@@ -499,6 +577,8 @@ class _Writer:
             cast = "(uint8_t)" if a.type is Type.SPIKE else ""
             yield f"            states[r].{a.name}[i] = {cast}from->{a.name}[{at}];"
             yield "        }"
+        for name in self.limited.values():
+            yield f"        states[r].{name} = 0;"
         yield from ("    }", "    return 0;", "}")
 
     def _contract_text(self) -> Iterator[str]:

@@ -46,8 +46,8 @@ class Wasm(Format):
 
     It has no imports. It exports its memory, ``__heap_base`` (the address from where on the memory is free), and the
     functions ``NAME_state_size``, ``NAME_initial_state``, ``NAME_step``, ``NAME_run``, ``NAME_step_events``,
-    ``NAME_load_state``, ``NAME_store_state`` and ``NAME_set_weights``. Pointers have 4 bytes. The contract is its custom
-    section ``deploy_snn.contract``, in JSON.
+    ``NAME_load_state``, ``NAME_store_state``, ``NAME_set_weights`` and, for weights that are normalised,
+    ``NAME_normalise``. Pointers have 4 bytes. The contract is its custom section ``deploy_snn.contract``, in JSON.
     """
 
     files: ClassVar[dict[str, str]] = {MODULE: "WebAssembly module of the model"}
@@ -66,6 +66,7 @@ def functions_of(compiled: CSource, *, has_states: bool) -> list[str]:
     """The names of the functions to export."""
     names = ["state_size", "initial_state", "step", "run", "step_events"]
     names += ["load_state", "store_state"] if has_states else []
+    names += ["normalise"] if compiled.normalises else []
     names += ["set_weights"] if compiled.weights else []
     return [f"{compiled.prefix}_{name}" for name in names]
 

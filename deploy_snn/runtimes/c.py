@@ -10,7 +10,7 @@ from deploy_snn.bundle import Bundle
 from deploy_snn.c_compiler import build_library
 from deploy_snn.contract import Contract, TensorSpec, check_tensors
 from deploy_snn.errors import InvalidInput
-from deploy_snn.runtimes.runtime import Runtime
+from deploy_snn.runtimes.runtime import NOTHING_TO_NORMALISE, Runtime
 from deploy_snn.tensors import Array, Arrays
 
 SECTION = "c"
@@ -115,6 +115,13 @@ class CompiledC(Runtime):
         self._bind(array.shape[0])
         if state:
             self.start(state)
+
+    def normalise(self) -> None:
+        try:
+            function = self._function("normalise", ctypes.c_void_p, ctypes.c_int32)
+        except AttributeError:
+            raise InvalidInput(NOTHING_TO_NORMALISE) from None
+        function(self._states, self._batch)
 
     def state(self) -> Arrays:
         arrays = {spec.name: np.empty(spec.shape(batch=self._batch), spec.dtype) for spec in self.contract.states}

@@ -8,6 +8,8 @@ from deploy_snn.contract import Contract, check_tensors
 from deploy_snn.errors import InvalidInput, Unavailable
 from deploy_snn.tensors import Arrays
 
+NOTHING_TO_NORMALISE = "the program has no weights to normalise: no learning rule has a norm"
+
 
 class Runtime(ABC):
     """One stream of a bundle's program: ``start`` from a state, ``step`` or ``run`` with inputs, read the ``state`` back.
@@ -56,7 +58,7 @@ class Runtime(ABC):
         state = self.state()
         scaled = self.scaled_weights(state)
         if not scaled:
-            raise InvalidInput("the program has no weights to normalise: no learning rule has a norm")
+            raise InvalidInput(NOTHING_TO_NORMALISE)
         self.start(state | scaled)
 
     def scaled_weights(self, state: Arrays) -> Arrays:

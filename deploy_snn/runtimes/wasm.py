@@ -11,7 +11,7 @@ from deploy_snn.bundle import Bundle
 from deploy_snn.contract import CONTRACT_KEY, Contract, TensorSpec, check_tensors
 from deploy_snn.errors import InvalidInput, first_line
 from deploy_snn.runtimes.c import check_spikes
-from deploy_snn.runtimes.runtime import Runtime
+from deploy_snn.runtimes.runtime import NOTHING_TO_NORMALISE, Runtime
 from deploy_snn.tensors import Array, Arrays
 from deploy_snn.wasm_module import read_section
 
@@ -173,6 +173,11 @@ class WebAssembly(Runtime):
         self._bind(array.shape[0])
         if state:
             self.start(state)
+
+    def normalise(self) -> None:
+        if self._exports.get(f"{self._prefix}_normalise") is None:
+            raise InvalidInput(NOTHING_TO_NORMALISE)
+        self._call("normalise", self._states, self._batch)
 
     def state(self) -> Arrays:
         if self.contract.states:

@@ -19,7 +19,7 @@ from deploy_snn.network.rebuild import rebuild_program
 from deploy_snn.neurons import DiehlAndCookNodes, Input, LIFNodes
 from deploy_snn.tensors import Arrays, read_tensors, write_tensors
 
-RUNTIMES = ("eager", "torchscript", "pt2", "onnxruntime-cpu")
+RUNTIMES = ("eager", "torchscript", "pt2", "onnxruntime-cpu", "c")
 STEPS = 60
 
 
@@ -90,10 +90,11 @@ def test_learning_goes_on_in_another_runtime(bundle: Bundle) -> None:
     whole = bundle.session("eager")
     whole.run(inputs)
     state = bundle.initial_state(1)
+    length = STEPS // len(RUNTIMES)
     for part, runtime in enumerate(RUNTIMES):
         session = bundle.session(runtime)
         session.state = state
-        session.run({name: values[part * 15 : part * 15 + 15] for name, values in inputs.items()})
+        session.run({name: values[part * length : (part + 1) * length] for name, values in inputs.items()})
         state = session.state
     for name, value in whole.state.items():
         if name.endswith(".w"):
@@ -139,7 +140,7 @@ def test_without_learning_the_graph_is_that_of_constants() -> None:
 def test_normalise(tmp_path: Path) -> None:
     network = RULES["post-pre"]()
     network.connections[0].w[:, 2] = 0  # a column of zeros stays
-    bundle = export(network, tmp_path / "b", golden_steps=0, formats=["onnx", "torchscript", "pt2"])
+    bundle = export(network, tmp_path / "b", golden_steps=0, formats=["onnx", "torchscript", "pt2", "c"])
     for runtime in RUNTIMES:
         session = bundle.session(runtime)
         before = session.state
