@@ -106,7 +106,9 @@ class Client:
         begin, end = self.known, min(self.STEPS, self.known + steps)
         x = self.inputs["x"][begin:end]
         tensor = {"name": "x", "datatype": "FP32", "shape": list(x.shape), "data": x.ravel().tolist()}
-        parameters = {"sequence_id": self.sequence, "sequence_start": begin == 0, "sequence_step": begin}
+        parameters = {"sequence_id": self.sequence, "sequence_start": begin == 0}
+        if begin:  # a start takes the place of an earlier run
+            parameters["sequence_step"] = begin
         response = http.post(f"/v2/models/{self.name}/infer", json={"inputs": [tensor], "parameters": parameters})
         if response.status_code == 200:
             answer = response.json()

@@ -203,6 +203,39 @@ def test_streams_that_end_begin_and_move_elsewhere(redis: Redis) -> None:
     together(scenario, *[lambda: Server(redis)] * 2)
 
 
+def test_a_start_that_arrives_late(redis: Redis) -> None:
+    """It was sent again elsewhere, and the stream has gone on since: with its step number it undoes nothing."""
+
+    async def scenario(one: Server, two: Server) -> None:
+        assert [await one.step("a", start=True, step=0), await two.step("a", step=1)] == [1, 2]
+        for server in (one, two):
+            with pytest.raises(StepConflict, match="has taken 2 steps, not 0"):
+                await server.step("a", start=True, step=0)
+        assert [await one.step("a", step=2), await two.step("a", step=3, end=True)] == [3, 4]
+        assert await one.step("a", start=True, step=0) == 1, "there is none of this name, though one has a copy"
+        assert await two.step("a", start=True) == 1, "without a number it begins anew"
+
+    together(scenario, *[lambda: Server(redis)] * 2)
+
+
+def test_two_servers_start_a_stream_at_once(redis: Redis) -> None:
+    """The later claim has it, even if the earlier server is slow to store its first step."""
+
+    async def scenario(old: Server, new: Server) -> None:
+        write = old.store.write
+
+        def late(*arguments: Any) -> Any:
+            assert asyncio.run_coroutine_threadsafe(new.step("a", start=True, step=0), loop).result(30) == 1
+            return write(*arguments)
+
+        loop, old.store.write = asyncio.get_running_loop(), late
+        with pytest.raises(StepConflict, match="another server has taken over"):
+            await old.infer("a", np.full((5, 1, 8), 9, np.float32), start=True, step=0)
+        assert await new.step("a", step=1) == 2
+
+    together(scenario, *[lambda: Server(redis)] * 2)
+
+
 def test_a_server_remembers_few_streams(redis: Redis) -> None:
     async def scenario(few: Server, other: Server) -> None:
         names = [f"stream {number}" for number in range(7)]
