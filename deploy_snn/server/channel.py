@@ -96,7 +96,7 @@ class Channel:
             raise InvalidInput(f"this WebSocket is for sequence {self.sequence!r}, not {request.sequence!r}")
         if not binary and (request.binary or any(request.outputs.values())):
             raise InvalidInput("the reply to a text message has no binary outputs: send a binary message")
-        start = self.start or request.start
+        start = request.start or (self.start and not request.step)  # a message with a later step goes on
         seed = self.seed if request.seed is None else request.seed
         complete = replace(request, sequence=self.sequence, start=start, seed=seed)
         result = await self.model.infer(complete)

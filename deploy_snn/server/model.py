@@ -397,6 +397,8 @@ class Model:
     def _stream_of(self, pending: PendingRequest) -> Stream:
         request = pending.request
         stream = None if request.sequence is None else self.streams.get(request.sequence)
+        if request.start and request.step:
+            raise InvalidInput(f"sequence_start begins a stream at step 0, not {request.step}")
         known_steps = stream.steps if stream else 0
         if (stream or request.start) and request.step not in (None, known_steps):
             raise StepConflict(

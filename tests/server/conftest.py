@@ -23,6 +23,8 @@ from deploy_snn.eager import record
 from deploy_snn.runtimes.eager import Eager
 from deploy_snn.server.stream import draw_noise, new_stream
 
+from ..redis_process import REDIS, Redis  # noqa: TID252
+
 EXPORT = Path(__file__).parent.parent.parent / "export"
 
 
@@ -141,6 +143,17 @@ def running() -> Callable[..., contextmanager]:
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     return any_port
+
+
+@pytest.fixture
+def redis(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Redis]:
+    if REDIS is None:
+        pytest.skip("no redis-server: apt install redis-server")
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    redis = Redis(folder, free_port())
+    yield redis
+    redis.kill()
 
 
 @pytest.fixture(scope="session")

@@ -83,7 +83,7 @@ def test_a_start_that_is_repeated() -> None:
         assert (await model.infer(first)).steps == 1
         with pytest.raises(StepConflict, match="has taken 1 steps, not 0"):
             await model.infer(first)
-        with pytest.raises(StepConflict, match="has taken 0 steps, not 3"):
+        with pytest.raises(InvalidInput, match="begins a stream at step 0, not 3"):
             await model.infer(replace(request("b", start=True), step=3))
         assert [(await model.infer(request("a"))).steps, (await model.infer(request("a", start=True))).steps] == [2, 1]
 

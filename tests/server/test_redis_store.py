@@ -3,13 +3,11 @@
 import asyncio
 import itertools
 import json
-import shutil
 import signal
-import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -29,51 +27,10 @@ from deploy_snn.server.protocol import InferRequest
 from deploy_snn.server.redis_store import RedisStore
 from deploy_snn.server.stream import new_stream
 
+from ..redis_process import Redis  # noqa: TID252
+
 EXPORT = Path(__file__).parent.parent.parent / "export"
-REDIS = shutil.which("redis-server")
 NAMES = ("current-lif", "srm0")
-
-pytestmark = pytest.mark.skipif(REDIS is None, reason="no redis-server: apt install redis-server")
-
-
-class Redis:
-    """A Redis of our own, on loopback, that keeps its data in a folder."""
-
-    def __init__(self, folder: Path, port: int) -> None:
-        self.folder, self.port = folder, port
-        self.url = f"redis://127.0.0.1:{port}/0"
-        self.start()
-
-    def start(self) -> None:
-        options = f"--port {self.port} --bind 127.0.0.1 --dir {self.folder} --appendonly yes --loglevel warning --save"
-        self.process = subprocess.Popen([REDIS, *options.split(), ""])
-        self.wait()
-
-    def wait(self) -> None:
-        import redis
-
-        with redis.Redis(port=self.port) as client:
-            for _ in range(200):
-                try:
-                    client.ping()
-                except redis.RedisError:
-                    time.sleep(0.05)
-                else:
-                    return
-        raise AssertionError("Redis does not answer")
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-@pytest.fixture
-def redis(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Redis]:
-    folder = tmp_path / "redis"
-    folder.mkdir()
-    redis = Redis(folder, free_port())
-    yield redis
-    redis.kill()
 
 
 class Server:
