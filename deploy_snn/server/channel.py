@@ -155,11 +155,10 @@ async def run_channel(socket: WebSocket, channel: Channel) -> None:
     """Send the greeting and reply to messages, until the stream or the connection ends."""
     await socket.accept()
     try:
-        await socket.send_json(channel.greeting())
+        await _send(socket, json.dumps(channel.greeting()))
         while (message := await socket.receive())["type"] == "websocket.receive":
             data = message.get("bytes")
-            reply = await channel.reply(message["text"] if data is None else data)
-            await (socket.send_bytes(reply) if isinstance(reply, bytes) else socket.send_text(reply))
+            await _send(socket, await channel.reply(message["text"] if data is None else data))
             if channel.ended:
                 await socket.close()
     except WebSocketDisconnect:  # a reply could not be sent; the last message has the reason
@@ -167,3 +166,11 @@ async def run_channel(socket: WebSocket, channel: Channel) -> None:
             pass
     if channel.temporary and message["code"] != SERVICE_RESTART:
         await channel.drop_stream()
+
+
+async def _send(socket: WebSocket, message: bytes | str) -> None:
+    """Send a message. Raises WebSocketDisconnect for a connection that is closed."""
+    try:
+        await (socket.send_bytes(message) if isinstance(message, bytes) else socket.send_text(message))
+    except RuntimeError:  # uvicorn's, if it has closed the connection for a frame that breaks the protocol
+        raise WebSocketDisconnect from None

@@ -60,6 +60,8 @@ class Repository(Collector):
         self.metrics.register(self)
         self.monitor = LiveMonitor()
         self.in_flight = BytesInFlight(settings.body.in_flight)
+        self.rpc_problem: str | None = None
+        """Why gRPC does not answer although it is asked for, or None."""
 
     def collect(self) -> Iterator[Metric]:
         """The gauges, for Prometheus."""
@@ -76,8 +78,9 @@ class Repository(Collector):
         return self.models[name]
 
     def problems(self) -> list[str]:
-        """Why the server is not ready, in a sentence for each model that cannot answer requests."""
-        return [problem for model in self.models.values() if (problem := model.problem())]
+        """Why the server is not ready, in a sentence for each model that cannot answer requests, and for gRPC."""
+        found = [problem for model in self.models.values() if (problem := model.problem())]
+        return [*found, self.rpc_problem] if self.rpc_problem else found
 
     def prepare(self) -> None:
         """Load all bundles, before the server starts. Raises InvalidInput for one that cannot be served."""

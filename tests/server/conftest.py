@@ -53,7 +53,7 @@ def server(
 ) -> Iterator[Served]:
     """``deploy-snn serve``: ends with SIGTERM, or as a test has ended it, after which it must have ended well."""
     port = port or any_port()
-    with tempfile.TemporaryFile("w+") as log:  # no pipe, which would be full some time
+    with tempfile.TemporaryFile("w+", errors="replace") as log:  # no pipe, which would be full some time
         yield from _serve(log, f"{scheme}://127.0.0.1:{port}", bundles, options, environment or {})
 
 

@@ -12,11 +12,12 @@ from deploy_snn.server.large import LARGE, run_sized
 from deploy_snn.server.protocol import config, metadata, server_metadata
 from deploy_snn.server.repository import VERSION, Repository
 from deploy_snn.server.rpc.convert import parse_message, render_message
-from deploy_snn.server.rpc.messages import message
+from deploy_snn.server.rpc.messages import message, parse
 
 MAX_AHEAD = 64
 """Requests of one call that are in progress at the same time. A client that reads no responses is not read beyond these."""
 
+ModelInferRequest = message("ModelInferRequest")
 ModelStreamInferResponse = message("ModelStreamInferResponse")
 
 
@@ -80,7 +81,7 @@ class InferenceService:
             result = await model.infer(request)
             return render_message(name, request, result)
 
-    async def ModelStreamInfer(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:  # noqa: N802
+    async def ModelStreamInfer(self, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:  # noqa: N802
         """Answer the requests of a call in their order. Those of different streams are stepped together."""
         begun = asyncio.Queue[asyncio.Task[Any] | None]()
         ahead = asyncio.Semaphore(MAX_AHEAD)
@@ -94,7 +95,7 @@ class InferenceService:
             reader.cancel()
 
     async def _read(
-        self, requests: AsyncIterator[Any], begun: "asyncio.Queue[asyncio.Task[Any] | None]", ahead: asyncio.Semaphore
+        self, requests: AsyncIterator[bytes], begun: "asyncio.Queue[asyncio.Task[Any] | None]", ahead: asyncio.Semaphore
     ) -> None:
         """Begin the requests of a call, until it ends or the server does; then put None."""
         closing = asyncio.create_task(self.closing.wait())
@@ -108,9 +109,7 @@ class InferenceService:
                 if asked is None:
                     break
                 begun.put_nowait(asyncio.create_task(self._answer(asked)))
-                if (
-                    asked.ByteSize() > LARGE
-                ):  # a later request must not overtake it, nor its answer be one of many in memory
+                if len(asked) > LARGE:  # a later request must not overtake it, nor its answer be one of many in memory
                     await begun.join()
         finally:
             closing.cancel()
@@ -118,8 +117,10 @@ class InferenceService:
                 following.cancel()
             begun.put_nowait(None)
 
-    async def _answer(self, asked: Any) -> Any:
+    async def _answer(self, data: bytes) -> Any:
+        asked = ModelInferRequest()
         try:
+            asked = parse(data, ModelInferRequest)
             return ModelStreamInferResponse(infer_response=await self.ModelInfer(asked))
         except Exception as error:  # noqa: BLE001  (the call goes on)
             explained = explain(error, call="ModelStreamInfer", model=asked.model_name[:80])
