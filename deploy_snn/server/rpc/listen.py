@@ -135,17 +135,21 @@ def _handler(service: InferenceService, method: Any) -> Any:
     codecs = {"response_serializer": GetMessageClass(method.output_type).SerializeToString}
     if method.server_streaming:
 
-        async def stream(requests: Any, _: Any) -> Any:
-            async for answer in implementation(requests):
+        async def stream(requests: Any, context: Any) -> Any:
+            async for answer in implementation(requests, _headers(context)):
                 yield answer
 
         return grpc.stream_stream_rpc_method_handler(stream, **codecs)
 
     async def call(data: bytes, context: Any) -> Any:
         try:
-            return await implementation(parse(data, kind))
+            return await implementation(parse(data, kind), _headers(context))
         except Exception as error:  # noqa: BLE001
             explained = explain(error, call=method.name)
             await context.abort(STATUS_CODES.get(explained.status, grpc.StatusCode.UNKNOWN), explained.message)
 
     return grpc.unary_unary_rpc_method_handler(call, **codecs)
+
+
+def _headers(context: Any) -> dict[str, str]:
+    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
