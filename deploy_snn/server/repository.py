@@ -152,8 +152,6 @@ class Repository(Collector):
         """Unload all models."""
         for name in list(self.models):
             await self.unload(name)
-        if self.settings.tracing:
-            self.settings.tracing.close()
 
     def _check_name(self, name: str) -> None:
         if name not in self.bundles:

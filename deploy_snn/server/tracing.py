@@ -22,7 +22,6 @@ class Tracing:
     """
 
     def __init__(self, provider: TracerProvider) -> None:
-        self._provider = provider
         self._tracer = provider.get_tracer("deploy_snn.server", __version__)
 
     @contextmanager
@@ -48,10 +47,6 @@ class Tracing:
                 if status >= 500:
                     span.set_status(StatusCode.ERROR, str(error)[:200])
                 raise
-
-    def close(self) -> None:
-        """Send the spans that wait."""
-        self._provider.shutdown()
 
 
 def export_by_environment() -> Tracing:
