@@ -34,7 +34,7 @@ def test_manifest() -> None:
         (("minReplicas: 1", "minReplica: 1"), ".spec.predictor: unknown minReplica"),
         (
             ("containerPort: 8080", "containerPort: http"),
-            ".spec.predictor.containers[0].ports[0].containerPort: expected int",
+            "ports[0].containerPort: expected int",
         ),
         (("timeout: 60", "timeout: long"), ".spec.predictor.timeout: expected int"),
         (("predictor:", "predict:"), ".spec: unknown predict"),
