@@ -12,13 +12,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import numpy as np
 from rich.console import Console
+from serving_load import websocket_opening
 from tables import Table
 
 from deploy_snn.bundle import Bundle
@@ -176,6 +177,26 @@ def bytes_per_stream(bundle: Bundle) -> tuple[float, int]:
         return (begin(range(10**6, 10**6 + IDLE)) - before) / IDLE, state
 
 
+def bytes_per_connection(bundle: Bundle) -> dict[str, float]:
+    """What an open connection that rests takes of the server's memory; a WebSocket has a stream of its own."""
+    taken = {}
+    with served(bundle) as (address, process), ExitStack() as stack:
+        host, port = address.split(":")
+
+        def open_connections(count: int, opening: bytes) -> int:
+            for _ in range(count):
+                wire = stack.enter_context(socket.create_connection((host, int(port))))
+                wire.sendall(opening)
+                wire.recv(2**16)
+            return memory(process)
+
+        ready = f"GET /v2/health/ready HTTP/1.1\r\nHost: {address}\r\n\r\n".encode()
+        for kind, opening in {"HTTP": ready, "WebSocket": websocket_opening(bundle.path.name, address)}.items():
+            before = open_connections(IDLE // 16, opening)
+            taken[kind] = (open_connections(IDLE // 2, opening) - before) / (IDLE // 2)
+    return taken
+
+
 def case(title: str, rounds: int, seconds: float) -> tuple[list[Table], list[str]]:
     """One model in every server."""
     model, options, snap = CASES[title]
@@ -184,6 +205,7 @@ def case(title: str, rounds: int, seconds: float) -> tuple[list[Table], list[str
         found = measure(bundle, rounds, seconds)
         taken, state = bytes_per_stream(bundle)
         seconds_to_ready, resident = start(bundle)
+        connections = bytes_per_connection(bundle)
     names = list(dict.fromkeys(name for name, _ in found))
     columns = ["streams", *(str(width) for width in WIDTHS)]
     rates = [[name, *(f"{found[name, width].rate:,.0f}" for width in WIDTHS)] for name in names]
@@ -200,6 +222,8 @@ def case(title: str, rounds: int, seconds: float) -> tuple[list[Table], list[str
     ratios = ", ".join(f"{found[RPC, width].rate / found[OURS, width].rate:.1f}" for width in WIDTHS)
     lines.append(f"{title}: gRPC streams {ratios} times the rate of HTTP (goal 2)")
     lines.append(f"{title}: ready in {seconds_to_ready:.2f} s (goal 1), with {resident / 2**20:,.0f} MB of memory")
+    each = ", ".join(f"{kind} {size:,.0f}" for kind, size in connections.items())
+    lines.append(f"{title}: bytes of memory for a connection at rest: {each}")
     tail = max(found[name, width].p99 / found[name, width].p50 for name in (OURS, SOCKETS, RPC) for width in WIDTHS)
     lines.append(f"{title}: p99 at most {tail:.1f} times p50 (goal 5)")
     lines.append(
