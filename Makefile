@@ -13,7 +13,7 @@ ORT_OTHER := $(filter-out $(ORT_PACKAGE_$(ORT)),$(ORT_PACKAGE_cpu) $(ORT_PACKAGE
 
 NEURONS := $(BIN)/python -c 'from deploy_snn.registry import NEURONS; print(*NEURONS)'
 
-.PHONY: parity test lint bench hosts references clean
+.PHONY: parity test lint bench chaos hosts references clean
 
 parity: .venv/toolkit  ## export every neuron and prove it on every runtime of this machine
 	$(BIN)/deploy-snn parity $$($(NEURONS)) --json parity.json --html parity.html
@@ -42,6 +42,9 @@ bench: .venv/dev .venv/tritonserver hosts  ## measured comparisons, with the pee
 	$(BIN)/python benchmarks/mutants.py
 	$(BIN)/python benchmarks/train_bindsnet.py .trained
 	$(BIN)/python benchmarks/imported.py .trained
+
+chaos: .venv/dev  ## servers and Redis are killed under load for ten minutes, and fuzzed for one; needs redis-server
+	DEPLOY_SNN_CHAOS_SECONDS=600 DEPLOY_SNN_FUZZ_SECONDS=60 $(BIN)/python -m pytest tests/server/test_chaos.py tests/server/test_fuzz.py
 
 # export/ has room for 5.5 MB: heaviside and the difference equations are compared with the writers of NIR files instead.
 references: .venv/toolkit  ## write the reference bundles in export/ anew; a change in them is a change of behaviour
@@ -74,7 +77,7 @@ references: .venv/toolkit  ## write the reference bundles in export/ anew; a cha
 	touch $@
 
 .venv/dev: .venv/toolkit
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(ORT),digits,nir,redis,serve,triton,wasm]' --group dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(ORT),digits,nir,otel,redis,serve,triton,wasm]' --group dev
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps --group peers
 	touch $@
 

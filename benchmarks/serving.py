@@ -12,13 +12,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import numpy as np
 from rich.console import Console
+from serving_load import websocket_opening
 from tables import Table
 
 from deploy_snn.bundle import Bundle
@@ -36,6 +37,9 @@ CASES = {
 }
 WIDTHS = (1, 16, 64, 256)
 OURS, UNBATCHED, SOCKETS, TRITON = "ours", "ours, --max-batch 1", "ours, WebSocket", "tritonserver, python"
+RPC = "ours, gRPC stream"
+STARTS = 5
+"""How often a server is started, of which the median time counts."""
 IDLE = 4000
 """Streams of which the memory of one is measured."""
 
@@ -59,11 +63,19 @@ def served(bundle: Bundle, *options: str) -> Iterator[tuple[str, int]]:
         process = subprocess.Popen([*command, "--log-level", "warning"], stdout=log, stderr=log)
         try:
             while not _answers(f"http://127.0.0.1:{port}/v2/health/ready"):
-                time.sleep(0.1)
+                time.sleep(0.01)
             yield f"127.0.0.1:{port}", process.pid
         finally:
             process.terminate()
             process.wait()
+
+
+@contextmanager
+def served_over_grpc(bundle: Bundle) -> Iterator[tuple[str, int]]:
+    """``deploy-snn serve``: its address for gRPC, and its process."""
+    port = any_port()
+    with served(bundle, "--grpc-port", str(port)) as (_, process):
+        yield f"127.0.0.1:{port}", process
 
 
 def any_port() -> int:
@@ -106,6 +118,7 @@ def contenders() -> dict[str, tuple[str, Callable]]:
         OURS: ("http", served),
         UNBATCHED: ("http", lambda bundle: served(bundle, "--max-batch", "1")),
         SOCKETS: ("websocket", served),
+        RPC: ("grpc", served_over_grpc),
     }
     if missing() is None:
         found[TRITON] = ("http", in_triton)
@@ -123,6 +136,21 @@ def measure(bundle: Bundle, rounds: int, seconds: float) -> dict[tuple[str, int]
     return {key: sorted(loads, key=lambda found: found.rate)[len(loads) // 2] for key, loads in seen.items()}
 
 
+def memory(process: int) -> int:
+    """The resident memory of a process in bytes."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def start(bundle: Bundle) -> tuple[float, int]:
+    """Seconds until a server is ready, and the memory that it takes then."""
+    seen = []
+    for _ in range(STARTS):
+        begun = time.perf_counter()
+        with served(bundle) as (_, process):
+            seen.append((time.perf_counter() - begun, memory(process)))
+    return sorted(seen)[STARTS // 2]
+
+
 def bytes_per_stream(bundle: Bundle) -> tuple[float, int]:
     """What a stream that rests takes of the server's memory, and what its state alone takes."""
     state = sum(array.nbytes for array in bundle.initial_state(1).values())
@@ -137,19 +165,36 @@ def bytes_per_stream(bundle: Bundle) -> tuple[float, int]:
         if spec.role != "noise"
     ]
 
-    def memory(process: int) -> int:
-        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
     with served(bundle) as (address, process), httpx.Client(base_url=f"http://{address}/v2", timeout=60) as http:
 
-        def start(numbers: range) -> int:
+        def begin(numbers: range) -> int:
             for number in numbers:
                 asked = {"inputs": inputs, "parameters": {"sequence_id": number, "sequence_start": True}}
                 http.post(f"/models/{bundle.path.name}/infer", json=asked).raise_for_status()
             return memory(process)
 
-        before = start(range(1, 1 + IDLE // 4))  # so that what the server keeps for all of them is there
-        return (start(range(10**6, 10**6 + IDLE)) - before) / IDLE, state
+        before = begin(range(1, 1 + IDLE // 4))  # so that what the server keeps for all of them is there
+        return (begin(range(10**6, 10**6 + IDLE)) - before) / IDLE, state
+
+
+def bytes_per_connection(bundle: Bundle) -> dict[str, float]:
+    """What an open connection that rests takes of the server's memory; a WebSocket has a stream of its own."""
+    taken = {}
+    with served(bundle) as (address, process), ExitStack() as stack:
+        host, port = address.split(":")
+
+        def open_connections(count: int, opening: bytes) -> int:
+            for _ in range(count):
+                wire = stack.enter_context(socket.create_connection((host, int(port))))
+                wire.sendall(opening)
+                wire.recv(2**16)
+            return memory(process)
+
+        ready = f"GET /v2/health/ready HTTP/1.1\r\nHost: {address}\r\n\r\n".encode()
+        for kind, opening in {"HTTP": ready, "WebSocket": websocket_opening(bundle.path.name, address)}.items():
+            before = open_connections(IDLE // 16, opening)
+            taken[kind] = (open_connections(IDLE // 2, opening) - before) / (IDLE // 2)
+    return taken
 
 
 def case(title: str, rounds: int, seconds: float) -> tuple[list[Table], list[str]]:
@@ -159,6 +204,8 @@ def case(title: str, rounds: int, seconds: float) -> tuple[list[Table], list[str
         bundle = export_model(model, options, Path(folder) / "model", golden_steps=2, snap=snap)
         found = measure(bundle, rounds, seconds)
         taken, state = bytes_per_stream(bundle)
+        seconds_to_ready, resident = start(bundle)
+        connections = bytes_per_connection(bundle)
     names = list(dict.fromkeys(name for name, _ in found))
     columns = ["streams", *(str(width) for width in WIDTHS)]
     rates = [[name, *(f"{found[name, width].rate:,.0f}" for width in WIDTHS)] for name in names]
@@ -172,7 +219,12 @@ def case(title: str, rounds: int, seconds: float) -> tuple[list[Table], list[str
     if TRITON in names:
         ratios = ", ".join(f"{found[OURS, width].rate / found[TRITON, width].rate:.1f}" for width in WIDTHS)
         lines.append(f"{title}: {ratios} times tritonserver's rate at {', '.join(map(str, WIDTHS))} streams (goal 1)")
-    tail = max(found[name, width].p99 / found[name, width].p50 for name in (OURS, SOCKETS) for width in WIDTHS)
+    ratios = ", ".join(f"{found[RPC, width].rate / found[OURS, width].rate:.1f}" for width in WIDTHS)
+    lines.append(f"{title}: gRPC streams {ratios} times the rate of HTTP (goal 2)")
+    lines.append(f"{title}: ready in {seconds_to_ready:.2f} s (goal 1), with {resident / 2**20:,.0f} MB of memory")
+    each = ", ".join(f"{kind} {size:,.0f}" for kind, size in connections.items())
+    lines.append(f"{title}: bytes of memory for a connection at rest: {each}")
+    tail = max(found[name, width].p99 / found[name, width].p50 for name in (OURS, SOCKETS, RPC) for width in WIDTHS)
     lines.append(f"{title}: p99 at most {tail:.1f} times p50 (goal 5)")
     lines.append(
         f"{title}: a stream at rest takes {taken:,.0f} bytes; its state {state:,}, and so the goal {2 * state + 2000:,}"

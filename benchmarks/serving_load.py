@@ -1,6 +1,7 @@
 """Load for a server, from a process of its own: streams that each send a request as soon as they have their answer.
 
-``python serving_load.py http|websocket ADDRESS BUNDLE --streams 64 --steps 1 --seconds 5``: prints what it saw as JSON.
+``python serving_load.py http|websocket|grpc ADDRESS BUNDLE --streams 64 --steps 1 --seconds 5`` prints a JSON object.
+
 Requests are made before the clock runs, and answers only measured, so that the load costs the machine as little as it can.
 """
 
@@ -17,6 +18,7 @@ import numpy as np
 import uvloop
 
 from deploy_snn.bundle import Bundle
+from deploy_snn.server.rpc.messages import message
 from deploy_snn.tensors import Arrays
 
 DISTINCT = 8
@@ -24,6 +26,8 @@ DISTINCT = 8
 SPARE = 0.2
 """The part of the time that is left out at the beginning, until all streams have started."""
 DATATYPES = {"float32": "FP32", "bool": "BOOL"}
+
+ModelInferRequest = message("ModelInferRequest")
 
 Framing = Callable[[bytes], int]
 """How many bytes of what was received make the first answer; 0 if it is not complete."""
@@ -57,6 +61,102 @@ class Stream(asyncio.Protocol):
             self.transport.write(self.messages[self.count % len(self.messages)])
             self.begun = time.perf_counter()
             self.count += 1
+
+
+class Http2(Stream):
+    """One connection with one call of gRPC's ``ModelStreamInfer``, which stays open: message after message.
+
+    It speaks as much HTTP/2 as that takes: frames, flow control, and no compression of headers (RFC 9113, 7541).
+    """
+
+    CALL = "/inference.GRPCInferenceService/ModelStreamInfer"
+
+    def __init__(self, opening: bytes, messages: list[bytes], host: str) -> None:
+        super().__init__(opening, messages, lambda _: 0)
+        self.host, self.answer, self.waiting = host, b"", b""
+        self.initial = 2**16 - 1
+        self.windows = {0: self.initial, 1: self.initial}
+        """How many bytes the server takes, on the connection and in the call."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        fields = {":method": "POST", ":scheme": "http", ":path": self.CALL, ":authority": self.host, "te": "trailers"}
+        fields["content-type"] = "application/grpc"
+        head = b"".join(bytes([0, len(k)]) + k.encode() + bytes([len(v)]) + v.encode() for k, v in fields.items())
+        most = struct.pack(">HI", 4, 2**31 - 1)  # the answers of a call are never held up for us
+        first = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + h2_frame(4, 0, 0, most) + h2_frame(1, 4, 1, head)
+        self.opening, message = first, self.opening
+        super().connection_made(transport)
+        self._send(message)
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+        while len(self.received) >= 9:
+            size = int.from_bytes(self.received[:3])
+            if len(self.received) < 9 + size:
+                break
+            kind, flags, call = self.received[3], self.received[4], int.from_bytes(self.received[5:9])
+            payload, self.received = self.received[9 : 9 + size], self.received[9 + size :]
+            self._frame(kind, flags, call, payload)
+
+    def _frame(self, kind: int, flags: int, call: int, payload: bytes) -> None:
+        if kind == 0:
+            self._data(payload)
+        elif kind == 4 and not flags & 1:
+            for at in range(0, len(payload), 6):
+                if payload[at : at + 2] == b"\0\4":
+                    initial = int.from_bytes(payload[at + 2 : at + 6])
+                    self.windows[1] += initial - self.initial
+                    self.initial = initial
+            self.transport.write(h2_frame(4, 1, 0, b""))
+        elif kind == 6 and not flags & 1:
+            self.transport.write(h2_frame(6, 1, 0, payload))
+        elif kind == 8:
+            self.windows[call] += int.from_bytes(payload)
+        elif kind in (3, 7) or (kind == 1 and flags & 1):  # the call has ended
+            self.refused += 1
+        if self.waiting:
+            waiting, self.waiting = self.waiting, b""
+            self._send(waiting)
+
+    def _data(self, payload: bytes) -> None:
+        self.transport.write(h2_frame(8, 0, 0, len(payload).to_bytes(4)) if payload else b"")
+        self.answer += payload
+        while len(self.answer) >= 5 and len(self.answer) >= 5 + int.from_bytes(self.answer[1:5]):
+            now, size = time.perf_counter(), 5 + int.from_bytes(self.answer[1:5])
+            self.refused += self.answer[5] != 0x12  # the field infer_response, and no error_message before it
+            self.answer = self.answer[size:]
+            self.latencies.append((now, now - self.begun))
+            self.begun = time.perf_counter()
+            self._send(self.messages[self.count % len(self.messages)])
+            self.count += 1
+
+    def _send(self, message: bytes) -> None:
+        """Send a message, if the server has room for it; else once it has."""
+        if len(message) > min(self.windows.values()):
+            self.waiting = message
+            return
+        for at in range(0, len(message), 2**14):
+            self.transport.write(h2_frame(0, 0, 1, message[at : at + 2**14]))
+        for call in self.windows:
+            self.windows[call] -= len(message)
+
+
+def h2_frame(kind: int, flags: int, call: int, payload: bytes) -> bytes:
+    """A frame of HTTP/2."""
+    return len(payload).to_bytes(3) + bytes([kind, flags]) + call.to_bytes(4) + payload
+
+
+def grpc_message(model: str, inputs: Arrays, sequence: int, *, start: bool = False) -> bytes:
+    """A ``ModelInferRequest`` with its prefix."""
+    asked = ModelInferRequest(model_name=model)
+    for name, array in inputs.items():
+        asked.inputs.add(name=name, datatype=DATATYPES[array.dtype.name], shape=array.shape)
+        asked.raw_input_contents.append(array.tobytes())
+    asked.parameters["sequence_id"].int64_param = sequence
+    if start:
+        asked.parameters["sequence_start"].bool_param = True
+    packed = asked.SerializeToString()
+    return b"\0" + len(packed).to_bytes(4) + packed
 
 
 def http_answer(received: bytes) -> int:
@@ -142,6 +242,9 @@ def open_streams(kind: str, address: str, bundle: Bundle, streams: int, steps: i
             opening = http_request(model, address, inputs[0], {"sequence_id": number, "sequence_start": True})
             messages = [http_request(model, address, each, {"sequence_id": number}) for each in inputs]
             yield Stream(opening, messages, http_answer)
+        elif kind == "grpc":
+            opening = grpc_message(model, inputs[0], number, start=True)
+            yield Http2(opening, [grpc_message(model, each, number) for each in inputs], address)
         else:
             yield Stream(websocket_opening(model, address), [frame(each) for each in inputs], websocket_answer)
 
@@ -168,7 +271,7 @@ async def load(made: list[Stream], address: str, steps: int, seconds: float) -> 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=["http", "websocket"])
+    parser.add_argument("kind", choices=["http", "websocket", "grpc"])
     parser.add_argument("address")
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--streams", type=int, default=64)

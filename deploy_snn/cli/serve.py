@@ -12,6 +12,7 @@ from deploy_snn.errors import InvalidInput, Unavailable
 if TYPE_CHECKING:
     from deploy_snn.server.redis_store import RedisStore
     from deploy_snn.server.store import OpenStore
+    from deploy_snn.server.tracing import Tracing
 
 TOKEN_VARIABLE = "DEPLOY_SNN_TOKEN"  # noqa: S105
 
@@ -75,6 +76,14 @@ def serve(
             help="Redis to store streams in, redis://HOST:PORT/DB, so that any server with the same store can step them.",
         ),
     ] = None,
+    trace: Annotated[
+        bool,
+        typer.Option(
+            "--trace",
+            help="Send an OpenTelemetry span for each infer request, as the environment variables OTEL_* say; by default "
+            "to a collector at localhost:4318.",
+        ),
+    ] = False,
     log: Annotated[
         Literal["text", "json"], typer.Option("--log", help="Format of the log on stderr, one event per line.")
     ] = "text",
@@ -119,6 +128,7 @@ def serve(
         certificate=(ssl_certfile, ssl_keyfile) if ssl_certfile and ssl_keyfile else None,
         grpc_port=grpc_port,
         open_store=open_store,
+        tracing=_tracing() if trace else None,
     )
     configure_log(log, log_level)
     listen(settings, host, port)
@@ -132,3 +142,14 @@ def _redis_store() -> "type[RedisStore]":
             f"--store needs {error.name}: install the extra 'redis' of deploy-snn (in its folder: pip install '.[redis]')"
         ) from None
     return RedisStore
+
+
+def _tracing() -> "Tracing":
+    try:
+        from deploy_snn.server.tracing import export_by_environment
+
+        return export_by_environment()
+    except ImportError as error:
+        raise Unavailable(
+            f"--trace needs {error.name}: install the extra 'otel' of deploy-snn (in its folder: pip install '.[otel]')"
+        ) from None

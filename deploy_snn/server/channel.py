@@ -8,9 +8,10 @@ reading from a client that does not read its replies.
 
 import json
 import math
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 from fastapi import WebSocket, WebSocketDisconnect
@@ -32,6 +33,7 @@ from deploy_snn.server.protocol import (
 from deploy_snn.server.repository import VERSION, Repository
 from deploy_snn.tensors import Arrays
 
+NO_HEADERS: Final[Mapping[str, str]] = {}
 SERVICE_RESTART = 1012
 """The code with which a WebSocket is closed when its server shuts down."""
 
@@ -69,13 +71,14 @@ class Channel:
             "outputs": [self._layout(spec) for spec in self.model.contract.outputs],
         }
 
-    async def reply(self, message: bytes | str) -> bytes | str:
+    async def reply(self, message: bytes | str, headers: Mapping[str, str] = NO_HEADERS) -> bytes | str:
         """Step the stream and return the reply to a message.
 
-        The reply to a message that is refused is the text ``{"error": ..., "status": ...}``; the stream is then unchanged.
+        ``headers`` are those of the handshake. The reply to a message that is refused is the text
+        ``{"error": ..., "status": ...}``; the stream is then unchanged.
         """
         try:
-            with self.repository.metrics.request(self.name), self.repository.in_flight.request() as take:
+            with self.repository.request(self.name, "websocket", headers) as take:
                 take(len(message))
                 if isinstance(message, bytes):
                     request = InferRequest("", self._unpack(message), {}, True, None, False, False, None)
@@ -96,7 +99,7 @@ class Channel:
             raise InvalidInput(f"this WebSocket is for sequence {self.sequence!r}, not {request.sequence!r}")
         if not binary and (request.binary or any(request.outputs.values())):
             raise InvalidInput("the reply to a text message has no binary outputs: send a binary message")
-        start = self.start or request.start
+        start = request.start or (self.start and not request.step)  # a message with a later step goes on
         seed = self.seed if request.seed is None else request.seed
         complete = replace(request, sequence=self.sequence, start=start, seed=seed)
         result = await self.model.infer(complete)
@@ -155,11 +158,10 @@ async def run_channel(socket: WebSocket, channel: Channel) -> None:
     """Send the greeting and reply to messages, until the stream or the connection ends."""
     await socket.accept()
     try:
-        await socket.send_json(channel.greeting())
+        await _send(socket, json.dumps(channel.greeting()))
         while (message := await socket.receive())["type"] == "websocket.receive":
             data = message.get("bytes")
-            reply = await channel.reply(message["text"] if data is None else data)
-            await (socket.send_bytes(reply) if isinstance(reply, bytes) else socket.send_text(reply))
+            await _send(socket, await channel.reply(message["text"] if data is None else data, socket.headers))
             if channel.ended:
                 await socket.close()
     except WebSocketDisconnect:  # a reply could not be sent; the last message has the reason
@@ -167,3 +169,11 @@ async def run_channel(socket: WebSocket, channel: Channel) -> None:
             pass
     if channel.temporary and message["code"] != SERVICE_RESTART:
         await channel.drop_stream()
+
+
+async def _send(socket: WebSocket, message: bytes | str) -> None:
+    """Send a message. Raises WebSocketDisconnect for a connection that is closed."""
+    try:
+        await (socket.send_bytes(message) if isinstance(message, bytes) else socket.send_text(message))
+    except RuntimeError:  # uvicorn's, if it has closed the connection for a frame that breaks the protocol
+        raise WebSocketDisconnect from None

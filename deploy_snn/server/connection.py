@@ -3,7 +3,7 @@
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 if TYPE_CHECKING:
     from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -26,6 +26,8 @@ class Connection(HttpToolsProtocol):
         """Whether the next byte belongs to a head."""
         self._head_bytes = self._bytes_received = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._unanswered: list[RequestResponseCycle] = []
+        """The requests whose response is not complete. A client may send several without waiting."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -41,6 +43,7 @@ class Connection(HttpToolsProtocol):
             self._limit_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._give_up_responses()
         super().connection_lost(exc)
         self._unlimit_head()
 
@@ -55,6 +58,7 @@ class Connection(HttpToolsProtocol):
         self._in_head, self._head_bytes = False, 0
         self._unlimit_head()
         super().on_headers_complete()
+        self._unanswered = [cycle for cycle in self._unanswered if not cycle.response_complete] + [self.cycle]
         if upgrade and not self._should_upgrade():
             self.cycle.keep_alive = False
 
@@ -80,12 +84,17 @@ class Connection(HttpToolsProtocol):
         Where a valid head came before it, that request has its own response, or is about to get one: send no second one.
         """
         answered = self.cycle is not None and self.cycle.response_started
-        if self.cycle:
-            self.cycle.disconnected = True
+        self._give_up_responses()
         if answered:
             self.transport.close()
         else:
             super().send_400_response(msg)
+
+    def _give_up_responses(self) -> None:
+        """Let the requests in progress end without writing to the connection, which is closing."""
+        for cycle in self._unanswered:
+            if not cycle.response_complete:
+                cycle.disconnected = True
 
     def _limit_head(self) -> None:
         """Close the connection if a head is not complete in time. While a request is in progress, the next one may wait."""

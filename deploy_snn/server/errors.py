@@ -58,6 +58,11 @@ INTERNAL_ERROR = "internal server error; see the server's log"
 """The details go only to the log."""
 
 
+def status_of(error: Exception) -> HTTPStatus:
+    """The HTTP status of an error: 500 for one that is the server's own."""
+    return next((status for kind, status in STATUSES.items() if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
 @dataclass(frozen=True)
 class Explanation:
     """What a client is told about an error, over every protocol."""
@@ -71,10 +76,10 @@ def explain(error: Exception, **where: object) -> Explanation:
 
     Errors that are not in ``STATUSES`` are the server's own: they are logged with their traceback.
     """
-    status = next((status for kind, status in STATUSES.items() if isinstance(error, kind)), None)
-    if status is None:
+    status = status_of(error)
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         LOGGER.error("request failed", exc_info=error, extra={"fields": where})
-        return Explanation(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL_ERROR)
+        return Explanation(status, INTERNAL_ERROR)
     fields = where | {"status": int(status), "error": str(error)[:MAX_LOGGED]}
     LOGGER.info("request refused", extra={"fields": fields})
     # Messages quote what the client sent, which may contain lone surrogates, which UTF-8 cannot encode.

@@ -43,7 +43,7 @@ async def infer(repository: Repository, request: Request, name: str, version: st
     Raises what ``read_body``, ``parse_request`` and ``Model.infer`` raise.
     """
     model = repository.find(name, version)
-    with repository.metrics.request(name), repository.in_flight.request() as take:
+    with repository.request(name, "http", request.headers) as take:
         body = await read_body(request, repository.settings.body, take)
         parsed = await run_sized(len(body), parse_request, body, request.headers.get(HEADER_LENGTH))
         result = await model.infer(parsed)

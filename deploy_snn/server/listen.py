@@ -48,8 +48,8 @@ class Server(uvicorn.Server):
         if settings.grpc_port is not None and not self.should_exit:
             from deploy_snn.server.rpc import RpcServer  # noqa: PLC0415  (it imports gRPC, which takes time and memory)
 
-            rpc = RpcServer(self.repository)
-            await rpc.start(self.config.host, settings.grpc_port, settings.certificate)
+            rpc = RpcServer(self.repository, self.config.host, settings.grpc_port)
+            await rpc.start()
             self._rpc = rpc
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -51,7 +51,14 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _is_relevant(record: logging.LogRecord) -> bool:
-    """False for the error that uvicorn logs when the application denies a WebSocket handshake with a response."""
+    """Return False for errors that uvicorn and asyncio log, and that are none.
+
+    Uvicorn: the application denies a WebSocket handshake with a response. asyncio: gRPC has ended, which is logged already.
+    """
+    if record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError):  # a client's bytes
+        if record.name == "asyncio":
+            return False
+        record.exc_info = None  # uvicorn logs a text message that is not UTF-8 with its traceback
     return record.getMessage() != "ASGI callable returned without completing handshake."
 
 
@@ -65,6 +72,7 @@ def configure_log(log_format: LogFormat, level: str) -> None:
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": [_is_relevant]}},
             "loggers": {
                 LOGGER.name: {"handlers": ["stderr"], "level": level.upper(), "propagate": False},
+                "asyncio": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
                 "uvicorn": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
             },
         }

@@ -312,8 +312,9 @@ class Model:
             return requests
         self._claiming = set(named)
         held = {name: self.streams.get(name) for name, pending in named.items() if not pending.request.start}
+        starting = {name for name, pending in named.items() if pending.request.start and pending.request.step is None}
         try:
-            claim = await self._stepper.in_thread(store.claim, held, named.keys() - held.keys())
+            claim = await self._stepper.in_thread(store.claim, held, starting, named.keys() - held.keys() - starting)
         except Exception as error:  # noqa: BLE001  (whatever it is, the loop must go on)
             for pending in named.values():
                 pending.fail(error)
@@ -322,7 +323,7 @@ class Model:
         for pending in requests:
             name, pending.token = pending.request.sequence, claim.token
             try:
-                if name in held:
+                if name is not None and name not in starting:
                     self._refresh(name, claim.streams.get(name))
             except Exception as error:  # noqa: BLE001  (no room, or no memory: the other requests go on)
                 pending.fail(error)
@@ -396,6 +397,14 @@ class Model:
     def _stream_of(self, pending: PendingRequest) -> Stream:
         request = pending.request
         stream = None if request.sequence is None else self.streams.get(request.sequence)
+        if request.start and request.step:
+            raise InvalidInput(f"sequence_start begins a stream at step 0, not {request.step}")
+        known_steps = stream.steps if stream else 0
+        if (stream or request.start) and request.step not in (None, known_steps):
+            raise StepConflict(
+                f"the stream of sequence {request.sequence!r} has taken {known_steps} steps, not {request.step}: "
+                f"a response may have been lost"
+            )
         if request.sequence is None or request.start:
             if request.sequence is not None:
                 if request.sequence in self._importing:
@@ -411,11 +420,6 @@ class Model:
             raise InvalidInput(
                 f"sequence {request.sequence!r} has no stream here: it was not started with sequence_start, or it "
                 f"has ended, or it was idle for {self.limits.idle_timeout:g} s"
-            )
-        if request.step not in (None, stream.steps):
-            raise StepConflict(
-                f"the stream of sequence {request.sequence!r} has taken {stream.steps} steps, not {request.step}: "
-                f"a response may have been lost"
             )
         if stream.steps + (pending.steps or 1) > MAX_STEPS:
             raise InvalidInput(f"the stream of sequence {request.sequence!r} would take more than {MAX_STEPS} steps")

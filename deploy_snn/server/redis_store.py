@@ -35,9 +35,10 @@ CLAIM = """
     local found = {}
     for i, key in ipairs(KEYS) do
         local held = ARGV[2 + i]
-        if held == 'start' then
+        local exists = redis.call('HEXISTS', key, 'stream') == 1
+        if held == 'start' or (held == 'create' and not exists) then
             found[i] = 1
-        elseif redis.call('HEXISTS', key, 'stream') == 0 then
+        elseif not exists then
             found[i] = false
         elseif redis.call('HGET', key, 'token') == held then
             found[i] = 1
@@ -51,7 +52,8 @@ CLAIM = """
     end
     return found
 """
-"""Arguments: the new token, the time to live, and for each key the token of the copy in memory, or ``start``.
+"""Arguments: the new token, the time to live, and for each key the token of the copy in memory, or ``start``,
+or ``create`` for a stream that starts if there is none.
 
 Returns for each key 1 if that copy is up to date, or the stream, or nothing if there is none.
 """
@@ -119,15 +121,20 @@ class RedisStore(SharedStore):
         for loss in losses:
             log_event("store may lose streams", logging.WARNING, store=self.address, reason=loss)
 
-    def claim(self, held: Mapping[SequenceId, Stream | None], starting: Collection[SequenceId]) -> Claim:
+    def claim(
+        self,
+        held: Mapping[SequenceId, Stream | None],
+        starting: Collection[SequenceId],
+        creating: Collection[SequenceId] = (),
+    ) -> Claim:
         token = uuid4().hex
-        names = [*held, *starting]
-        known = [stream.token if stream else "" for stream in held.values()] + ["start"] * len(starting)
+        known = {name: stream.token if stream else "" for name, stream in held.items()}
+        known |= dict.fromkeys(starting, "start") | dict.fromkeys(creating, "create")
         with self._access():
-            found = self._claim([self._key(name) for name in names], [token, self._claimed, *known])
+            found = self._claim([self._key(name) for name in known], [token, self._claimed, *known.values()])
         streams: dict[SequenceId, Stream] = {}
-        for (name, copy), answer in zip(held.items(), found[: len(held)], strict=True):
-            stream = copy if answer == 1 else self._unpack(name, answer)
+        for name, answer in zip(known, found, strict=True):
+            stream = held.get(name) if answer == 1 else self._unpack(name, answer)
             if stream:
                 streams[name] = stream.held_under(token)
         return Claim(token, streams)

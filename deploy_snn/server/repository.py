@@ -1,9 +1,10 @@
 """The bundles that the server was started with, and the models that are loaded from them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
@@ -17,6 +18,9 @@ from deploy_snn.server.log import log_event
 from deploy_snn.server.metrics import Metrics, gauge
 from deploy_snn.server.model import Limits, Model
 from deploy_snn.server.store import OpenStore
+
+if TYPE_CHECKING:
+    from deploy_snn.server.tracing import Tracing
 
 VERSION = "1"
 """The only version of every model: another export is another bundle, with a name of its own."""
@@ -42,6 +46,8 @@ class Settings:
     """The port for gRPC, or None for no gRPC."""
     open_store: OpenStore | None = None
     """Opens a model's store of streams, so that they outlive the server; None to keep them in memory only."""
+    tracing: "Tracing | None" = None
+    """Creates a span for each infer request, or None for no spans."""
 
 
 class Repository(Collector):
@@ -60,6 +66,8 @@ class Repository(Collector):
         self.metrics.register(self)
         self.monitor = LiveMonitor()
         self.in_flight = BytesInFlight(settings.body.in_flight)
+        self.rpc_problem: str | None = None
+        """Why gRPC does not answer although it is asked for, or None."""
 
     def collect(self) -> Iterator[Metric]:
         """The gauges, for Prometheus."""
@@ -75,9 +83,20 @@ class Repository(Collector):
             raise ModelNotFound(f"unknown model '{name}', version {version}; loaded, in version {VERSION}: {loaded}")
         return self.models[name]
 
+    @contextmanager
+    def request(self, model: str, protocol: str, headers: Mapping[str, str]) -> Iterator[Callable[[int], None]]:
+        """Count the enclosed code as one infer request, in a span of its own; gives a function that counts its bytes."""
+        with self.metrics.request(model), self.in_flight.request() as take:
+            if self.settings.tracing is None:
+                yield take
+            else:
+                with self.settings.tracing.request(model, protocol, headers):
+                    yield take
+
     def problems(self) -> list[str]:
-        """Why the server is not ready, in a sentence for each model that cannot answer requests."""
-        return [problem for model in self.models.values() if (problem := model.problem())]
+        """Why the server is not ready, in a sentence for each model that cannot answer requests, and for gRPC."""
+        found = [problem for model in self.models.values() if (problem := model.problem())]
+        return [*found, self.rpc_problem] if self.rpc_problem else found
 
     def prepare(self) -> None:
         """Load all bundles, before the server starts. Raises InvalidInput for one that cannot be served."""

@@ -142,7 +142,11 @@ class RequestOutput(Strict):
 
 
 class RequestParameters(Strict):
-    """The stream of a request, and options. ``sequence_step`` is the step at which the client believes the stream to be."""
+    """The stream of a request, and options.
+
+    ``sequence_step`` is the step at which the client believes the stream to be. A start with step 0 begins the stream
+    only if there is none of this name, so that a start which is repeated, or arrives late, does not undo what followed.
+    """
 
     sequence_id: Annotated[
         SequenceId | None,

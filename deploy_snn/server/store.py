@@ -57,12 +57,18 @@ class SharedStore(Store):
     """A store that several servers use at once. The last to claim a stream holds it; the others' writes are refused."""
 
     @abstractmethod
-    def claim(self, held: Mapping[SequenceId, Stream | None], starting: Collection[SequenceId]) -> Claim:
+    def claim(
+        self,
+        held: Mapping[SequenceId, Stream | None],
+        starting: Collection[SequenceId],
+        creating: Collection[SequenceId] = (),
+    ) -> Claim:
         """Claim streams before they are stepped. Raises StoreFailed.
 
         ``held`` names streams, each with the copy that this server has in memory, which need not be read again if no other
         server has claimed the stream since. Streams that do not exist are missing from the claim. ``starting`` names
-        streams that start anew: their earlier holders' writes are refused from now on.
+        streams that start anew: their earlier holders' writes are refused from now on. ``creating`` names streams that
+        start if there is none of their name: one that exists is claimed as if it were held.
         """
 
     @abstractmethod

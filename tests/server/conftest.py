@@ -23,6 +23,8 @@ from deploy_snn.eager import record
 from deploy_snn.runtimes.eager import Eager
 from deploy_snn.server.stream import draw_noise, new_stream
 
+from ..redis_process import REDIS, Redis  # noqa: TID252
+
 EXPORT = Path(__file__).parent.parent.parent / "export"
 
 
@@ -51,7 +53,7 @@ def server(
 ) -> Iterator[Served]:
     """``deploy-snn serve``: ends with SIGTERM, or as a test has ended it, after which it must have ended well."""
     port = port or any_port()
-    with tempfile.TemporaryFile("w+") as log:  # no pipe, which would be full some time
+    with tempfile.TemporaryFile("w+", errors="replace") as log:  # no pipe, which would be full some time
         yield from _serve(log, f"{scheme}://127.0.0.1:{port}", bundles, options, environment or {})
 
 
@@ -106,7 +108,9 @@ class Client:
         begin, end = self.known, min(self.STEPS, self.known + steps)
         x = self.inputs["x"][begin:end]
         tensor = {"name": "x", "datatype": "FP32", "shape": list(x.shape), "data": x.ravel().tolist()}
-        parameters = {"sequence_id": self.sequence, "sequence_start": begin == 0, "sequence_step": begin}
+        parameters = {"sequence_id": self.sequence, "sequence_start": begin == 0}
+        if begin:  # a start takes the place of an earlier run
+            parameters["sequence_step"] = begin
         response = http.post(f"/v2/models/{self.name}/infer", json={"inputs": [tensor], "parameters": parameters})
         if response.status_code == 200:
             answer = response.json()
@@ -139,6 +143,17 @@ def running() -> Callable[..., contextmanager]:
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     return any_port
+
+
+@pytest.fixture
+def redis(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Redis]:
+    if REDIS is None:
+        pytest.skip("no redis-server: apt install redis-server")
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    redis = Redis(folder, free_port())
+    yield redis
+    redis.kill()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from deploy_snn.eager import record
 from deploy_snn.errors import InvalidInput
 from deploy_snn.runtimes.eager import Eager
 from deploy_snn.server import stepper
-from deploy_snn.server.errors import ServerBusy
+from deploy_snn.server.errors import ServerBusy, StepConflict
 from deploy_snn.server.model import Limits, Model
 from deploy_snn.server.names import SequenceId
 from deploy_snn.server.protocol import InferRequest
@@ -74,6 +75,21 @@ def test_the_queue_is_bounded() -> None:
         assert [type(result) for result in results] == [InferResult] * 4 + [ServerBusy] * 5
 
     serving(Limits(max_queue=4, max_wait=0.02), scenario)
+
+
+def test_a_start_that_is_repeated() -> None:
+    """With a step number it begins the stream once; without one it begins it anew."""
+
+    async def scenario(model: Model) -> None:
+        first = replace(request("a", start=True), step=0)
+        assert (await model.infer(first)).steps == 1
+        with pytest.raises(StepConflict, match="has taken 1 steps, not 0"):
+            await model.infer(first)
+        with pytest.raises(InvalidInput, match="begins a stream at step 0, not 3"):
+            await model.infer(replace(request("b", start=True), step=3))
+        assert [(await model.infer(request("a"))).steps, (await model.infer(request("a", start=True))).steps] == [2, 1]
+
+    serving(Limits(), scenario)
 
 
 def test_a_step_that_fails_has_not_been(monkeypatch: pytest.MonkeyPatch) -> None:

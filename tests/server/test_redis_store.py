@@ -3,13 +3,11 @@
 import asyncio
 import itertools
 import json
-import shutil
 import signal
-import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -29,51 +27,10 @@ from deploy_snn.server.protocol import InferRequest
 from deploy_snn.server.redis_store import RedisStore
 from deploy_snn.server.stream import new_stream
 
+from ..redis_process import Redis  # noqa: TID252
+
 EXPORT = Path(__file__).parent.parent.parent / "export"
-REDIS = shutil.which("redis-server")
 NAMES = ("current-lif", "srm0")
-
-pytestmark = pytest.mark.skipif(REDIS is None, reason="no redis-server: apt install redis-server")
-
-
-class Redis:
-    """A Redis of our own, on loopback, that keeps its data in a folder."""
-
-    def __init__(self, folder: Path, port: int) -> None:
-        self.folder, self.port = folder, port
-        self.url = f"redis://127.0.0.1:{port}/0"
-        self.start()
-
-    def start(self) -> None:
-        options = f"--port {self.port} --bind 127.0.0.1 --dir {self.folder} --appendonly yes --loglevel warning --save"
-        self.process = subprocess.Popen([REDIS, *options.split(), ""])
-        self.wait()
-
-    def wait(self) -> None:
-        import redis
-
-        with redis.Redis(port=self.port) as client:
-            for _ in range(200):
-                try:
-                    client.ping()
-                except redis.RedisError:
-                    time.sleep(0.05)
-                else:
-                    return
-        raise AssertionError("Redis does not answer")
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-@pytest.fixture
-def redis(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Redis]:
-    folder = tmp_path / "redis"
-    folder.mkdir()
-    redis = Redis(folder, free_port())
-    yield redis
-    redis.kill()
 
 
 class Server:
@@ -199,6 +156,39 @@ def test_streams_that_end_begin_and_move_elsewhere(redis: Redis) -> None:
         assert [await one.step("b"), await two.step("b"), await two.step("a")] == [4, 5, 4]
         await one.model.drop_streams(["a", "b"])
         assert [await two.step("a"), await two.step("b")] == [5, 6], "one held neither"
+
+    together(scenario, *[lambda: Server(redis)] * 2)
+
+
+def test_a_start_that_arrives_late(redis: Redis) -> None:
+    """It was sent again elsewhere, and the stream has gone on since: with its step number it undoes nothing."""
+
+    async def scenario(one: Server, two: Server) -> None:
+        assert [await one.step("a", start=True, step=0), await two.step("a", step=1)] == [1, 2]
+        for server in (one, two):
+            with pytest.raises(StepConflict, match="has taken 2 steps, not 0"):
+                await server.step("a", start=True, step=0)
+        assert [await one.step("a", step=2), await two.step("a", step=3, end=True)] == [3, 4]
+        assert await one.step("a", start=True, step=0) == 1, "there is none of this name, though one has a copy"
+        assert await two.step("a", start=True) == 1, "without a number it begins anew"
+
+    together(scenario, *[lambda: Server(redis)] * 2)
+
+
+def test_two_servers_start_a_stream_at_once(redis: Redis) -> None:
+    """The later claim has it, even if the earlier server is slow to store its first step."""
+
+    async def scenario(old: Server, new: Server) -> None:
+        write = old.store.write
+
+        def late(*arguments: Any) -> Any:
+            assert asyncio.run_coroutine_threadsafe(new.step("a", start=True, step=0), loop).result(30) == 1
+            return write(*arguments)
+
+        loop, old.store.write = asyncio.get_running_loop(), late
+        with pytest.raises(StepConflict, match="another server has taken over"):
+            await old.infer("a", np.full((5, 1, 8), 9, np.float32), start=True, step=0)
+        assert await new.step("a", step=1) == 2
 
     together(scenario, *[lambda: Server(redis)] * 2)
 

@@ -1,8 +1,9 @@
 """The gRPC server: its port, its authorisation, health checks and reflection."""
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from hmac import compare_digest
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -12,8 +13,9 @@ from grpc_reflection.v1alpha import reflection
 
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.errors import explain
+from deploy_snn.server.log import log_event
 from deploy_snn.server.repository import Repository
-from deploy_snn.server.rpc.messages import POOL, SERVICE, methods
+from deploy_snn.server.rpc.messages import POOL, SERVICE, methods, parse
 from deploy_snn.server.rpc.service import STATUS_CODES, InferenceService
 
 OPEN_CALLS = (f"/{SERVICE}/ServerLive", f"/{SERVICE}/ServerReady", f"/{health.SERVICE_NAME}/")
@@ -54,64 +56,100 @@ class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         return status(status=status.NOT_SERVING if self._repository.problems() else status.SERVING)
 
 
-class RpcServer:
-    """A gRPC server for the models of a repository. It is created in the event loop in which it runs."""
+RESTART_DELAY = 0.1
+"""Seconds after which a server that has ended is started again."""
 
-    def __init__(self, repository: Repository) -> None:
-        settings = repository.settings
+
+class RpcServer:
+    """A gRPC server for the models of a repository. It is created in the event loop in which it runs.
+
+    grpcio ends its server at a request whose path is not UTF-8. It is then started again, and calls in progress are lost.
+    """
+
+    def __init__(self, repository: Repository, host: str, port: int) -> None:
+        self._repository, self._host, self._port = repository, host, port
         self._service = InferenceService(repository)
+
+    def _create(self) -> Any:
+        """Create a server that listens. Raises InvalidInput if the port is in use."""
+        settings, host, port = self._repository.settings, self._host, self._port
         options = [
             ("grpc.max_receive_message_length", settings.body.size),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),  # else a second server would share the port in silence
         ]
         interceptors = [_TokenInterceptor(settings.token)] if settings.token else []
-        self._server = grpc.aio.server(interceptors=interceptors, options=options)
+        server = grpc.aio.server(interceptors=interceptors, options=options)
         handlers = {method.name: _handler(self._service, method) for method in methods()}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-        health_pb2_grpc.add_HealthServicer_to_server(_Health(repository), self._server)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        health_pb2_grpc.add_HealthServicer_to_server(_Health(self._repository), server)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server, pool=POOL)
-
-    async def start(self, host: str, port: int, certificate: tuple[Path, Path] | None) -> None:
-        """Listen. ``certificate`` is the files of a certificate and its key. Raises InvalidInput if the port is in use."""
+        reflection.enable_server_reflection(names, server, pool=POOL)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            if certificate:
-                chain, key = (path.read_bytes() for path in certificate)
-                self._server.add_secure_port(address, grpc.ssl_server_credentials([(key, chain)]))
+            if settings.certificate:
+                chain, key = (path.read_bytes() for path in settings.certificate)
+                server.add_secure_port(address, grpc.ssl_server_credentials([(key, chain)]))
             else:
-                self._server.add_insecure_port(address)
+                server.add_insecure_port(address)
         except (RuntimeError, OSError):
             raise InvalidInput(f"cannot listen for gRPC on host {host}, port {port}: is the port in use?") from None
+        return server
+
+    async def start(self) -> None:
+        """Listen. Raises InvalidInput if the port is in use."""
+        self._server = self._create()
         await self._server.start()
+        self._supervisor = asyncio.create_task(self._supervise())
+
+    async def _supervise(self) -> None:
+        """Start the server again whenever it has ended by itself."""
+        while True:
+            try:
+                await self._server.wait_for_termination()
+            except Exception as error:  # noqa: BLE001  (whatever it is, gRPC must go on)
+                self._repository.rpc_problem = f"gRPC has ended: {error}"
+            else:
+                return
+            log_event("gRPC ended", logging.ERROR, port=self._port, reason=self._repository.rpc_problem)
+            while self._repository.rpc_problem and not self._service.closing.is_set():
+                try:
+                    self._server = self._create()
+                    await self._server.start()
+                    self._repository.rpc_problem = None
+                except InvalidInput:  # its port is not free yet
+                    await asyncio.sleep(RESTART_DELAY)
+            log_event("gRPC started again", port=self._port)
 
     async def stop(self, seconds: float) -> None:
         """Answer the requests in progress, for at most so many seconds, and stop."""
         self._service.closing.set()
         await self._server.stop(seconds)
+        await self._supervisor
 
 
 def _handler(service: InferenceService, method: Any) -> Any:
     """The handler of a method, with its messages and with its errors as gRPC statuses."""
     implementation = getattr(service, method.name)
-    codecs = {
-        "request_deserializer": GetMessageClass(method.input_type).FromString,
-        "response_serializer": GetMessageClass(method.output_type).SerializeToString,
-    }
+    kind = GetMessageClass(method.input_type)
+    codecs = {"response_serializer": GetMessageClass(method.output_type).SerializeToString}
     if method.server_streaming:
 
-        async def stream(requests: Any, _: Any) -> Any:
-            async for answer in implementation(requests):
+        async def stream(requests: Any, context: Any) -> Any:
+            async for answer in implementation(requests, _headers(context)):
                 yield answer
 
         return grpc.stream_stream_rpc_method_handler(stream, **codecs)
 
-    async def call(asked: Any, context: Any) -> Any:
+    async def call(data: bytes, context: Any) -> Any:
         try:
-            return await implementation(asked)
+            return await implementation(parse(data, kind), _headers(context))
         except Exception as error:  # noqa: BLE001
             explained = explain(error, call=method.name)
             await context.abort(STATUS_CODES.get(explained.status, grpc.StatusCode.UNKNOWN), explained.message)
 
     return grpc.unary_unary_rpc_method_handler(call, **codecs)
+
+
+def _headers(context: Any) -> dict[str, str]:
+    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}

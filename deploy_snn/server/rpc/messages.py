@@ -9,7 +9,10 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, message_factory
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
+
+from deploy_snn.errors import InvalidInput
 
 SERVICE = "inference.GRPCInferenceService"
 POOL = DescriptorPool()
@@ -24,6 +27,14 @@ POOL.AddSerializedFile(health_pb2.DESCRIPTOR.serialized_pb)
 def message(name: str) -> Any:
     """The class of a message, such as ``ModelInferRequest``."""
     return message_factory.GetMessageClass(POOL.FindMessageTypeByName(f"inference.{name}"))
+
+
+def parse(data: bytes, kind: Any) -> Any:
+    """Parse a message of a class. Raises InvalidInput for bytes that are none."""
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        raise InvalidInput(f"the request is not a valid {kind.DESCRIPTOR.name}") from None
 
 
 def methods() -> Any:

@@ -1,7 +1,7 @@
 """The calls of ``GRPCInferenceService``. Each method here has the name of a call."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import grpc
@@ -12,11 +12,12 @@ from deploy_snn.server.large import LARGE, run_sized
 from deploy_snn.server.protocol import config, metadata, server_metadata
 from deploy_snn.server.repository import VERSION, Repository
 from deploy_snn.server.rpc.convert import parse_message, render_message
-from deploy_snn.server.rpc.messages import message
+from deploy_snn.server.rpc.messages import message, parse
 
 MAX_AHEAD = 64
 """Requests of one call that are in progress at the same time. A client that reads no responses is not read beyond these."""
 
+ModelInferRequest = message("ModelInferRequest")
 ModelStreamInferResponse = message("ModelStreamInferResponse")
 
 
@@ -27,64 +28,66 @@ class InferenceService:
         self.repository = repository
         self.closing = asyncio.Event()
 
-    async def ServerLive(self, _: Any) -> Any:  # noqa: N802  (the protocol's name, as below)
+    async def ServerLive(self, _: Any, _headers: Mapping[str, str]) -> Any:  # noqa: N802  (the protocol's name, as below)
         return message("ServerLiveResponse")(live=True)
 
-    async def ServerReady(self, _: Any) -> Any:  # noqa: N802
+    async def ServerReady(self, _: Any, _headers: Mapping[str, str]) -> Any:  # noqa: N802
         return message("ServerReadyResponse")(ready=not self.repository.problems())
 
-    async def ModelReady(self, asked: Any) -> Any:  # noqa: N802
+    async def ModelReady(self, asked: Any, _headers: Mapping[str, str]) -> Any:  # noqa: N802
         model = self.repository.models.get(asked.name) if asked.version in ("", VERSION) else None
         return message("ModelReadyResponse")(ready=model is not None and model.problem() is None)
 
-    async def ServerMetadata(self, _: Any) -> Any:  # noqa: N802
+    async def ServerMetadata(self, _: Any, _headers: Mapping[str, str]) -> Any:  # noqa: N802
         return message("ServerMetadataResponse")(**server_metadata())
 
-    async def ModelMetadata(self, asked: Any) -> Any:  # noqa: N802
+    async def ModelMetadata(self, asked: Any, _headers: Mapping[str, str]) -> Any:  # noqa: N802
         model = self.repository.find(asked.name, asked.version or VERSION)
         found = metadata(asked.name, model.platform, model.contract)
         return ParseDict(found, message("ModelMetadataResponse")(), ignore_unknown_fields=True)
 
-    async def ModelConfig(self, asked: Any) -> Any:  # noqa: N802
+    async def ModelConfig(self, asked: Any, _headers: Mapping[str, str]) -> Any:  # noqa: N802
         model = self.repository.find(asked.name, asked.version or VERSION)
         found = {"config": config(asked.name, model.platform, model.contract)}
         return ParseDict(found, message("ModelConfigResponse")())
 
-    async def ModelStatistics(self, asked: Any) -> Any:  # noqa: N802
+    async def ModelStatistics(self, asked: Any, _headers: Mapping[str, str]) -> Any:  # noqa: N802
         found = self.repository.statistics(asked.name, asked.version or VERSION)
         return ParseDict(found, message("ModelStatisticsResponse")())
 
-    async def RepositoryIndex(self, asked: Any) -> Any:  # noqa: N802
+    async def RepositoryIndex(self, asked: Any, _headers: Mapping[str, str]) -> Any:  # noqa: N802
         models = [model for model in self.repository.index() if not asked.ready or model["state"] == "READY"]
         return message("RepositoryIndexResponse")(models=models)
 
-    async def RepositoryModelLoad(self, asked: Any) -> Any:  # noqa: N802
+    async def RepositoryModelLoad(self, asked: Any, _headers: Mapping[str, str]) -> Any:  # noqa: N802
         self.repository.check_control()
         self.repository.load(asked.model_name)
         return message("RepositoryModelLoadResponse")()
 
-    async def RepositoryModelUnload(self, asked: Any) -> Any:  # noqa: N802
+    async def RepositoryModelUnload(self, asked: Any, _headers: Mapping[str, str]) -> Any:  # noqa: N802
         self.repository.check_control()
         await self.repository.unload(asked.model_name)
         return message("RepositoryModelUnloadResponse")()
 
-    async def ModelInfer(self, asked: Any) -> Any:  # noqa: N802
+    async def ModelInfer(self, asked: Any, headers: Mapping[str, str]) -> Any:  # noqa: N802
         model, name, size = (
             self.repository.find(asked.model_name, asked.model_version or VERSION),
             asked.model_name,
             asked.ByteSize(),
         )
-        with self.repository.metrics.request(name), self.repository.in_flight.request() as take:
+        with self.repository.request(name, "grpc", headers) as take:
             take(size)
             request = await run_sized(size, parse_message, asked)
             result = await model.infer(request)
             return render_message(name, request, result)
 
-    async def ModelStreamInfer(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:  # noqa: N802
+    async def ModelStreamInfer(  # noqa: N802
+        self, requests: AsyncIterator[bytes], headers: Mapping[str, str]
+    ) -> AsyncIterator[Any]:
         """Answer the requests of a call in their order. Those of different streams are stepped together."""
         begun = asyncio.Queue[asyncio.Task[Any] | None]()
         ahead = asyncio.Semaphore(MAX_AHEAD)
-        reader = asyncio.create_task(self._read(requests, begun, ahead))
+        reader = asyncio.create_task(self._read(requests, headers, begun, ahead))
         try:
             while task := await begun.get():
                 yield await task
@@ -94,7 +97,11 @@ class InferenceService:
             reader.cancel()
 
     async def _read(
-        self, requests: AsyncIterator[Any], begun: "asyncio.Queue[asyncio.Task[Any] | None]", ahead: asyncio.Semaphore
+        self,
+        requests: AsyncIterator[bytes],
+        headers: Mapping[str, str],
+        begun: "asyncio.Queue[asyncio.Task[Any] | None]",
+        ahead: asyncio.Semaphore,
     ) -> None:
         """Begin the requests of a call, until it ends or the server does; then put None."""
         closing = asyncio.create_task(self.closing.wait())
@@ -107,10 +114,8 @@ class InferenceService:
                 asked = following.result() if following.done() else None
                 if asked is None:
                     break
-                begun.put_nowait(asyncio.create_task(self._answer(asked)))
-                if (
-                    asked.ByteSize() > LARGE
-                ):  # a later request must not overtake it, nor its answer be one of many in memory
+                begun.put_nowait(asyncio.create_task(self._answer(asked, headers)))
+                if len(asked) > LARGE:  # a later request must not overtake it, nor its answer be one of many in memory
                     await begun.join()
         finally:
             closing.cancel()
@@ -118,9 +123,11 @@ class InferenceService:
                 following.cancel()
             begun.put_nowait(None)
 
-    async def _answer(self, asked: Any) -> Any:
+    async def _answer(self, data: bytes, headers: Mapping[str, str]) -> Any:
+        asked = ModelInferRequest()
         try:
-            return ModelStreamInferResponse(infer_response=await self.ModelInfer(asked))
+            asked = parse(data, ModelInferRequest)
+            return ModelStreamInferResponse(infer_response=await self.ModelInfer(asked, headers))
         except Exception as error:  # noqa: BLE001  (the call goes on)
             explained = explain(error, call="ModelStreamInfer", model=asked.model_name[:80])
             answer = ModelStreamInferResponse(error_message=explained.message)
