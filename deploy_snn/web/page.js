@@ -3,7 +3,7 @@
 import { DeploySnnError, load, vote } from "./deploy-snn.js";
 
 const VISIBLE = 400; // steps in the pictures
-const MOST_ROWS = 600; // of the raster: a larger layer shows several neurons in a row of pixels
+const MOST_ROWS = 220; // of the raster, times the pixels of the screen: more neurons share rows
 const BUDGET_MS = 12; // of a frame, for steps
 const SEED = 1;
 const BRUSH = 0.6; // radius of the pen, in cells
@@ -39,13 +39,14 @@ class Painted {
     const unit = this.kind === "spikes" ? "chance of a spike in a step, at full brightness" : `drive at full brightness${spec.unit ? `, in ${spec.unit}` : ""}`;
     element.innerHTML = `<h3></h3><canvas class="grid" tabindex="0" role="application"></canvas><p class="note"></p>
       <div class="row"><button type="button" class="clear">Clear</button><button type="button" class="fill">Fill</button></div>
-      <label for="${id}"></label><input type="range" id="${id}" min="0" max="100" value="50">`;
+      <label for="${id}"></label><input type="range" id="${id}" min="0" max="100">`;
     const part = (selector) => element.querySelector(selector);
     part("h3").textContent = image ? `Draw here (${name})` : `Neurons of ${name}`;
     part("p").textContent = "Draw with the mouse or a finger. With the keyboard: arrows move, space paints.";
     this.canvas = part("canvas");
     this.canvas.setAttribute("aria-label", `${image ? "Drawing" : "Neurons"} of ${name}, ${height} rows and ${width} columns. Arrows move, space paints.`);
     const slider = part("input");
+    slider.value = this.kind === "spikes" ? 100 * level : 50;
     slider.oninput = () => {
       this.level = this.kind === "spikes" ? slider.value / 100 : (slider.value / 50) * level;
       part("label").textContent = `${digits.format(this.level)} ${unit}`;
@@ -217,9 +218,12 @@ function sourceOf(spec) {
 class Raster {
   constructor() {
     let begin = 0;
-    this.layers = model.outputs.filter(({ dtype }) => dtype === "bool").map((spec, i) => {
-      const neurons = spec.axes.reduce((n, { size }) => n * (size ?? 1), 1);
-      const layer = { name: spec.name, neurons, rows: Math.min(neurons, MOST_ROWS), begin, colour: i % 2 ? "--odd" : "--even", spikes: new Uint32Array(VISIBLE) };
+    const specs = model.outputs.filter(({ dtype }) => dtype === "bool");
+    const sizes = specs.map(({ axes }) => axes.reduce((n, { size }) => n * (size ?? 1), 1));
+    const share = Math.min(1, (MOST_ROWS * devicePixelRatio) / sizes.reduce((a, b) => a + b, 0));
+    this.layers = specs.map((spec, i) => {
+      const neurons = sizes[i];
+      const layer = { name: spec.name, neurons, rows: Math.ceil(neurons * share), begin, colour: i % 2 ? "--odd" : "--even", spikes: new Uint32Array(VISIBLE) };
       begin += layer.rows;
       return layer;
     });
@@ -258,8 +262,11 @@ class Raster {
     const column = visible / VISIBLE;
     context.imageSmoothingEnabled = false;
     const older = VISIBLE - next; // columns from `next` on are older than those before it
-    context.drawImage(this.picture, next, 0, older, this.rows, 6 * margin, 0, older * column, height);
-    if (next) context.drawImage(this.picture, 0, 0, next, this.rows, 6 * margin + older * column, 0, next * column, height);
+    for (const thick of [0, 1, 2].map((pixel) => pixel * devicePixelRatio)) { // a single row or column would be hard to see
+      const [left, bottom] = [6 * margin - thick, height - 2 * devicePixelRatio];
+      context.drawImage(this.picture, next, 0, older, this.rows, left, thick, older * column, bottom);
+      if (next) context.drawImage(this.picture, 0, 0, next, this.rows, left + older * column, thick, next * column, bottom);
+    }
     context.font = `${margin}px system-ui, sans-serif`;
     context.textBaseline = "middle";
     for (const { name, begin, rows, colour: role } of this.layers) {

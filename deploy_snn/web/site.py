@@ -19,20 +19,26 @@ WRITER = "deploy-snn web"
 SECTION = "wasm"
 READ_STEPS = 250
 """The number of steps for which the page shows a drawing to a network that names it."""
+RATE = 0.5
+"""The chance of a spike with which BindsNET's and our examples encode the brightest pixel."""
 DIGITS = 4
 """Significant digits of the proportions. More would not change a vote, and take more room than the weights."""
 
 
-def write_site(bundle: Bundle, site: Path) -> Path:
+def write_site(bundle: Bundle, site: Path, rate: float = RATE) -> Path:
     """Write a static site that runs the bundle in the browser, and return its folder.
 
     Args:
         bundle: a bundle with format ``wasm``.
         site: the folder, which is created. A site that this function wrote earlier is replaced.
+        rate: the chance of a spike in a step of an input neuron at full brightness, which the page begins with.
 
     Raises:
-        InvalidInput: for a bundle without format ``wasm``, a folder with other content, or one that cannot be written.
+        InvalidInput: for a rate that is not above 0 and at most 1, a bundle without format ``wasm``, and a folder with other
+            content or one that cannot be written.
     """
+    if not 0 < rate <= 1:
+        raise InvalidInput(f"rate={rate}: expected a number above 0 and at most 1")
     section = bundle.manifest.formats.get(SECTION)
     if section is None:
         raise InvalidInput(f"{bundle.path} has no {MODULE}: export the model with the format wasm")
@@ -48,7 +54,7 @@ def write_site(bundle: Bundle, site: Path) -> Path:
             partial.mkdir()
             for path in (*(Path(__file__).parent / asset for asset in ASSETS), *files):
                 shutil.copyfile(path, partial / path.name)
-            (partial / SITE).write_text(json.dumps(describe(bundle, weights), separators=(",", ":")) + "\n")
+            (partial / SITE).write_text(json.dumps(describe(bundle, weights, rate), separators=(",", ":")) + "\n")
             if site.exists():
                 shutil.rmtree(site)
             partial.replace(site)
@@ -67,7 +73,7 @@ def _is_replaceable(site: Path) -> bool:
         return False
 
 
-def describe(bundle: Bundle, weights: str | None) -> dict[str, Any]:
+def describe(bundle: Bundle, weights: str | None, rate: float) -> dict[str, Any]:
     """What the page shows that the contract does not say: how to draw each input, and the labels."""
     readout = bundle.manifest.readout
     description: dict[str, Any] = {
@@ -77,7 +83,7 @@ def describe(bundle: Bundle, weights: str | None) -> dict[str, Any]:
         "golden": bundle.manifest.golden is not None,
         "steps": READ_STEPS,
         "readout": None,
-        "inputs": [_describe_input(bundle, spec) for spec in bundle.contract.inputs],
+        "inputs": [_describe_input(bundle, spec, rate) for spec in bundle.contract.inputs],
     }
     if readout is not None:
         rounded = [[float(f"{value:.{DIGITS}g}") for value in row] for row in readout.proportions]
@@ -89,7 +95,7 @@ def describe(bundle: Bundle, weights: str | None) -> dict[str, Any]:
     return description
 
 
-def _describe_input(bundle: Bundle, spec: TensorSpec) -> dict[str, Any]:
+def _describe_input(bundle: Bundle, spec: TensorSpec, rate: float) -> dict[str, Any]:
     shape = spec.shape(batch=1)[1:]
     size = math.prod(shape)
     described = {"name": spec.name, "size": size}
@@ -104,7 +110,7 @@ def _describe_input(bundle: Bundle, spec: TensorSpec) -> dict[str, Any]:
         "height": height,
         "width": width,
         "image": image,
-        "level": 1.0 if spikes else _level(bundle, spec.name),
+        "level": rate if spikes else _level(bundle, spec.name),
     }
 
 

@@ -1,6 +1,6 @@
 """Train the network of Diehl & Cook on scikit-learn's digits, without labels, and write it as a bundle.
 
-``python serve/web/train_digits.py BUNDLE [--neurons 100] [--epochs 2]``. STDP learns from the spikes alone. The labels are
+``python serve/web/train_digits.py BUNDLE [--neurons 256] [--epochs 1]``. STDP learns from the spikes alone. The labels are
 read only afterwards, to say which digit each neuron responds to most.
 """
 
@@ -72,8 +72,8 @@ def main() -> None:
     """Train, name the neurons, test, and write the bundle."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--neurons", type=int, default=100)
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--neurons", type=int, default=256)
+    parser.add_argument("--epochs", type=int, default=1)
     options = parser.parse_args()
     begun = time.perf_counter()
     torch.set_num_threads(1)

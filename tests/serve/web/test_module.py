@@ -140,7 +140,7 @@ def test_a_wrong_golden_trace_is_found(name: str, recorded: dict[str, Recorded],
     code = """
         const [wasm, golden] = process.argv.slice(1).map((path) => readFileSync(path));
         const model = await deploy.load(wasm);
-        const x = Object.fromEntries(model.inputs.map((spec) => [spec.name, new Float32Array(spec.axes.at(-1).size).fill(9)]));
+        const x = Object.fromEntries(model.inputs.map(({ name, axes }) => [name, new Float32Array(axes[1].size).fill(9)]));
         model.step(x);
         const before = model.saveState();
         const { wrong } = model.check(golden);
@@ -250,7 +250,8 @@ def test_wrong_uses_say_what_is_expected(recorded: dict[str, Recorded]) -> None:
         const before = String(model.saveState());
         const messages = [];
         for (const use of [{uses}]) {{
-            try {{ use(); messages.push("no error"); }} catch (error) {{ messages.push(`${{error.name}}: ${{error.message}}`); }}
+            try {{ use(); messages.push("no error"); }}
+            catch (error) {{ messages.push(`${{error.name}}: ${{error.message}}`); }}
             if (String(model.saveState()) !== before) messages.push("the state changed");
         }}
         console.log(JSON.stringify(messages));
@@ -288,7 +289,7 @@ def test_the_module_runs_a_neuron_from_its_documentation(recorded: dict[str, Rec
     assert out == [8, len(pack_tensors(recorded["lif"].bundle.initial_state()))]
 
 
-def test_types_are_correct(recorded: dict[str, Recorded]) -> None:
+def test_types_are_correct() -> None:
     """TypeScript accepts a program that uses the whole module, and refuses wrong arguments."""
     compiler = ROOT / "serve" / "web" / "node_modules" / "typescript" / "bin" / "tsc"
     if not compiler.exists():
