@@ -13,7 +13,7 @@ ORT_OTHER := $(filter-out $(ORT_PACKAGE_$(ORT)),$(ORT_PACKAGE_cpu) $(ORT_PACKAGE
 
 NEURONS := $(BIN)/python -c 'from deploy_snn.registry import NEURONS; print(*NEURONS)'
 
-.PHONY: parity test lint bench hosts references clean
+.PHONY: parity test lint bench hosts references web clean
 
 parity: .venv/toolkit  ## export every neuron and prove it on every runtime of this machine
 	$(BIN)/deploy-snn parity $$($(NEURONS)) --json parity.json --html parity.html
@@ -42,6 +42,10 @@ bench: .venv/dev .venv/tritonserver hosts  ## measured comparisons, with the pee
 	$(BIN)/python benchmarks/mutants.py
 	$(BIN)/python benchmarks/train_bindsnet.py .trained
 	$(BIN)/python benchmarks/imported.py .trained
+
+web: .venv/dev  ## train the demo of serve/web on digits anew, and say how to open it
+	$(BIN)/python serve/web/train_digits.py .trained/digits
+	$(BIN)/deploy-snn web .trained/digits --rate 0.3 -o serve/web/demo
 
 # export/ has room for 5.5 MB: heaviside and the difference equations are compared with the writers of NIR files instead.
 references: .venv/toolkit  ## write the reference bundles in export/ anew; a change in them is a change of behaviour

@@ -34,8 +34,8 @@ def write_site(bundle: Bundle, site: Path, rate: float = RATE) -> Path:
         rate: the chance of a spike in a step of an input neuron at full brightness, which the page begins with.
 
     Raises:
-        InvalidInput: for a rate that is not above 0 and at most 1, a bundle without format ``wasm``, and a folder with other
-            content or one that cannot be written.
+        InvalidInput: for a rate that is not above 0 and at most 1, a bundle without format ``wasm``, and a folder with
+            other content or one that cannot be written.
     """
     if not 0 < rate <= 1:
         raise InvalidInput(f"rate={rate}: expected a number above 0 and at most 1")

@@ -17,9 +17,10 @@ from deploy_snn import export
 from deploy_snn.api import export_loaded
 from deploy_snn.bundle import Bundle, Trace
 from deploy_snn.bundle.readout import Readout, vote
+from deploy_snn.bundle.trace import at
 from deploy_snn.c_compiler import find_zig
 from deploy_snn.contract import CONTRACT_KEY
-from deploy_snn.eager import record
+from deploy_snn.eager import record, to_numpy, to_torch
 from deploy_snn.formats.wasm import MODULE
 from deploy_snn.learnt import learnt_model
 from deploy_snn.network import Dense, Network
@@ -33,6 +34,8 @@ ROOT = HERE.parents[2]
 MODULE_URL = (ROOT / "serve" / "web" / "deploy-snn.js").as_uri()
 NODE = which("node")
 STEPS, ROWS = 40, 3
+LONG = 200
+"""Steps of the large network: more than the module hands over at once."""
 
 if NODE is None or find_zig() is None:
     pytest.skip("needs Node, and the package ziglang (the extra wasm)", allow_module_level=True)
@@ -54,18 +57,18 @@ def large() -> Network:
     """A network with its weights in a file beside the module."""
     torch.manual_seed(0)
     network = Network()
-    network.add_layer(Input(n=600), "x")
-    network.add_layer(LIFNodes(n=500), "y")
-    network.add_connection(Dense((torch.rand(600, 500) * 2**14).round() / 2**18), "x", "y")
+    network.add_layer(Input(n=200), "x")
+    network.add_layer(LIFNodes(n=1500), "y")
+    network.add_connection(Dense((torch.rand(200, 1500) * 2**16).round() / 2**20), "x", "y")
     return network
 
 
-def drawn(bundle: Bundle) -> dict[str, np.ndarray]:
+def drawn(bundle: Bundle, steps: int = STEPS) -> dict[str, np.ndarray]:
     """Inputs of several sizes, and uniform noise."""
     rng = np.random.default_rng(1)
     inputs = {}
     for spec in bundle.contract.inputs:
-        x = rng.random((STEPS, *spec.shape(batch=ROWS)), np.float32)
+        x = rng.random((steps, *spec.shape(batch=ROWS)), np.float32)
         inputs[spec.name] = x if spec.role == "noise" else np.where(x < 0.3, 150 * x, 0).astype(np.float32)
     return inputs
 
@@ -94,7 +97,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recorded]:
     bundles["large"] = export(large(), folder / "large", formats=["wasm"], golden_steps=3)
     traces = {}
     for name, bundle in bundles.items():
-        inputs = drawn(bundle)
+        inputs = drawn(bundle, LONG if name == "large" else STEPS)
         write_tensors(bundle.path / "run.safetensors", inputs)
         traces[name] = record(reference_program(bundle), inputs, bundle.initial_state(ROWS))
     found = json.loads(node(HERE / "recordings.mjs", *(bundle.path for bundle in bundles.values())))
@@ -150,6 +153,28 @@ def test_a_wrong_golden_trace_is_found(name: str, recorded: dict[str, Recorded],
     assert found["same"]
     assert {key: found["wrong"][key] for key in ("step", "tensor")} == {"step": 7, "tensor": key.removeprefix("states/")}
     assert found["wrong"]["index"] == tensors[key][0, 0].size + 2
+
+
+def test_each_step_of_a_rounded_trace_starts_from_the_recorded_state(recorded: dict[str, Recorded], tmp_path: Path) -> None:
+    """A trace with a small error in each step, which would add up to more than the tolerance."""
+    bundle = recorded["srm0"].bundle
+    program, golden = reference_program(bundle), bundle.golden()
+    error = np.float32(0.9e-5 * 60)
+    state, states, outputs = golden.start, [], []
+    for step in range(golden.steps):
+        with torch.no_grad():
+            found, after = program(to_torch(at(golden.inputs, step)), to_torch(state))
+        state = {name: array + error if name == "v" else array for name, array in to_numpy(after).items()}
+        states.append(state)
+        outputs.append(to_numpy(found))
+    assert np.abs(states[-1]["v"]).max() > 60
+    series = [{name: np.stack([step[name] for step in steps]) for name in steps[0]} for steps in (outputs, states)]
+    Trace(golden.start, golden.inputs, series[0], series[1]).write(tmp_path / "golden.safetensors")
+    code = """
+        const [wasm, golden] = process.argv.slice(1).map((path) => readFileSync(path));
+        console.log(JSON.stringify((await deploy.load(wasm)).check(golden).wrong));
+    """
+    assert script(code, bundle.path / MODULE, tmp_path / "golden.safetensors") is None
 
 
 def test_states_go_to_python_and_back(recorded: dict[str, Recorded], tmp_path: Path) -> None:

@@ -153,10 +153,10 @@ def test_the_keyboard_paints_and_a_reset_starts_anew(site: Path, bundle: Bundle,
 
 
 def test_the_state_goes_on_in_run_and_back(
-    site: Path, bundle: Bundle, serve: Serve, open_page: Open, command: Command, tmp_path: Path
+    site: Path, bundle: Bundle, serve: Serve, open_page: Open, command: Command
 ) -> None:
     """Page, then ``deploy-snn run``, then page: the same state as in the page alone, with every input driven."""
-    page = opened(open_page(), serve(site))
+    page, tmp_path = opened(open_page(), serve(site)), site.parent
     page.get_by_role("slider", name="chance of a spike").fill("100")
     page.get_by_role("button", name="Fill").click()
 
@@ -294,7 +294,7 @@ def test_a_drawn_digit_gets_its_label(serve: Serve, open_page: Open) -> None:
         page.get_by_role("button", name="Read the drawing").click()
         expect(page.locator("#label")).to_have_text(f"This looks like a {digit}.")
         votes: dict[str, Any] = page.evaluate(
-            "Object.fromEntries([...document.querySelectorAll('#votes li')].map((li) => [li.innerText, li.lastChild.value]))"
+            "Object.fromEntries(Array.from(document.querySelectorAll('#votes li'), (li) => [li.innerText, li.lastChild.value]))"
         )
         assert max(votes, key=votes.__getitem__) == str(digit)
         page.get_by_role("button", name="Clear").click()
