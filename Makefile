@@ -45,7 +45,7 @@ bench: .venv/dev .venv/tritonserver hosts  ## measured comparisons, with the pee
 
 web: .venv/dev  ## train the demo of serve/web on digits anew, and say how to open it
 	$(BIN)/python serve/web/train_digits.py .trained/digits
-	$(BIN)/deploy-snn web .trained/digits --rate 0.3 -o serve/web/demo
+	$(BIN)/deploy-snn web .trained/digits --rate 0.25 -o serve/web/demo
 
 # export/ has room for 5.5 MB: heaviside and the difference equations are compared with the writers of NIR files instead.
 references: .venv/toolkit  ## write the reference bundles in export/ anew; a change in them is a change of behaviour

@@ -145,7 +145,6 @@ export class Model {
     if (before) this.reset(batch);
     given.forEach((data, i) => this.#views.states[i].set(data));
     if (this.states.length && this.#call("load_state", this.#states, this.#batch, this.#pointers.states)) {
-      if (before) this.reset(before.batch);
       if (before) this.state = before.state;
       throw new DeploySnnError("a state that holds spikes must be 0 or 1 everywhere");
     }

@@ -95,10 +95,8 @@ def golden(program: Program, rng: np.random.Generator) -> tuple[Trace, GoldenRec
     """A short run with so many input spikes that neurons fire."""
     shape = (GOLDEN_STEPS, GOLDEN_BATCH)
     spikes = (rng.random((*shape, N_INPUT), np.float32) < GOLDEN_RATE).astype(np.float32)
-    noise = rng.random(
-        (*shape, *program.contract.related(program.contract.outputs[0], role=Role.NOISE)[0].shape(batch=1)[1:])
-    )
-    inputs = {"X.x": spikes, f"{LAYER}.noise": noise.astype(np.float32)}
+    neurons = next(spec for spec in program.contract.inputs if spec.role is Role.NOISE).axes[-1].size
+    inputs = {"X.x": spikes, f"{LAYER}.noise": rng.random((*shape, neurons or 0), np.float32)}
     trace = record(program, inputs, to_numpy(program.initial_state(GOLDEN_BATCH)))
     if not all(array.any() for array in trace.spikes):
         raise RuntimeError("a layer does not spike in the golden trace")

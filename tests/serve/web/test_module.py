@@ -200,6 +200,25 @@ def test_states_go_to_python_and_back(recorded: dict[str, Recorded], tmp_path: P
     assert bytes(found["state"]) == pack_tensors({name: array[-1] for name, array in trace.states.items()})
 
 
+def test_a_refused_state_changes_nothing(recorded: dict[str, Recorded], tmp_path: Path) -> None:
+    """A state of other rows in which a spike is neither 0 nor 1."""
+    bundle = recorded["diehl_cook_2015"].bundle
+    state = bundle.initial_state(2)
+    state["exc.v"] += np.float32(3)
+    state["X.previous"][1, 5] = 0.5
+    write_tensors(tmp_path / "state.safetensors", state)
+    code = """
+        const [wasm, state] = process.argv.slice(1).map((path) => readFileSync(path));
+        const model = await deploy.load(wasm);
+        let message = "";
+        try { model.loadState(state); } catch (error) { message = error.message; }
+        console.log(JSON.stringify({ message, batch: model.batch, state: [...model.saveState()] }));
+    """
+    found = script(code, bundle.path / MODULE, tmp_path / "state.safetensors")
+    assert found["message"] == "a state that holds spikes must be 0 or 1 everywhere"
+    assert (found["batch"], bytes(found["state"])) == (1, pack_tensors(bundle.initial_state()))
+
+
 Damage = Callable[[bytes, bytes], bytes]
 DAMAGES: dict[str, tuple[Damage, str]] = {
     "elf": (
