@@ -218,7 +218,8 @@ function sourceOf(spec) {
 class Raster {
   constructor() {
     let begin = 0;
-    const specs = model.outputs.filter(({ dtype }) => dtype === "bool");
+    const driven = model.inputs.filter((_, i) => sources[i].kind === "spikes");
+    const specs = [...driven, ...model.outputs.filter(({ dtype }) => dtype === "bool")];
     const sizes = specs.map(({ axes }) => axes.reduce((n, { size }) => n * (size ?? 1), 1));
     const share = Math.min(1, (MOST_ROWS * devicePixelRatio) / sizes.reduce((a, b) => a + b, 0));
     this.layers = specs.map((spec, i) => {
@@ -239,11 +240,11 @@ class Raster {
     for (const layer of this.layers) layer.spikes.fill(0);
   }
 
-  add(outputs) {
+  add(tensors) {
     this.pixels.fill(0);
     for (const { name, neurons, rows, begin, colour: role, spikes } of this.layers) {
       const ink = packed(role);
-      const fired = outputs[name];
+      const fired = tensors[name];
       let sum = 0;
       for (let i = 0; i < neurons; i++) {
         if (!fired[i]) continue;
@@ -262,10 +263,11 @@ class Raster {
     const column = visible / VISIBLE;
     context.imageSmoothingEnabled = false;
     const older = VISIBLE - next; // columns from `next` on are older than those before it
-    for (const thick of [0, 1, 2].map((pixel) => pixel * devicePixelRatio)) { // a single row or column would be hard to see
-      const [left, bottom] = [6 * margin - thick, height - 2 * devicePixelRatio];
-      context.drawImage(this.picture, next, 0, older, this.rows, left, thick, older * column, bottom);
-      if (next) context.drawImage(this.picture, 0, 0, next, this.rows, left + older * column, thick, next * column, bottom);
+    const bottom = height - 2 * devicePixelRatio;
+    for (const place of [0, 1, 2, 3]) { // marks of two pixels: a single row or column would be hard to see
+      const [left, top] = [6 * margin - (place & 1) * devicePixelRatio, (place >> 1) * devicePixelRatio];
+      context.drawImage(this.picture, next, 0, older, this.rows, left, top, older * column, bottom);
+      if (next) context.drawImage(this.picture, 0, 0, next, this.rows, left + older * column, top, next * column, bottom);
     }
     context.font = `${margin}px system-ui, sans-serif`;
     context.textBaseline = "middle";
@@ -390,8 +392,9 @@ function fitted(canvas) {
 }
 
 function advance() {
-  const outputs = model.step(Object.fromEntries(model.inputs.map(({ name }, i) => [name, sources[i].next()])));
-  history.raster.add(outputs);
+  const inputs = Object.fromEntries(model.inputs.map(({ name }, i) => [name, sources[i].next()]));
+  const outputs = model.step(inputs);
+  history.raster.add({ ...inputs, ...outputs });
   step++;
   if (!find("potentials").hidden) history.trace.add(model.state);
   if (counts) {

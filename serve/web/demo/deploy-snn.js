@@ -50,7 +50,7 @@ export async function load(source, { weights } = {}) {
 }
 
 export class Model {
-  #exports; #prefix; #weights; #rowBytes; #steps; #end; #states; #pointers; #places; #views; #batch = 0;
+  #exports; #prefix; #weights; #rowBytes; #steps; #end; #states; #pointers; #places; #views; #batch = 0; #sizes = new Map();
 
   constructor(contract, exports, prefix, weights) {
     this.contract = contract;
@@ -247,6 +247,7 @@ export class Model {
 
   /** The number of elements of one step. */
   #size(spec, batch = this.#batch) {
+    if (batch === this.#batch) return this.#sizes.get(spec);
     return shapeOf(spec, batch).reduce((a, b) => a * b, 1);
   }
 
@@ -310,6 +311,7 @@ export class Model {
       this.#views[group] = this[group].map((spec, i) =>
         new ARRAYS[spec.dtype](buffer, places[group][i], (group === "states" ? 1 : steps) * this.#size(spec, batch)));
     }
+    this.#sizes = new Map(groups.flatMap((group) => this[group].map((spec) => [spec, this.#size(spec, batch)])));
     this.#batch = batch;
     this.#steps = steps;
     this.#states = states;
@@ -472,6 +474,9 @@ function described(spec) {
 }
 
 function finite(data, what, name) {
+  let sum = 0;
+  for (let i = 0; i < data.length; i++) sum += 0 * data[i]; // NaN if one is not finite
+  if (sum === 0) return;
   for (let i = 0; i < data.length; i++)
     if (!Number.isFinite(data[i])) throw new DeploySnnError(`${what} '${name}' must be finite, but is ${data[i]} at index ${i}`);
 }

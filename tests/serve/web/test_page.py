@@ -130,9 +130,10 @@ def test_it_runs_steps_and_resets(site: Path, serve: Serve, open_page: Open) -> 
     }"""
     top, bottom = page.evaluate(painted)
     layers = page.locator("#rates th").all_inner_texts()
-    assert layers == ["y.s"]
-    assert 3 / 12 - 0.02 <= top <= 3 / 12 + 0.02
-    assert bottom <= 4 / 12 + 0.02
+    assert layers == ["x.x", "y.s"]
+    rows = 9 + 12  # input 3 is the fourth row, and neuron 3 the thirteenth
+    assert abs(top - 3 / rows) < 0.02
+    assert abs(bottom - 13 / rows) < 0.02
     page.get_by_role("button", name="Reset").click()
     expect(page.locator("#clock")).to_have_text("Step 0, 0 ms")
     expect(page.locator("#rates td").nth(1)).to_have_text("0")
