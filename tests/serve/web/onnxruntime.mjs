@@ -14,9 +14,10 @@ for (const bundle of bundles) {
     found[name] = await model.check();
     const inputs = readTensors(await readFile(`${folder}/${name}.safetensors`));
     await model.reset(Object.values(inputs)[0].shape[1]);
+    const starts = Object.entries(model.state).map(([key, value]) => [`start/${key}`, value]);
     const outputs = Object.entries(await model.run(inputs)).map(([key, value]) => [`outputs/${key}`, value]);
     const states = Object.entries(model.state).map(([key, value]) => [`last/${key}`, value]);
-    await writeFile(`${folder}/${name}-node.safetensors`, writeTensors(Object.fromEntries([...outputs, ...states])));
+    await writeFile(`${folder}/${name}-node.safetensors`, writeTensors(Object.fromEntries([...starts, ...outputs, ...states])));
   } catch (error) {
     found[name] = `${error.name}: ${error.message}`;
   }

@@ -306,6 +306,11 @@ def test_drawn_digits_get_their_labels(serve: Serve, open_page: Open) -> None:
         bars = page.locator("#votes meter").evaluate_all("(bars) => bars.map((bar) => bar.value)")
         assert bars.index(max(bars)) == digit
         page.get_by_role("button", name="Clear").click()
+    for digit in (0, 1, 4):  # in a corner, and small: the page moves and scales it
+        draw(page, *([(0.6 * x, 0.6 * y) for x, y in stroke] for stroke in DRAWN[digit]))
+        page.get_by_role("button", name="Read the drawing").click()
+        expect(page.locator("#label")).to_have_text(f"This looks like a {digit}.")
+        page.get_by_role("button", name="Clear").click()
     draw(page, *DRAWN[7])
     page.get_by_role("button", name="Run", exact=True).click()
     expect(page.locator("#label")).to_have_text(re.compile("This looks like"))
