@@ -18,3 +18,12 @@ if (new DeploySnnError("no").name === "DeploySnnError") console.log(sequence.sha
 model.step({ x: "loud" });
 // @ts-expect-error: a model is made by load
 model.contract = null;
+
+import * as ort from "../../../serve/web/node_modules/onnxruntime-node/dist/index.js";
+import { open } from "../../../serve/web/onnxruntime-host.js";
+
+const onnx = await open(ort, "export/lif", { intraOpNumThreads: 1 });
+await onnx.reset(2);
+const outputs: Record<string, Tensor> = await onnx.run({ x: { shape: [1, 2, 8], data: new Float32Array(16) } });
+onnx.state = model.state;
+console.log(outputs, (await onnx.check()).wrong);
