@@ -13,7 +13,7 @@ ORT_OTHER := $(filter-out $(ORT_PACKAGE_$(ORT)),$(ORT_PACKAGE_cpu) $(ORT_PACKAGE
 
 NEURONS := $(BIN)/python -c 'from deploy_snn.registry import NEURONS; print(*NEURONS)'
 
-.PHONY: parity test lint bench chaos hosts references clean
+.PHONY: parity test lint bench chaos hosts references web web-packages clean
 
 parity: .venv/toolkit  ## export every neuron and prove it on every runtime of this machine
 	$(BIN)/deploy-snn parity $$($(NEURONS)) --json parity.json --html parity.html
@@ -45,6 +45,13 @@ bench: .venv/dev .venv/tritonserver hosts  ## measured comparisons, with the pee
 
 chaos: .venv/dev  ## servers and Redis are killed under load for ten minutes, and fuzzed for one; needs redis-server
 	DEPLOY_SNN_CHAOS_SECONDS=600 DEPLOY_SNN_FUZZ_SECONDS=60 $(BIN)/python -m pytest tests/server/test_chaos.py tests/server/test_fuzz.py
+
+web: .venv/dev  ## train the demo of serve/web on digits anew, and say how to open it
+	$(BIN)/python serve/web/train_digits.py .trained/digits
+	$(BIN)/deploy-snn web .trained/digits --rate 0.25 -o serve/web/demo
+
+web-packages:  ## what the tests of serve/web need from npm; without it they are skipped by name
+	cd serve/web && ONNXRUNTIME_NODE_INSTALL=skip npm install --no-audit --no-fund --no-package-lock
 
 # export/ has room for 5.5 MB: heaviside and the difference equations are compared with the writers of NIR files instead.
 references: .venv/toolkit  ## write the reference bundles in export/ anew; a change in them is a change of behaviour

@@ -23,7 +23,7 @@ FLOORS = [
     {"reference"},
     {"learnt"},
     {"runtimes"},
-    {"parity", "server", "triton"},
+    {"parity", "server", "triton", "web"},
     {"api"},
     {"cli"},
 ]

@@ -18,6 +18,7 @@ from deploy_snn.cli.parity import parity
 from deploy_snn.cli.run import run
 from deploy_snn.cli.serve import serve
 from deploy_snn.cli.triton import triton
+from deploy_snn.cli.web import web
 from deploy_snn.errors import InvalidInput, Unavailable
 
 app = typer.Typer(
@@ -39,6 +40,7 @@ for name, command, example in (
     ("bench", bench, "export/robot --batch 8"),
     ("serve", serve, "export/robot --port 8000"),
     ("triton", triton, "export/robot -o repository"),
+    ("web", web, "export/robot -o site"),
 ):
     app.command(name, cls=Command, epilog=f"Example: deploy-snn {name} {example}".rstrip())(command)
 

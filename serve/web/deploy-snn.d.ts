@@ -1,0 +1,1 @@
+../../deploy_snn/web/deploy-snn.d.ts
