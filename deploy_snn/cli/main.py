@@ -10,6 +10,7 @@ import typer
 from deploy_snn import __version__
 from deploy_snn.cli.bench import bench
 from deploy_snn.cli.command import Command
+from deploy_snn.cli.describe import describe
 from deploy_snn.cli.export import export
 from deploy_snn.cli.import_file import import_file
 from deploy_snn.cli.inspect import inspect
@@ -31,6 +32,7 @@ app = typer.Typer(
 
 for name, command, example in (
     ("list", list_all, ""),
+    ("describe", describe, "lif"),
     ("export", export, "lif --n 100 --set thresh=-50 -o export/robot"),
     ("import", import_file, "net.pt -o mine"),
     ("parity", parity, "lif --steps 100"),
