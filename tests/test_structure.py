@@ -12,7 +12,7 @@ FLOORS = [
     {"errors"},
     {"contract_v1", "tensors", "registry", "model_name", "c_compiler", "wasm_module"},
     {"contract"},
-    {"structure", "description"},
+    {"structure", "description", "noise"},
     {"bundle", "torch_internals"},
     {"program"},
     {"eager", "neurons", "learning"},

@@ -14,7 +14,7 @@ JsonFile = Annotated[
 
 def write_json(path: Path, value: Any) -> None:
     """Write a value to a file, or to standard output if the path is ``-``."""
-    text = json.dumps(value, indent=2)
+    text = json.dumps(value, indent=2, allow_nan=False)
     if str(path) == "-":
         typer.echo(text)
         return

@@ -1,13 +1,11 @@
-"""The output of ``deploy-snn parity``: progress, one line for each model and runtime, and what differs or is uncovered."""
+"""The output of ``deploy-snn parity``: one line for each model and runtime, and what differs or is uncovered."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from rich.text import Text
 
 from deploy_snn.cli.table import console, table
@@ -23,39 +21,6 @@ FILES = "bundle files"
 LONG = {"run": "", "tensors": "", "compared": "r", "differ": "r", "max abs": "r", "max rel": "r", "max ulp": "r"}
 FEW = 3
 """The number of uncovered items of a model that are shown without -v."""
-
-
-class Progress:
-    """Progress on stderr: a bar in a terminal; elsewhere a line for each of several models."""
-
-    def __init__(self, models: int = 1) -> None:
-        columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._screen = Console(stderr=True)
-        self._bar = Bar(*columns, console=self._screen, transient=True, disable=not self._screen.is_terminal)
-        self._task = self._bar.add_task("", total=None)
-        self._models, self._begun = models, 0
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def begin(self, model: str) -> None:
-        """Start a new model. The number of its steps is not known yet."""
-        self._begun += 1
-        if self._models > 1 and not self._screen.is_terminal:
-            typer.echo(f"{self._begun}/{self._models} {model}", err=True)
-        self._bar.reset(self._task, description=model, total=None)
-
-    def expect(self, steps: int) -> None:
-        """Set the number of steps of one runtime; the number of runtimes is found while they run."""
-        self._bar.update(self._task, total=steps)
-
-    def advance(self, steps: int) -> None:
-        """Add completed steps."""
-        self._bar.advance(self._task, steps)
 
 
 def print_reports(reports: "Sequence[ModelReport]", *, verbose: bool = False, strict: bool = False) -> None:
