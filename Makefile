@@ -74,7 +74,7 @@ references: .venv/toolkit  ## write the reference bundles in export/ anew; a cha
 	touch $@
 
 .venv/dev: .venv/toolkit
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(ORT),digits,nir,redis,serve,triton,wasm]' --group dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(ORT),digits,nir,plot,redis,serve,triton,wasm]' --group dev
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps --group peers
 	touch $@
 

@@ -14,7 +14,7 @@ FLOORS = [
     {"contract"},
     {"structure", "description", "noise"},
     {"bundle", "torch_internals"},
-    {"program"},
+    {"program", "plot"},
     {"eager", "neurons", "learning"},
     {"network"},
     {"lowering", "definition"},

@@ -16,6 +16,7 @@ from deploy_snn.cli.import_file import import_file
 from deploy_snn.cli.inspect import inspect
 from deploy_snn.cli.list import list_all
 from deploy_snn.cli.parity import parity
+from deploy_snn.cli.plot import plot
 from deploy_snn.cli.run import run
 from deploy_snn.cli.serve import serve
 from deploy_snn.cli.triton import triton
@@ -38,6 +39,7 @@ for name, command, example in (
     ("parity", parity, "lif --steps 100"),
     ("inspect", inspect, "export/robot"),
     ("run", run, "export/robot --input in.safetensors --output out.safetensors"),
+    ("plot", plot, "out.safetensors -o raster.png"),
     ("bench", bench, "export/robot --batch 8"),
     ("serve", serve, "export/robot --port 8000"),
     ("triton", triton, "export/robot -o repository"),

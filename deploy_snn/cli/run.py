@@ -10,6 +10,7 @@ from deploy_snn.cli.model import Model, formats_for, opening
 from deploy_snn.cli.options import Dt, N, Set, Shape, one_thread
 from deploy_snn.cli.progress import Progress
 from deploy_snn.cli.table import count
+from deploy_snn.errors import InvalidInput
 
 if TYPE_CHECKING:
     from deploy_snn.bundle import Bundle
@@ -49,6 +50,15 @@ def run(
         Path | None,
         typer.Option("--state-out", metavar="FILE", help="Write the final state to this file.", show_default=False),
     ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            "--trace",
+            metavar="FILE",
+            help="Write the inputs, the outputs and each state after each step to this file, which `plot` draws.",
+            show_default=False,
+        ),
+    ] = None,
     normalise_every: Annotated[
         int | None,
         typer.Option(
@@ -73,6 +83,8 @@ def run(
     from deploy_snn.runtimes import find_runtime
     from deploy_snn.tensors import check_finite, check_writable, read_tensors, write_tensors
 
+    if trace and normalise_every:
+        raise InvalidInput("--trace and --normalise-every cannot be used together")
     stepper_class = find_runtime(runtime)
     with ExitStack() as stack:
         formats = formats_for(runtime)
@@ -86,7 +98,7 @@ def run(
         state = read_tensors(state_in) if state_in else opened.initial_state(sizes["batch"])
         check_tensors(contract.states, state, "state", batch)
         check_finite(state, "state")
-        for path in (output, state_out):
+        for path in (output, state_out, trace):
             if path:
                 check_writable(path)
         stepper = stepper_class(opened)
@@ -95,7 +107,10 @@ def run(
         with Progress() as progress:
             progress.begin(opened.name)
             progress.expect(sizes["time"])
-            recorded = _run(stepper, sequences, normalise_every, progress)
+            if trace:
+                recorded = _run_traced(stepper, state, sequences, trace, progress)
+            else:
+                recorded = _run(stepper, sequences, normalise_every, progress)
         notes = {"model": opened.name, "runtime": runtime} | ({} if seed is None else {"seed": str(seed)})
         write_tensors(output, recorded, notes)
         if state_out:
@@ -119,7 +134,6 @@ def read_inputs(bundle: "Bundle", path: Path, seed: int | None) -> "tuple[Arrays
     Raises InvalidInput, naming the option, if noise is missing and there is no seed.
     """
     from deploy_snn.contract import Role
-    from deploy_snn.errors import InvalidInput
     from deploy_snn.noise import draw_noise
     from deploy_snn.tensors import read_tensors
 
@@ -144,3 +158,20 @@ def _run(stepper: "Runtime", sequences: "Arrays", sample: int | None, progress: 
         if sample and begin + sample <= steps:
             stepper.normalise()
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _run_traced(stepper: "Runtime", start: "Arrays", sequences: "Arrays", path: Path, progress: Progress) -> "Arrays":
+    """Run a recording step by step, and write a trace."""
+    import numpy as np
+
+    from deploy_snn.bundle.trace import Trace, at
+
+    outputs: list[Arrays] = []
+    states: list[Arrays] = []
+    for step in range(len(next(iter(sequences.values())))):
+        outputs.append(stepper.step(at(sequences, step)))
+        states.append({name: array.copy() for name, array in stepper.state().items()})
+        progress.advance(1)
+    stacked = [{name: np.stack([step[name] for step in steps]) for name in steps[0]} for steps in (outputs, states)]
+    Trace(start, sequences, *stacked).write(path)
+    return stacked[0]

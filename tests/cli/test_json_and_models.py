@@ -174,9 +174,6 @@ def test_numbers_are_plural_only_where_they_are(exported: Exported, command: Com
 def test_serve_takes_a_model(tmp_path: Path) -> None:
     """The server runs in a process of its own, and answers for a neuron by name and for a .py file."""
     pytest.importorskip("starlette")
-    (tmp_path / "mine.py").write_text(
-        "from deploy_snn.neurons import IFNodes\n\n\ndef build(n=3):\n    return IFNodes(n)\n"
-    )
     code = (
         "import sys, json, threading\n"
         "from deploy_snn.cli import serve\n"
