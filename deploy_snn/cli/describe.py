@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deploy_snn.cli.json_file import JsonFile, write_json
+from deploy_snn.cli.options import complete_neuron
 from deploy_snn.cli.table import console, table
 
 if TYPE_CHECKING:
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
 
 def describe(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="The name of a neuron, a connection or a learning rule; see `list`.")
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="The name of a neuron, a connection or a learning rule; see `list`.",
+            autocompletion=complete_neuron,
+        ),
     ],
     *,
     json_file: JsonFile = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deploy_snn.cli.model import Model, formats_for, opening
-from deploy_snn.cli.options import Dt, N, Set, Shape, one_thread
+from deploy_snn.cli.options import Dt, N, Set, Shape, complete_runtime, one_thread
 from deploy_snn.cli.progress import Progress
 from deploy_snn.cli.table import count
 from deploy_snn.errors import InvalidInput
@@ -40,7 +40,9 @@ def run(
     output: Annotated[
         Path, typer.Option("--output", metavar="FILE", help="The .safetensors file to write the outputs to, [T, B, ...].")
     ],
-    runtime: Annotated[str, typer.Option("--runtime", help="The runtime to use.")] = "onnxruntime-cpu",
+    runtime: Annotated[
+        str, typer.Option("--runtime", help="The runtime to use.", autocompletion=complete_runtime)
+    ] = "onnxruntime-cpu",
     seed: InputSeed = None,
     state_in: Annotated[
         Path | None,
