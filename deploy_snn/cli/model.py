@@ -1,7 +1,6 @@
 """The argument MODEL of several commands: a bundle, or anything that ``export`` takes, exported to a temporary folder."""
 
 import tempfile
-from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,8 @@ from deploy_snn.cli.options import model_options
 from deploy_snn.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from deploy_snn.bundle import Bundle
 
 Model = Annotated[
@@ -58,12 +59,13 @@ def opening(
     sets: list[str] | None = None,
     snap: int | None = None,
     seed: int = 0,
-    formats: Sequence[str] | None = None,
+    runtime: str | None = None,
     golden_steps: int | None = None,
 ) -> "Callable[[], Bundle]":
     """A function that opens a bundle, or exports a model to a temporary folder, which ``stack`` removes.
 
-    ``formats`` and ``golden_steps`` say what a temporary bundle has to hold. Raises InvalidInput for a wrong name at once.
+    A temporary bundle holds the formats that ``runtime`` reads, or all portable ones. Raises InvalidInput for a wrong name
+    at once. A bundle is opened without torch.
     """
     if is_bundle(model):
         given = {"--n": n, "--shape": shape, "--dt": dt, "--set": sets, "--snap-weights": snap}
@@ -75,7 +77,7 @@ def opening(
             model,
             model_options(model, n, shape, dt, sets),
             Path(folder) / Path(model).stem,
-            formats=None if formats is None else list(formats),
+            formats=None if runtime is None else _formats_for(runtime),
             golden_steps=golden_steps,
             seed=seed,
             snap=snap,
@@ -84,7 +86,7 @@ def opening(
     return export
 
 
-def formats_for(runtime: str) -> list[str]:
+def _formats_for(runtime: str) -> list[str]:
     """The formats whose files a runtime reads; ``onnx`` for a runtime that reads none.
 
     Raises InvalidInput for an unknown runtime, Unavailable for one that cannot run here.

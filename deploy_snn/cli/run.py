@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deploy_snn.cli.model import Model, formats_for, opening
+from deploy_snn.cli.model import Model, opening
 from deploy_snn.cli.options import Dt, N, Set, Shape, complete_runtime, one_thread
 from deploy_snn.cli.progress import Progress
 from deploy_snn.cli.table import count
@@ -89,9 +89,8 @@ def run(
         raise InvalidInput("--trace and --normalise-every cannot be used together")
     stepper_class = find_runtime(runtime)
     with ExitStack() as stack:
-        formats = formats_for(runtime)
         options = {"n": n, "shape": shape, "dt": dt, "sets": sets, "seed": seed or 0}
-        opened = opening(model, stack, formats=formats, golden_steps=0, **options)()  # type: ignore[arg-type]
+        opened = opening(model, stack, runtime=runtime, golden_steps=0, **options)()  # type: ignore[arg-type]
         contract = opened.contract
         sequences, drawn = read_inputs(opened, inputs, seed)
         sizes = check_tensors((spec.in_time() for spec in contract.inputs), sequences, "input")

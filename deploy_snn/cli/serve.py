@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from deploy_snn.cli.model import formats_for, opening
+from deploy_snn.cli.model import opening
 from deploy_snn.cli.options import Dt, N, Seed, Set, Shape
 from deploy_snn.errors import InvalidInput, Unavailable
 
@@ -120,7 +120,7 @@ def serve(
     token = os.environ.get(TOKEN_VARIABLE) or None
     with ExitStack() as stack:
         open_model = partial(opening, stack=stack, n=n, shape=shape, dt=dt, sets=sets, seed=seed, golden_steps=0)
-        bundles = [open_model(model, formats=formats_for(runtime))() for model in models]
+        bundles = [open_model(model, runtime=runtime)() for model in models]
         settings = Settings(
             bundles,
             runtime,
