@@ -59,7 +59,9 @@ def _bundle(bundle: "Bundle", graphs: list[dict[str, Any]], out: "Console") -> N
         out.print(f"options: {manifest.source.options}")
     print_notes(manifest.source, out)
     golden = manifest.golden
-    out.print(f"golden: {golden.steps} steps of {golden.stimulus}, batch {golden.batch}" if golden else "golden: none")
+    out.print(
+        f"golden: {count(golden.steps, 'step')} of {golden.stimulus}, batch {golden.batch}" if golden else "golden: none"
+    )
     out.print("written by: " + ", ".join(f"{name} {version}" for name, version in manifest.written_by.items()))
     files = ((name, size(file.bytes), file.sha256[:12]) for name, file in manifest.files.items())
     out.print(table("Files (checksums match)", ["file", "size", "SHA-256"], files, right=["size"]))

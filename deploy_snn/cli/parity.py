@@ -169,7 +169,7 @@ def parity(
     _check_arguments(models, reference, candidate)
     reports: list[ModelReport] = []
     tests: list[SelfTest] = []
-    with ExitStack() as stack, Progress(len(models or ())) as progress:
+    with ExitStack() as stack, Progress(len(models or ()), intervals=False) as progress:
         if reference is not None and candidate is not None:
             sides = partial(
                 _sides, reference, candidate, contract, definition, partial(model_options, "", n, shape, dt, sets)

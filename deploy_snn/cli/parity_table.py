@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from deploy_snn.cli.table import console, table
+from deploy_snn.cli.table import console, count, table
 
 if TYPE_CHECKING:
     from deploy_snn.parity import ModelReport, RunReport
@@ -53,9 +53,9 @@ def _print_model(report: "ModelReport", out: Console, *, verbose: bool) -> None:
             described[run.runtime] = described.get(run.runtime, 0) + 1
             if described[run.runtime] == 1 or verbose:
                 out.print(Text(f"{report.model} on {run.runtime}, {run.mode}: ", "bold"), describe(run), sep="")
-    for runtime, count in described.items():
-        if count > 1 and not verbose:
-            out.print(f"{report.model} on {runtime}: {count - 1} more runs differ (-v describes each)")
+    for runtime, differing in described.items():
+        if differing > 1 and not verbose:
+            out.print(f"{report.model} on {runtime}: {differing - 1} more of its runs differ (-v describes each)")
     for run in report.runs:
         for note in run.notes:
             out.print(f"{report.model} on {run.runtime}, {run.mode}: {note}")
@@ -69,19 +69,16 @@ def summary(reports: "Sequence[ModelReport]", *, strict: bool = False) -> str:
     failed = sum(report.error is not None for report in reports)
     steps, spikes = sum(run.steps for run in runs), sum(report.spikes for report in reports)
     without = [report.model for report in reports if report.error is None and not report.compared]
-    verdict = f"{wrong} of {len(runs)} runs differ" if wrong else f"all {len(runs)} runs equal"
+    equal = f"all {len(runs)} runs equal" if len(runs) != 1 else "the one run equal"
+    verdict = f"{wrong} of {count(len(runs), 'run')} differ" if wrong else equal
     if without:
         verdict = f"no runtime was compared for {', '.join(without)}"
     if failed:
-        verdict += f", {_count(failed, 'model')} could not be compared"
+        verdict += f", {count(failed, 'model')} could not be compared"
     uncovered = sum(bool(report.uncovered or report.silent) for report in reports)
     if uncovered:
-        verdict += f", {_count(uncovered, 'model')} not fully covered" + (" (--strict)" if strict else "")
-    return f"{_count(len(reports), 'model')}, {steps} steps, {spikes} spikes in the references: {verdict}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+        verdict += f", {count(uncovered, 'model')} not fully covered" + (" (--strict)" if strict else "")
+    return f"{count(len(reports), 'model')}, {count(steps, 'step')}, {count(spikes, 'spike')} in the references: {verdict}"
 
 
 def describe(run: "RunReport") -> str:

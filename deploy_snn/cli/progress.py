@@ -17,15 +17,15 @@ class Progress:
 
     Args:
         models: how many models there are. For several, each gets a line of its own outside of a terminal.
-        noun: what is counted.
+        intervals: whether to write a line at intervals outside of a terminal.
     """
 
-    def __init__(self, models: int = 1, noun: str = "steps") -> None:
+    def __init__(self, models: int = 1, *, intervals: bool = True) -> None:
         columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._screen = Console(stderr=True)
         self._bar = Bar(*columns, console=self._screen, transient=True, disable=not self._screen.is_terminal)
         self._task = self._bar.add_task("", total=None)
-        self._models, self._begun, self._noun = models, 0, noun
+        self._models, self._begun, self._intervals = models, 0, intervals
         self._label, self._done, self._total = "", 0, 0
         self._last_line = time.monotonic()
 
@@ -54,8 +54,7 @@ class Progress:
         self._done += steps
         self._bar.advance(self._task, steps)
         if self._due():
-            of = f" of {self._total}" if self._total >= self._done else ""
-            self._line(f"{self._label}: {self._done}{of} {self._noun}")
+            self._line(f"{self._label}: {self._done} of {self._total} steps")
 
     def stage(self, name: str) -> None:
         """Start a stage of work that cannot be counted."""
@@ -64,7 +63,7 @@ class Progress:
             self._line(name)
 
     def _due(self) -> bool:
-        return not self._screen.is_terminal and time.monotonic() - self._last_line >= INTERVAL
+        return self._intervals and not self._screen.is_terminal and time.monotonic() - self._last_line >= INTERVAL
 
     def _line(self, text: str) -> None:
         typer.echo(text, err=True)

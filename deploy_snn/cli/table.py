@@ -33,4 +33,4 @@ def size(n_bytes: int) -> str:
 
 def count(number: int, noun: str) -> str:
     """A number with its noun, such as "1 model" and "2 models"."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
