@@ -84,7 +84,7 @@ references: .venv/toolkit  ## write the reference bundles in export/ anew; a cha
 	touch $@
 
 .venv/dev: .venv/toolkit
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(ORT),digits,nir,otel,redis,serve,triton,wasm]' --group dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(ORT),digits,nir,otel,plot,redis,serve,triton,wasm]' --group dev
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps --group peers
 	touch $@
 

@@ -1,6 +1,6 @@
 """The Python API for writing bundles: load a model, export it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from deploy_snn.bundle import Bundle, Readout, Source
 from deploy_snn.definition import as_program
 from deploy_snn.errors import InvalidInput
 from deploy_snn.formats import PORTABLE, Format, write_bundle
-from deploy_snn.formats.writer import Extras
+from deploy_snn.formats.writer import Extras, unreported
 from deploy_snn.importers import Loaded, load_module
 from deploy_snn.importers import load_model as load
 from deploy_snn.network import Network, SnappedWeights, snap_weights
@@ -106,10 +106,12 @@ def export_loaded(
     snap_bits: int | None = None,
     labels: Path | None = None,
     seed: int = 0,
+    on_stage: Callable[[str], None] = unreported,
 ) -> Bundle:
     """Export a loaded model and record its source in the manifest. Otherwise the same as :func:`export`.
 
-    With ``skip_refused``, a format that cannot hold the model is left out.
+    With ``skip_refused``, a format that cannot hold the model is left out. ``on_stage`` gets the name of each stage of the
+    work as it begins.
     """
     program = loaded.program
     program.requires_grad_(requires_grad=False)
@@ -119,5 +121,8 @@ def export_loaded(
             raise InvalidInput(f"snap_bits={snap_bits}: {loaded.name} is a single neuron class and has no weights to round")
         snapped = snap_weights(program.connections, snap_bits)
     readout = Readout.read(labels, program.contract.outputs) if labels else None
+    on_stage("golden trace")
     golden = golden_trace(program, golden_steps, seed)
-    return write_bundle(path, program, loaded.source, formats, Extras(golden, snapped, readout, skip_refused))
+    return write_bundle(
+        path, program, loaded.source, formats, Extras(golden, snapped, readout, skip_refused), on_stage=on_stage
+    )

@@ -43,11 +43,11 @@ def notes_on(packed: bytes) -> dict[str, str]:
     return notes
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
-    """Write named arrays to a file. If writing fails, the file stays as it was."""
+def write_tensors(path: Path, tensors: Mapping[str, Array], notes: Mapping[str, str] | None = None) -> None:
+    """Write named arrays to a file, with optional notes. If writing fails, the file stays as it was."""
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        partial.write_bytes(pack_tensors(tensors))
+        partial.write_bytes(pack_tensors(tensors, notes))
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

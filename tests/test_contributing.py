@@ -109,6 +109,7 @@ def test_a_file_is_imported(copy: Path) -> None:
         ("neurons/test_laws.py", "quadratic-if", 7),
         ("network/test_connections.py", "saturating", 3),
         ("learning/test_laws.py", "decorrelating", 2),
+        ("test_description.py", "quadratic-if or decorrelating or saturating", 5),
     ],
 )
 def test_they_join_the_laws_by_their_line(copy: Path, file: str, name: str, least: int) -> None:

@@ -12,9 +12,9 @@ FLOORS = [
     {"errors"},
     {"contract_v1", "tensors", "registry", "model_name", "c_compiler", "wasm_module"},
     {"contract"},
-    {"structure"},
+    {"structure", "description", "noise"},
     {"bundle", "torch_internals"},
-    {"program"},
+    {"program", "plot"},
     {"eager", "neurons", "learning"},
     {"network"},
     {"lowering", "definition"},
@@ -109,8 +109,12 @@ def test_the_command_line_starts_without_the_heavy_libraries() -> None:
         "import deploy_snn; deploy_snn.open_bundle(sys.argv[1]).session('onnxruntime-cpu').step(numpy.ones((1, 8), 'f4'))",
         "import deploy_snn.server.app, deploy_snn.server.rpc",
         "from deploy_snn.cli.list import list_all; list_all()",
+        (
+            "from contextlib import ExitStack; from deploy_snn.cli.model import opening; "
+            "opening(sys.argv[1], ExitStack(), runtime='onnxruntime-cpu')()"
+        ),
     ],
-    ids=["read", "run", "serve", "list"],
+    ids=["read", "run", "serve", "list", "open"],
 )
 def test_reading_needs_neither_torch_nor_onnx(code: str) -> None:
     found = imported_by(f"import sys, numpy\n{code}", PACKAGE.parent / "export" / "lif")

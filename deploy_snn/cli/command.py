@@ -4,13 +4,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 USAGE_ERROR: Any = typer.BadParameter.__bases__[0]  # typer has no public name for it
 
 
+class Group(TyperGroup):
+    """The program itself, with the help of a :class:`Command`."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _flags_without_type(super().get_params(ctx))
+
+
 class Command(TyperCommand):
     """A command whose error for an unknown option names what was probably meant."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _flags_without_type(super().get_params(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given = list(args)  # parsing consumes them
@@ -22,6 +32,14 @@ class Command(TyperCommand):
             if takes_keywords and name.startswith("--") and hasattr(error, "message"):
                 error.message = f"{error.message}. A keyword of the model is given as --set {_keyword(name, given)}."
             raise
+
+
+def _flags_without_type(parameters: Sequence[Any]) -> list[Any]:
+    """Parameters whose help shows no type for a flag, which takes no value."""
+    for parameter in parameters:
+        if getattr(parameter, "is_bool_flag", False) and parameter.metavar is None:
+            parameter.metavar = ""
+    return list(parameters)
 
 
 def _keyword(name: str, given: Sequence[str]) -> str:

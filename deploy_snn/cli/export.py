@@ -7,10 +7,13 @@ import typer
 
 from deploy_snn.cli.import_file import print_notes
 from deploy_snn.cli.options import Definition, Dt, N, Seed, Set, Shape, SnapWeights, model_options, names
-from deploy_snn.cli.table import console, size, table
+from deploy_snn.cli.progress import Progress
+from deploy_snn.cli.table import console, count, size, table
 from deploy_snn.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from deploy_snn.bundle import Bundle
     from deploy_snn.importers import Loaded
 
@@ -76,25 +79,27 @@ def export(
     A bundle is exported again: with --state from what it has learnt, with --set learning=false as constants.
     """
     versions = {key: value for key, value in (("opset", opset), ("ir_version", ir_version)) if value is not None}
-    bundle = export_model(
-        model,
-        model_options(model, n, shape, dt, sets, is_bundle=_is_bundle(model)),
-        output,
-        formats=names(formats),
-        onnx=versions,
-        golden_steps=golden_steps,
-        seed=seed,
-        snap=snap,
-        labels=labels,
-        state=state,
-        definition=definition,
-    )
+    with Progress() as progress:
+        bundle = export_model(
+            model,
+            model_options(model, n, shape, dt, sets, is_bundle=_is_bundle(model)),
+            output,
+            formats=names(formats),
+            onnx=versions,
+            golden_steps=golden_steps,
+            seed=seed,
+            snap=snap,
+            labels=labels,
+            state=state,
+            definition=definition,
+            on_stage=lambda stage: progress.stage(f"export {model}: {stage}"),
+        )
     out = console()
     files = ((name, size(file.bytes), file.sha256[:12]) for name, file in bundle.manifest.files.items())
     out.print(table(str(output or bundle.path), ["file", "size", "SHA-256"], files, right=["size"]))
     for snapped in bundle.manifest.snapped:
         out.print(
-            f"{snapped.connection}: {snapped.changed} of {snapped.weights} weights changed, "
+            f"{snapped.connection}: {snapped.changed} of {count(snapped.weights, 'weight')} changed, "
             f"by at most {snapped.largest_change:.3g}"
         )
     for name, section in bundle.manifest.formats.items():
@@ -132,7 +137,7 @@ def print_golden(bundle: "Bundle", out: Any, *, requested: int | None) -> None:
         out.print("no golden trace: hosts without torch cannot check their results")
     elif requested is None and golden.steps < GOLDEN_STEPS:
         out.print(
-            f"golden trace: {golden.steps} steps fit into its size budget, which depends on the size of the weights; "
+            f"golden trace: its size budget allows {count(golden.steps, 'step')}; it depends on the size of the weights; "
             "change the number of steps with --golden-steps N"
         )
 
@@ -150,12 +155,14 @@ def export_model(
     labels: Path | None = None,
     state: Path | None = None,
     definition: Path | None = None,
+    on_stage: "Callable[[str], None] | None" = None,
 ) -> "Bundle":
     """Load a model by name, from a file or from a bundle, and export it."""
     import torch
 
     from deploy_snn.api import export_loaded
     from deploy_snn.formats import PORTABLE, Format, find_formats
+    from deploy_snn.formats.writer import unreported
     from deploy_snn.importers import load_model
 
     chosen: list[str | Format] = list(formats or PORTABLE)
@@ -182,4 +189,5 @@ def export_model(
         snap_bits=snap,
         labels=labels,
         seed=seed,
+        on_stage=on_stage or unreported,
     )

@@ -1,23 +1,47 @@
 """``deploy-snn list``: the registered names, and which runtimes are usable here."""
 
+from typing import Any
+
+from deploy_snn.cli.json_file import JsonFile, write_json
 from deploy_snn.cli.table import console, table
-from deploy_snn.registry import FORMATS, IMPORTERS, NEURONS, RULES, RUNTIMES, STIMULI
+from deploy_snn.registry import CONNECTIONS, FORMATS, GRADED_NEURONS, IMPORTERS, NEURONS, RULES, RUNTIMES, STIMULI
+
+REGISTRIES: dict[str, Any] = {
+    "neurons": NEURONS,
+    "graded neurons": GRADED_NEURONS,
+    "connections": CONNECTIONS,
+    "learning rules": RULES,
+    "formats": FORMATS,
+    "runtimes": RUNTIMES,
+    "importers": IMPORTERS,
+    "stimuli": STIMULI,
+}
+WITH_CLASS = ("neurons", "graded neurons", "connections", "learning rules")
 
 
-def list_all() -> None:
-    """List neurons, learning rules, formats, runtimes, importers and stimuli, and which runtimes are usable here."""
+def list_all(json_file: JsonFile = None) -> None:
+    """List neurons, connections, learning rules, formats, runtimes, importers and stimuli; say which runtimes run here."""
+    found = {title: [_record(title, name) for name in registry] for title, registry in REGISTRIES.items()}
+    if json_file is not None:
+        write_json(json_file, {title.replace(" ", "_"): records for title, records in found.items()})
+        return
+    out = console()
+    for title, records in found.items():
+        if title != "stimuli":
+            rows = [{key: value for key, value in record.items() if key != "usable"} for record in records]
+            out.print(table(title.capitalize(), list(rows[0]), (list(row.values()) for row in rows)))
+    stimuli = [record["name"] for record in found["stimuli"]]
+    out.print(f"Stimuli: {', '.join([*stimuli, 'threshold', 'golden'])}, or the path of a .safetensors file")
+
+
+def _record(title: str, name: str) -> dict[str, Any]:
     from deploy_snn.runtimes.find import unavailable_reason
 
-    out = console()
-    neurons = ((name, entry.attribute, entry.about) for name, entry in NEURONS.entries.items())
-    out.print(table("Neurons", ["name", "class", "about"], neurons))
-    rules = ((name, entry.attribute, entry.about) for name, entry in RULES.entries.items())
-    out.print(table("Learning rules", ["name", "class", "about"], rules))
-    out.print(table("Formats", ["name", "about"], ((name, entry.about) for name, entry in FORMATS.entries.items())))
-    reasons = {name: unavailable_reason(name) for name in RUNTIMES}
-    runtimes = (
-        (name, "no: " + reason if reason else "yes", RUNTIMES.entry(name).about) for name, reason in reasons.items()
-    )
-    out.print(table("Runtimes", ["name", "usable here", "about"], runtimes))
-    out.print(table("Importers", ["name", "about"], ((name, entry.about) for name, entry in IMPORTERS.entries.items())))
-    out.print(f"Stimuli: {', '.join([*STIMULI, 'threshold', 'golden'])}, or the path of a .safetensors file")
+    entry = REGISTRIES[title].entry(name)
+    record: dict[str, Any] = {"name": name}
+    if title in WITH_CLASS:
+        record["class"] = entry.attribute
+    if title == "runtimes":
+        reason = unavailable_reason(name)
+        record |= {"usable": not reason, "usable here": f"no: {reason}" if reason else "yes"}
+    return record | {"about": entry.about}

@@ -9,12 +9,14 @@ import typer
 
 from deploy_snn import __version__
 from deploy_snn.cli.bench import bench
-from deploy_snn.cli.command import Command
+from deploy_snn.cli.command import Command, Group
+from deploy_snn.cli.describe import describe
 from deploy_snn.cli.export import export
 from deploy_snn.cli.import_file import import_file
 from deploy_snn.cli.inspect import inspect
 from deploy_snn.cli.list import list_all
 from deploy_snn.cli.parity import parity
+from deploy_snn.cli.plot import plot
 from deploy_snn.cli.run import run
 from deploy_snn.cli.serve import serve
 from deploy_snn.cli.triton import triton
@@ -22,27 +24,32 @@ from deploy_snn.cli.web import web
 from deploy_snn.errors import InvalidInput, Unavailable
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Take spiking neural networks out of research code and into production runtimes.",
     epilog="Exit status: 0 all equal, 1 a mismatch, 2 wrong usage or invalid input, 3 a requested runtime is missing.",
 )
 
-for name, command, example in (
-    ("list", list_all, ""),
-    ("export", export, "lif --n 100 --set thresh=-50 -o export/robot"),
-    ("import", import_file, "net.pt -o mine"),
-    ("parity", parity, "lif --steps 100"),
-    ("inspect", inspect, "export/robot"),
-    ("run", run, "export/robot --input in.safetensors --output out.safetensors"),
-    ("bench", bench, "export/robot --batch 8"),
-    ("serve", serve, "export/robot --port 8000"),
-    ("triton", triton, "export/robot -o repository"),
-    ("web", web, "export/robot -o site"),
+FIND, MAKE, CHECK, RUN = "Find your way", "Make bundles", "Check", "Run"
+
+for panel, name, command, example in (
+    (FIND, "list", list_all, ""),
+    (FIND, "describe", describe, "lif"),
+    (FIND, "inspect", inspect, "export/robot"),
+    (MAKE, "export", export, "lif --n 100 --set thresh=-50 -o export/robot"),
+    (MAKE, "import", import_file, "net.pt -o mine"),
+    (MAKE, "web", web, "export/robot -o site"),
+    (MAKE, "triton", triton, "export/robot -o repository"),
+    (CHECK, "parity", parity, "lif --steps 100"),
+    (CHECK, "bench", bench, "export/robot --batch 8"),
+    (RUN, "run", run, "export/robot --input in.safetensors --output out.safetensors"),
+    (RUN, "serve", serve, "export/robot --port 8000"),
+    (RUN, "plot", plot, "out.safetensors -o raster.png"),
 ):
-    app.command(name, cls=Command, epilog=f"Example: deploy-snn {name} {example}".rstrip())(command)
+    epilog = f"Example: deploy-snn {name} {example}".rstrip()
+    app.command(name, cls=Command, epilog=epilog, rich_help_panel=panel)(command)
 
 
 def _print_version(requested: bool) -> None:

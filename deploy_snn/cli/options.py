@@ -12,6 +12,21 @@ from deploy_snn.errors import InvalidInput
 DEFAULT_N = 64
 """The default number of neurons of a class on the command line: the number of pixels of the stimulus "digits"."""
 
+
+def complete_neuron(begun: str) -> list[str]:
+    """The names of neurons that begin so, for the shell."""
+    from deploy_snn.registry import NEURONS
+
+    return [name for name in NEURONS if name.startswith(begun)]
+
+
+def complete_runtime(begun: str) -> list[str]:
+    """The names of runtimes that begin so, for the shell."""
+    from deploy_snn.registry import RUNTIMES
+
+    return [name for name in RUNTIMES if name.startswith(begun)]
+
+
 N = Annotated[int | None, typer.Option("--n", help="Number of neurons.", show_default=str(DEFAULT_N))]
 Shape = Annotated[str | None, typer.Option("--shape", help="Shape of the population, such as 8,8.", show_default=False)]
 Dt = Annotated[float | None, typer.Option("--dt", help="Length of a step in ms.", show_default="1 for a neuron")]
@@ -39,7 +54,12 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of random weights
 Batch = Annotated[int, typer.Option("--batch", help="Number of rows in the batch.")]
 RuntimeNames = Annotated[
     str | None,
-    typer.Option("--runtime", help="Runtimes, separated by commas.", show_default="all that can run here"),
+    typer.Option(
+        "--runtime",
+        help="Runtimes, separated by commas.",
+        show_default="all that can run here",
+        autocompletion=complete_runtime,
+    ),
 ]
 Definition = Annotated[
     Path | None,

@@ -1,7 +1,6 @@
 """``deploy-snn parity``: check that every runtime computes the same spikes."""
 
 import json
-import tempfile
 from contextlib import ExitStack, suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from deploy_snn import __version__
-from deploy_snn.cli.export import export_model
+from deploy_snn.cli.model import opening
 from deploy_snn.cli.options import (
     Definition,
     Dt,
@@ -25,7 +24,8 @@ from deploy_snn.cli.options import (
     numbers,
     one_thread,
 )
-from deploy_snn.cli.parity_table import Progress, print_reports, print_self_tests
+from deploy_snn.cli.parity_table import print_reports, print_self_tests
+from deploy_snn.cli.progress import Progress
 from deploy_snn.errors import InvalidInput, Unavailable, first_line
 
 if TYPE_CHECKING:
@@ -153,7 +153,6 @@ def parity(
     one_thread()
     for name in requested or []:
         find_runtime(name)  # fail early
-    model_only = {"--n": n, "--shape": shape, "--dt": dt, "--set": sets, "--snap-weights": snap}
     plan = Plan(
         runtimes=requested,
         modes=MODE_SETS[mode],
@@ -170,19 +169,19 @@ def parity(
     _check_arguments(models, reference, candidate)
     reports: list[ModelReport] = []
     tests: list[SelfTest] = []
-    with ExitStack() as stack, Progress(len(models or ())) as progress:
+    with ExitStack() as stack, Progress(len(models or ()), intervals=False) as progress:
         if reference is not None and candidate is not None:
             sides = partial(
                 _sides, reference, candidate, contract, definition, partial(model_options, "", n, shape, dt, sets)
             )
             reports.append(_result(candidate, lambda: compare_pair(*sides(), plan, progress.advance)))
-        opening = partial(_opening, model_only, partial(model_options, n=n, shape=shape, dt=dt, sets=sets), seeds[0], stack)
+        opened = partial(opening, stack=stack, n=n, shape=shape, dt=dt, sets=sets, snap=snap, seed=seeds[0])
         for model in models or ():
             progress.begin(model)
             if self_test:
-                tests.append(run_self_test(opening(model)(), plan, progress.advance))
+                tests.append(run_self_test(opened(model)(), plan, progress.advance))
                 continue
-            reports.append(_compare(model, opening(model), plan, progress))
+            reports.append(_compare(model, opened(model), plan, progress))
             if fail_fast and not reports[-1].equal:
                 break
     if self_test:
@@ -270,45 +269,3 @@ def versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[package] = version(package)
     return found
-
-
-def _is_bundle(model: str) -> bool:
-    """Whether an argument is the path of a bundle. Raises InvalidInput if it is a folder and a neuron as well."""
-    from deploy_snn.model_name import names_a_file
-    from deploy_snn.neurons import find_neuron
-
-    if names_a_file(model):
-        return False
-    is_folder = Path(model).is_dir()
-    if Path(model).name != model:
-        return True
-    try:
-        _, neuron = find_neuron(model)
-    except InvalidInput:
-        return is_folder
-    if is_folder:
-        other = neuron.__name__ if not Path(neuron.__name__).exists() else "its name in another folder"
-        raise InvalidInput(
-            f"'{model}' is a folder here and also a neuron: use ./{model} for the folder, or {other} for the neuron"
-        )
-    return False
-
-
-def _bundle(path: str, used: list[str]) -> "Bundle":
-    """Open a bundle. Raises InvalidInput if options were used that only models have."""
-    from deploy_snn.bundle import Bundle
-
-    if used:
-        raise InvalidInput(f"{path} is a bundle; {', '.join(used)} can only be used with a MODEL")
-    return Bundle.open(Path(path))
-
-
-def _opening(
-    model_only: "dict[str, Any]", options: "Callable[..., dict[str, Any]]", seed: int, stack: ExitStack, model: str
-) -> "Callable[[], Bundle]":
-    """A function that opens a bundle, or exports a model to a temporary folder. Raises InvalidInput for a wrong name."""
-    if _is_bundle(model):
-        return partial(_bundle, model, [option for option, value in model_only.items() if value is not None])
-    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="deploy-snn-"))
-    snap = model_only["--snap-weights"]
-    return lambda: export_model(model, options(model), Path(folder) / Path(model).stem, seed=seed, snap=snap)

@@ -1,16 +1,14 @@
-"""The output of ``deploy-snn parity``: progress, one line for each model and runtime, and what differs or is uncovered."""
+"""The output of ``deploy-snn parity``: one line for each model and runtime, and what differs or is uncovered."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from rich.text import Text
 
-from deploy_snn.cli.table import console, table
+from deploy_snn.cli.table import console, count, table
 
 if TYPE_CHECKING:
     from deploy_snn.parity import ModelReport, RunReport
@@ -23,39 +21,6 @@ FILES = "bundle files"
 LONG = {"run": "", "tensors": "", "compared": "r", "differ": "r", "max abs": "r", "max rel": "r", "max ulp": "r"}
 FEW = 3
 """The number of uncovered items of a model that are shown without -v."""
-
-
-class Progress:
-    """Progress on stderr: a bar in a terminal; elsewhere a line for each of several models."""
-
-    def __init__(self, models: int = 1) -> None:
-        columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._screen = Console(stderr=True)
-        self._bar = Bar(*columns, console=self._screen, transient=True, disable=not self._screen.is_terminal)
-        self._task = self._bar.add_task("", total=None)
-        self._models, self._begun = models, 0
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def begin(self, model: str) -> None:
-        """Start a new model. The number of its steps is not known yet."""
-        self._begun += 1
-        if self._models > 1 and not self._screen.is_terminal:
-            typer.echo(f"{self._begun}/{self._models} {model}", err=True)
-        self._bar.reset(self._task, description=model, total=None)
-
-    def expect(self, steps: int) -> None:
-        """Set the number of steps of one runtime; the number of runtimes is found while they run."""
-        self._bar.update(self._task, total=steps)
-
-    def advance(self, steps: int) -> None:
-        """Add completed steps."""
-        self._bar.advance(self._task, steps)
 
 
 def print_reports(reports: "Sequence[ModelReport]", *, verbose: bool = False, strict: bool = False) -> None:
@@ -88,9 +53,9 @@ def _print_model(report: "ModelReport", out: Console, *, verbose: bool) -> None:
             described[run.runtime] = described.get(run.runtime, 0) + 1
             if described[run.runtime] == 1 or verbose:
                 out.print(Text(f"{report.model} on {run.runtime}, {run.mode}: ", "bold"), describe(run), sep="")
-    for runtime, count in described.items():
-        if count > 1 and not verbose:
-            out.print(f"{report.model} on {runtime}: {count - 1} more runs differ (-v describes each)")
+    for runtime, differing in described.items():
+        if differing > 1 and not verbose:
+            out.print(f"{report.model} on {runtime}: {differing - 1} more of its runs differ (-v describes each)")
     for run in report.runs:
         for note in run.notes:
             out.print(f"{report.model} on {run.runtime}, {run.mode}: {note}")
@@ -104,19 +69,16 @@ def summary(reports: "Sequence[ModelReport]", *, strict: bool = False) -> str:
     failed = sum(report.error is not None for report in reports)
     steps, spikes = sum(run.steps for run in runs), sum(report.spikes for report in reports)
     without = [report.model for report in reports if report.error is None and not report.compared]
-    verdict = f"{wrong} of {len(runs)} runs differ" if wrong else f"all {len(runs)} runs equal"
+    equal = f"all {len(runs)} runs equal" if len(runs) != 1 else "the one run equal"
+    verdict = f"{wrong} of {count(len(runs), 'run')} differ" if wrong else equal
     if without:
         verdict = f"no runtime was compared for {', '.join(without)}"
     if failed:
-        verdict += f", {_count(failed, 'model')} could not be compared"
+        verdict += f", {count(failed, 'model')} could not be compared"
     uncovered = sum(bool(report.uncovered or report.silent) for report in reports)
     if uncovered:
-        verdict += f", {_count(uncovered, 'model')} not fully covered" + (" (--strict)" if strict else "")
-    return f"{_count(len(reports), 'model')}, {steps} steps, {spikes} spikes in the references: {verdict}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+        verdict += f", {count(uncovered, 'model')} not fully covered" + (" (--strict)" if strict else "")
+    return f"{count(len(reports), 'model')}, {count(steps, 'step')}, {count(spikes, 'spike')} in the references: {verdict}"
 
 
 def describe(run: "RunReport") -> str:

@@ -1,12 +1,15 @@
 """``deploy-snn serve``: serve bundles over the Open Inference Protocol."""
 
 import os
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from deploy_snn.cli.model import opening
+from deploy_snn.cli.options import Dt, N, Seed, Set, Shape
 from deploy_snn.errors import InvalidInput, Unavailable
 
 if TYPE_CHECKING:
@@ -18,8 +21,13 @@ TOKEN_VARIABLE = "DEPLOY_SNN_TOKEN"  # noqa: S105
 
 
 def serve(
-    paths: Annotated[
-        list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles. The name of a model is the name of its folder.")
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="BUNDLE|MODEL...",
+            help="Bundles, names of neurons, .py files, or files of other frameworks. Each is served under the name of its "
+            "folder or file.",
+        ),
     ],
     *,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
@@ -91,8 +99,13 @@ def serve(
         Literal["debug", "info", "warning"],
         typer.Option("--log-level", help="Lowest level to log; debug logs every stream."),
     ] = "info",
+    n: N = None,
+    shape: Shape = None,
+    dt: Dt = None,
+    sets: Set = None,
+    seed: Seed = 0,
 ) -> None:
-    """Serve bundles to many clients at once, each with a stream of its own.
+    """Serve models to many clients at once, each with a stream of its own.
 
     If the environment variable DEPLOY_SNN_TOKEN is set, every request must carry it as a bearer token.
     """
@@ -102,8 +115,6 @@ def serve(
         raise Unavailable(
             f"serve needs {error.name}: install the extra 'serve' of deploy-snn (in its folder: pip install '.[serve]')"
         ) from None
-    from deploy_snn.bundle import Bundle
-
     if (ssl_certfile is None) != (ssl_keyfile is None):
         raise InvalidInput("--ssl-certfile and --ssl-keyfile belong together: give both")
     for path in (ssl_certfile, ssl_keyfile):
@@ -116,22 +127,24 @@ def serve(
         open_store = partial(_redis_store(), store, idle_timeout)
     limits = Limits(max_batch, max_wait_ms / 1e3, max_streams, max_state_mb * 2**20, max_queue, idle_timeout)
     token = os.environ.get(TOKEN_VARIABLE) or None
-    bundles = [Bundle.open(path) for path in paths]
-    settings = Settings(
-        bundles,
-        runtime,
-        limits,
-        BodyLimits(seconds=client_timeout),
-        token=token,
-        hosts=allowed_host or (),
-        model_control=model_control,
-        certificate=(ssl_certfile, ssl_keyfile) if ssl_certfile and ssl_keyfile else None,
-        grpc_port=grpc_port,
-        open_store=open_store,
-        tracing=_tracing() if trace else None,
-    )
-    configure_log(log, log_level)
-    listen(settings, host, port)
+    with ExitStack() as stack:
+        open_model = partial(opening, stack=stack, n=n, shape=shape, dt=dt, sets=sets, seed=seed, golden_steps=0)
+        bundles = [open_model(model, runtime=runtime)() for model in models]
+        settings = Settings(
+            bundles,
+            runtime,
+            limits,
+            BodyLimits(seconds=client_timeout),
+            token=token,
+            hosts=allowed_host or (),
+            model_control=model_control,
+            certificate=(ssl_certfile, ssl_keyfile) if ssl_certfile and ssl_keyfile else None,
+            grpc_port=grpc_port,
+            open_store=open_store,
+            tracing=_tracing() if trace else None,
+        )
+        configure_log(log, log_level)
+        listen(settings, host, port)
 
 
 def _redis_store() -> "type[RedisStore]":

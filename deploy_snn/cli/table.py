@@ -29,3 +29,8 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
 def size(n_bytes: int) -> str:
     """A file size in readable form."""
     return f"{n_bytes} B" if n_bytes < 1024 else f"{n_bytes / 1024:.1f} kB"
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun, such as "1 model" and "2 models"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -56,8 +56,20 @@ def find_formats(formats: Sequence[str | Format]) -> dict[str, Format]:
     return chosen
 
 
-def write_bundle(path: Path, program: Program, source: Source, formats: Sequence[str | Format], extras: Extras) -> Bundle:
-    """Write a bundle to ``path``. An existing bundle is replaced.
+def unreported(_stage: str) -> None:
+    """What is called at each stage of an export by default: nothing is reported."""
+
+
+def write_bundle(
+    path: Path,
+    program: Program,
+    source: Source,
+    formats: Sequence[str | Format],
+    extras: Extras,
+    *,
+    on_stage: Callable[[str], None] = unreported,
+) -> Bundle:
+    """Write a bundle to ``path``. An existing bundle is replaced. ``on_stage`` gets the name of each format as it begins.
 
     Raises InvalidInput if the path cannot be written, or exists and is not a bundle. Raises Unavailable if a tool is
     missing.
@@ -76,7 +88,7 @@ def write_bundle(path: Path, program: Program, source: Source, formats: Sequence
     except OSError as error:
         raise InvalidInput(f"{path} cannot be written: {error.strerror or error}") from None
     try:
-        _write_files(partial, program, source, chosen, extras, name=path.name)
+        _write_files(partial, program, source, chosen, extras, name=path.name, on_stage=on_stage)
         partial.chmod(0o755)
         _put_in_place(partial, path)
     except OSError as error:
@@ -87,12 +99,20 @@ def write_bundle(path: Path, program: Program, source: Source, formats: Sequence
 
 
 def _write_files(
-    folder: Path, program: Program, source: Source, formats: Mapping[str, Format], extras: Extras, *, name: str
+    folder: Path,
+    program: Program,
+    source: Source,
+    formats: Mapping[str, Format],
+    extras: Extras,
+    *,
+    name: str,
+    on_stage: Callable[[str], None],
 ) -> None:
     trace, golden = extras.golden or (None, None)
     lowered = Lowered(program, name=name, golden=trace)
     sections = {}
     for format_name, format_ in formats.items():
+        on_stage(format_name)
         try:
             sections[format_name] = format_.write(lowered, folder)
         except Refusal as refusal:

@@ -9,7 +9,9 @@ from deploy_snn.learning.rule import Number, Rates, Rule, RuleOptions
 
 
 class DiehlAndCook(Rule):
-    """A target spike moves the weight by the source's trace above a target value (doi:10.3389/fncom.2015.00099).
+    """A target spike moves the weight by the source's trace above a target value.
+
+    It is the rule of Diehl & Cook 2015, doi:10.3389/fncom.2015.00099.
 
     ``w + (nu[1] * (x - x_tar) * r) * (wmax - w)``: spikes r of the target, trace x of the source.
 

@@ -21,6 +21,15 @@ class AdaptiveLIFNodes(LeakyNodes):
     State: ``v`` (rest), ``refrac_count`` (0), each ``[B, *shape]``. With ``learning=True`` also ``theta`` ``[*shape]``,
     which starts from the buffer ``theta``. With ``learning=False`` that buffer is a constant parameter.
 
+    Equation:
+        theta = exp(-dt / tc_theta_decay) * theta
+        v = exp(-dt / tc_decay) * (v - rest) + rest + where(refrac_count <= 0, x, 0)
+        refrac_count = refrac_count - dt
+        s = v >= thresh + theta
+        v = max(where(s, reset, v), lbound)
+        refrac_count = where(s, refrac, refrac_count)
+        theta = theta + theta_plus * s
+
     Args:
         theta_plus: increase of theta per spike, in mV. tc_theta_decay: time constant of theta's decay, in ms.
 
@@ -93,6 +102,16 @@ class DiehlAndCookNodes(AdaptiveLIFNodes):
     The randomness is an input: of the spikes in a row, the one with the largest ``noise`` is kept. Refractory period, reset
     and theta still apply to all neurons that reached the threshold (Diehl & Cook 2015, doi:10.3389/fncom.2015.00099).
     State: that of :class:`AdaptiveLIFNodes`.
+
+    Equation:
+        theta = exp(-dt / tc_theta_decay) * theta
+        v = exp(-dt / tc_decay) * (v - rest) + rest + where(refrac_count <= 0, x, 0)
+        refrac_count = refrac_count - dt
+        s = v >= thresh + theta
+        v = max(where(s, reset, v), lbound)
+        refrac_count = where(s, refrac, refrac_count)
+        theta = theta + theta_plus * s
+        s = s & (noise == max(where(s, noise, -1)))
 
     Args:
         one_spike: winner-take-all. The step then has an input ``noise`` ``[B, *shape]``, uniform on [0, 1).

@@ -24,6 +24,14 @@ class CSRMNodes(MembraneNodes):
     State: ``v`` (rest) ``[B, *shape]``, ``last_spikes`` (0) ``[B, ref_window, *shape]``, newest last. With
     ``learning=True`` also ``theta`` ``[*shape]``.
 
+    Equation:
+        theta = exp(-dt / tc_theta_decay) * theta
+        v = exp(-dt / tc_decay) * v + resKernel @ x + refKernel @ last_spikes
+        s = v >= thresh + theta
+        v = max(v, lbound)
+        last_spikes = append(last_spikes[1:], s)
+        theta = theta + theta_plus * s
+
     Args:
         rest: initial potential, in mV. thresh: threshold, in mV.
         responseKernel: response to a drive over time: AlphaKernel, AlphaKernelSLAYER, LaplacianKernel,

@@ -24,6 +24,9 @@ class Heaviside(Nodes):
     It is Threshold in Pedersen et al. 2024, doi:10.1038/s41467-024-52259-9. :class:`McCullochPitts` also fires if the drive
     is equal to the threshold.
 
+    Equation:
+        s = x > thresh
+
     Args:
         thresh: the threshold, in the unit of the drive.
     """
@@ -73,7 +76,12 @@ class DifferenceLIFNodes(Nodes):
     reset takes place in the next step, after leak and drive: ``v = decay * (v - rest) + rest + gain * x - thresh`` if the
     potential of the previous step was above the threshold (Eshraghian et al. 2023, doi:10.1109/JPROC.2023.3308088). Without
     decay it is integrate-and-fire. These are LIF and IF in Pedersen et al. 2024, doi:10.1038/s41467-024-52259-9; for decay
-    and gain see :class:`Integrator`. State: ``v`` (rest), ``[B, *shape]``.
+    and gain see :class:`Integrator`. State: ``v`` (rest), ``[B, *shape]``. The equation is that of the defaults.
+
+    Equation:
+        v = decay * (v - rest) + rest + gain * x
+        s = v > thresh
+        v = where(s, v - thresh if reset is None else reset, v)
 
     Args:
         thresh: threshold, in mV. inclusive: whether a potential equal to the threshold fires.
@@ -146,6 +154,12 @@ class DifferenceCurrentLIFNodes(DifferenceLIFNodes):
 
     It is CubaLIF in Pedersen et al. 2024, doi:10.1038/s41467-024-52259-9. State: ``v`` (rest), ``i`` (0), each
     ``[B, *shape]``.
+
+    Equation:
+        i = i_decay * i + i_gain * x
+        v = decay * (v - rest) + rest + gain * i
+        s = v > thresh
+        v = where(s, v - thresh if reset is None else reset, v)
 
     Args:
         i_decay: factor on the current in each step; None for 1. i_gain: factor on the drive; None for 1.

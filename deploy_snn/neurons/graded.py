@@ -37,7 +37,13 @@ class GradedNodes(Nodes):
 
 
 class Relay(GradedNodes):
-    """Outputs its drive: ``s = x``. As an external layer it is a network's input for numbers. It has no state."""
+    """Outputs its drive: ``s = x``. As an external layer it is a network's input for numbers. It has no state.
+
+    It is Input and Output in Pedersen et al. 2024, doi:10.1038/s41467-024-52259-9.
+
+    Equation:
+        s = x
+    """
 
     ROUNDING: ClassVar[tuple[Rounding, ...]] = ()
 
@@ -49,7 +55,11 @@ class DelayLine(GradedNodes):
     """Outputs its drive after a delay: ``s(t) = x(t - delay)``, and 0 before that.
 
     The input ``x`` ``[B, window, *shape]`` is a window of past drives, newest last. Its length is the longest delay in
-    steps plus one. A network keeps the window as its own state. The class has no state.
+    steps plus one. A network keeps the window as its own state. The class has no state. It is Delay in Pedersen et al.
+    2024, doi:10.1038/s41467-024-52259-9.
+
+    Equation:
+        s = x[int(-1 - delay / dt)]
 
     Args:
         delay: delay in ms, a whole number of steps: one number, or one for each neuron. Raises InvalidInput otherwise.
@@ -131,8 +141,11 @@ class Integrator(GradedNodes):
     It is the leaky integrator ``tau dv/dt = (rest - v) + R x`` in steps of dt. ``decay = 1 - dt / tau`` is the Euler
     method; ``decay = exp(-dt / tau)`` is exact for a drive that is constant during the step. In both cases ``gain = R * (1
     - decay)``. Without decay it is the integrator ``dv/dt = R x``, with ``gain = R * dt`` (LI and I in Pedersen et al.
-    2024,
-    doi:10.1038/s41467-024-52259-9). State: ``v`` (rest), ``[B, *shape]``.
+    2024, doi:10.1038/s41467-024-52259-9). State: ``v`` (rest), ``[B, *shape]``.
+
+    Equation:
+        v = decay * (v - rest) + rest + gain * x
+        s = v
 
     Args:
         decay: factor on ``v - rest`` in each step; None for no leak.
@@ -172,6 +185,11 @@ class CurrentIntegrator(Integrator):
 
     It is ``tau_syn di/dt = -i + w x`` and ``tau dv/dt = (rest - v) + R i`` in steps of dt (CubaLI in Pedersen et al. 2024).
     State: ``v`` (rest), ``i`` (0), each ``[B, *shape]``.
+
+    Equation:
+        i = i_decay * i + i_gain * x
+        v = decay * (v - rest) + rest + gain * i
+        s = v
 
     Args:
         i_decay: factor on the current in each step; None for 1. i_gain: factor on the drive; None for 1.

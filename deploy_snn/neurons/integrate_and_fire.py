@@ -85,6 +85,13 @@ class RefractoryNodes(MembraneNodes):
 class IFNodes(RefractoryNodes):
     """Integrate and fire, without leak (Lapicque 1907). State: ``v`` (reset), ``refrac_count`` (0), each ``[B, *shape]``.
 
+    Equation:
+        v = v + where(refrac_count <= 0, x, 0)
+        refrac_count = refrac_count - dt
+        s = v >= thresh
+        v = max(where(s, reset, v), lbound)
+        refrac_count = where(s, refrac, refrac_count)
+
     Keywords: those of :class:`RefractoryNodes`.
     """
 

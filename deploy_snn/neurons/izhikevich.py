@@ -23,6 +23,16 @@ class IzhikevichNodes(MembraneNodes):
 
     State: ``v`` (rest), ``u`` (b*v), each ``[B, *shape]``.
 
+    Equation:
+        s = v >= thresh
+        v = where(s, c, v)
+        u = where(s, u + d, u)
+        x = x + S @ s
+        v = v + dt / 2 * (0.04 * v**2 + 5 * v + 140 - u + x)
+        v = v + dt / 2 * (0.04 * v**2 + 5 * v + 140 - u + x)
+        u = u + dt * a * (b * v - u)
+        v = max(v, lbound)
+
     Args:
         excitatory: fraction of excitatory neurons, clamped to [0, 1].
         thresh: potential at which a spike is counted, in mV. rest: initial potential, in mV.

@@ -56,6 +56,13 @@ class LeakyNodes(RefractoryNodes):
 class LIFNodes(LeakyNodes):
     """Leaky integrate-and-fire (Gerstner & Kistler 2002). State: ``v`` (rest), ``refrac_count`` (0), each ``[B, *shape]``.
 
+    Equation:
+        v = exp(-dt / tc_decay) * (v - rest) + rest + where(refrac_count > 0, 0, x)
+        refrac_count = refrac_count - dt
+        s = v >= thresh
+        v = max(where(s, reset, v), lbound)
+        refrac_count = where(s, refrac, refrac_count)
+
     Keywords: those of :class:`LeakyNodes`.
     """
 
@@ -79,6 +86,13 @@ class BoostedLIFNodes(Nodes):
     """LIF with rest and reset at 0. It can step without a drive: ``neuron(None, state)``.
 
     State: ``v`` (0), ``refrac_count`` (0), each ``[B, *shape]``.
+
+    Equation:
+        v = exp(-dt / tc_decay) * v + where(refrac_count > 0, 0, x)
+        refrac_count = refrac_count - dt
+        s = v >= thresh
+        v = where(s, 0, v)
+        refrac_count = where(s, refrac, refrac_count)
 
     Args:
         thresh: threshold, in mV above rest. refrac: refractory period, in ms. tc_decay: membrane time constant, in ms.
@@ -134,6 +148,14 @@ class CurrentLIFNodes(LeakyNodes):
 
     State: ``v`` (rest), ``i`` (0), ``refrac_count`` (0), each ``[B, *shape]``. The refractory counter is decremented before
     the current is added to the potential, so the refractory period is one step shorter than that of LIF.
+
+    Equation:
+        refrac_count = refrac_count - dt
+        i = exp(-dt / tc_i_decay) * i + x
+        v = exp(-dt / tc_decay) * (v - rest) + rest + where(refrac_count <= 0, i, 0)
+        s = v >= thresh
+        v = max(where(s, reset, v), lbound)
+        refrac_count = where(s, refrac, refrac_count)
 
     Args:
         tc_i_decay: time constant of the current, in ms.

@@ -58,6 +58,9 @@ class Nodes(nn.Module, ABC):
     Parameters are buffers, so that they can be assigned and loaded from a ``state_dict``. So are the constants computed
     from them once, in float32, such as ``exp(-dt / tc)``. The models are those of BindsNET (Hazan et al. 2018,
     doi:10.3389/fninf.2018.00089), as functions of an explicit state.
+
+    The section ``Equation`` of a class is one step of one row, line by line, with ``lbound`` as a limit if it is given;
+    ``deploy-snn describe`` shows it, and the tests evaluate it.
     """
 
     DRIVE: ClassVar[TensorSpec] = DRIVE

@@ -27,8 +27,17 @@ class SRM0Nodes(LeakyNodes):
     It spikes with probability ``p = 1 - exp(-rho * dt)``, ``rho = rho_0 * exp((v - thresh) / d_thresh)``. The step has an
     input ``noise``, and spikes where ``noise < p``. State: ``v`` (rest), ``refrac_count`` (0), each ``[B, *shape]``.
 
+    Equation:
+        v = exp(-dt / tc_decay) * (v - rest) + rest + where(refrac_count <= 0, eps_0 * x, 0)
+        refrac_count = refrac_count - dt
+        rho = rho_0 * exp((v - thresh) / d_thresh)
+        s = noise < 1 - exp(-rho * dt)
+        v = max(where(s, reset, v), lbound)
+        refrac_count = where(s, refrac, refrac_count)
+
     Args:
-        thresh: potential at which rho is rho_0, in mV. rest, reset: in mV. tc_decay: membrane time constant, in ms.
+        thresh: potential at which rho is rho_0, in mV. rest: resting potential, in mV.
+        reset: potential after a spike, in mV. tc_decay: membrane time constant, in ms.
         eps_0: factor on the drive. rho_0: firing rate at the threshold, in 1/ms.
         d_thresh: width of the threshold, in mV.
         probability: keep the probability of the step as the state ``probability``, for a learning rule that reads it.

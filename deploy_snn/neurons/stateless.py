@@ -11,7 +11,11 @@ from deploy_snn.neurons.nodes import Nodes, NodesOptions, Number
 
 
 class Input(Nodes):
-    """Outputs the spikes of its input: ``s = x != 0``. ``x`` is float32, like every drive. It has no state."""
+    """Outputs the spikes of its input: ``s = x != 0``. ``x`` is float32, like every drive. It has no state.
+
+    Equation:
+        s = x != 0
+    """
 
     ROUNDING: ClassVar[tuple[Rounding, ...]] = ()
 
@@ -28,6 +32,9 @@ class Input(Nodes):
 
 class McCullochPitts(Nodes):
     """Fires while its drive is at or above the threshold (McCulloch & Pitts 1943, doi:10.1007/BF02478259). It has no state.
+
+    Equation:
+        s = x >= thresh
 
     Args:
         thresh: the threshold, in the unit of the drive.

@@ -15,6 +15,13 @@ class SubtractiveResetIFNodes(RefractoryNodes):
     A spike subtracts ``thresh`` from the potential. No drive is lost, so the firing rate is linear in the drive. State:
     ``v`` (reset), ``refrac_count`` (0), each ``[B, *shape]``. The counter stops at 0 or less than one step below it.
 
+    Equation:
+        v = v + where(refrac_count == 0, x, 0)
+        refrac_count = where(refrac_count > 0, refrac_count - dt, 0)
+        s = v >= thresh
+        v = max(where(s, v - thresh, v), lbound)
+        refrac_count = where(s, refrac, refrac_count)
+
     Keywords: those of :class:`RefractoryNodes`. Here, ``reset`` is only the initial potential.
     """
 

@@ -187,7 +187,7 @@ def test_inspect(exported: Exported, command: Command, tmp_path: Path) -> None:
 
 
 def test_bench(exported: Exported, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deploy_snn.cli.bench.SECONDS_PER_ROUND", 0.01)
+    monkeypatch.setattr("deploy_snn.cli.bench.SECONDS", 0.01)
     status, shown, _ = command("bench", exported("lif", n=6).path, "--batch", 2)
     assert status == 0
     for runtime in ("eager", "torchscript", "pt2", "onnxruntime-cpu", "onnx-reference"):

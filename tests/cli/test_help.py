@@ -1,6 +1,9 @@
 """The help of every command is held against rules, and unknown names are answered with what was probably meant."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -18,6 +21,7 @@ def test_help(name: str, command: Call, monkeypatch: pytest.MonkeyPatch) -> None
     status, out, _ = command(*filter(None, [name]), "-h")
     assert status == 0
     assert all(len(line) <= 80 for line in out.splitlines())
+    assert "<bool>" not in out
     assert not re.search(r"\w \.(\s|$)|\[default: *\]", out), "a default that was taken for markup"
     assert not name or f"Example: deploy-snn {name}" in out
     assert out == command(*filter(None, [name]), "--help")[1]
@@ -45,3 +49,34 @@ def test_what_was_meant(arguments: list[str], words: str, command: Call, monkeyp
     status, _, error = command(*arguments)
     assert status == 2
     assert words in error
+
+
+def test_commands_stand_in_panels_by_topic(command: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    out = command("--help")[1]
+    panels = re.split(r"╭─ ([\w ]+) ─+╮", out)[1:]
+    found = {
+        title: re.findall(r"^│ (\w+) ", text, re.MULTILINE) for title, text in zip(panels[::2], panels[1::2], strict=True)
+    }
+    assert found.pop("Options") == []
+    assert len(found) > 1
+    assert "Commands" not in found
+    assert sorted(name for names in found.values() for name in names) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("deploy-snn pari", "parity"),
+        ("deploy-snn describe iz", "izhikevich"),
+        ("deploy-snn bench x --runtime onnxruntime-cp", "onnxruntime-cpu"),
+    ],
+)
+def test_the_shell_completes(words: str, found: str) -> None:
+    """As bash asks for it: the program has its own name, so it runs in a process of its own."""
+    code = "import sys; sys.argv[0] = 'deploy-snn'; from deploy_snn.cli.main import main; main()"
+    request = {"_DEPLOY_SNN_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | request, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == [found], done.stderr

@@ -23,6 +23,7 @@ from deploy_snn.importers.bindsnet.restricted_pickle import UnknownClass
 from deploy_snn.importers.bindsnet.rules import read_rule
 from deploy_snn.importers.bindsnet.saved import Name, Saved, name_of
 from deploy_snn.importers.bindsnet.torch_file import read_torch_file
+from deploy_snn.importers.connect import connect
 from deploy_snn.importers.imported import Imported
 from deploy_snn.learning import Rule
 from deploy_snn.network import Network
@@ -138,7 +139,7 @@ class _Reading:
         for (connection, source, target), rule in zip(connections, rules, strict=True):
             first, second = (network.layers[self.names[end]].neuron for end in (source, target))
             made = read_connection(connection, first, second, rule)
-            network.add_connection(made, self.names[source], self.names[target])
+            connect(network, made, self.names[source], self.names[target])
             self.left_behind += left_behind_in(connection, learns=rule is not None)
         self._add_notes_on_learning([rule for rule in rules if rule is not None])
         if self.whole.get("reward_fn", None) is not None:

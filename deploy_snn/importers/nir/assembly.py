@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from deploy_snn.errors import InvalidInput, first_line
+from deploy_snn.importers.connect import connect
 from deploy_snn.importers.layer_names import free_name
 from deploy_snn.importers.nir.graph import Flat, Route, arrow, ends, links_on, shown
 from deploy_snn.importers.nir.links import AXES, link_of
@@ -66,7 +67,7 @@ class Assembly:
         for name, neuron in self.layers.items():
             network.add_layer(neuron, name, external=name in inputs)
         for connection, source, target in self.connections:
-            network.add_connection(connection, source, target)
+            connect(network, connection, source, target)
         return network.finish()
 
     def _layer(self, name: str, *, early: bool) -> None:
@@ -78,8 +79,9 @@ class Assembly:
         if not early:
             for route in self.incoming[name]:
                 self._wire(route, target, shape)
+        node = self.flat.nodes[name]
         with _naming(name, self.flat):
-            self.layers[target] = neuron_of(self.flat.nodes[name], shape, self.reading, early=int(early))
+            self.layers[target] = neuron_of(node, shape, self.reading.of(name, node), early=int(early))
 
     def _connect_delay(self, name: str, early: Sequence[str]) -> None:
         """Connect a delay. Values from linear nodes or other delays first pass a relay of their own step."""

@@ -6,7 +6,7 @@ numbers of our difference equations follow from it: in float64, and then rounded
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +14,22 @@ from numpy.typing import NDArray
 from deploy_snn.errors import InvalidInput
 
 Floats = NDArray[np.float64]
-Gain = Literal["integrated", "jump", "jump then decay", "one"]
+Gain = Literal["integrated", "jump", "jump then decay", "one", "decay"]
 
 GAINS: dict[str, Callable[[Floats, Floats], Floats]] = {
     "integrated": lambda weight, loss: weight * loss,
     "jump": lambda weight, _: weight,
     "jump then decay": lambda weight, loss: weight * (1 - loss),
     "one": lambda weight, _: np.ones_like(weight),
+    "decay": lambda weight, _: weight,
 }
-"""How much an input of 1 adds, by its factor in the file (r or w_in) and the part that a step loses to the decay."""
+"""How much an input of 1 adds, by its factor in the file (r or w_in) and the part that a step loses to the decay.
+
+With "decay", the r of a firing node is its decay itself, and an input of 1 adds 1.
+"""
+
+Reset = Literal["value", "subtract", "value after leak", "subtract after leak", "none"]
+RESETS: tuple[Reset, ...] = get_args(Reset)
 
 
 @dataclass(frozen=True)
@@ -34,8 +41,11 @@ class Convention:
         tau: what the file's time constants are counted in: seconds, steps, or seconds times dt.
         membrane: how the drive enters a leaky membrane, with factor r. synapse: how it enters a synaptic current, with
             factor w_in. charge: how it enters a membrane without leak, with factor r; "integrated" is ``r * dt`` there.
-        reset: to v_reset, or the threshold is subtracted; at once, or in the next step after the leak.
+        reset: to v_reset, or the threshold is subtracted; at once, or in the next step after the leak; or none.
+        current_reset: the reset of neurons with a synaptic current, where it is another one.
         inclusive: whether a potential on the threshold fires.
+        late: whether spikes leave a neuron one step after its potential has crossed the threshold.
+        silent: what the writer leaves out of a file without a word, and what to do.
     """
 
     method: Literal["euler", "exponential"] = "euler"
@@ -43,10 +53,13 @@ class Convention:
     membrane: Gain = "integrated"
     synapse: Gain = "integrated"
     charge: Gain = "integrated"
-    reset: Literal["value", "subtract", "value after leak", "subtract after leak"] = "value"
+    reset: Reset = "value"
+    current_reset: Reset | None = None
     inclusive: bool = False
+    late: bool = False
     dt: float | None = None
     about: str = ""
+    silent: tuple[str, ...] = ()
 
     def loss(self, tau: Floats, dt: float) -> Floats:
         """The part that a step loses to the decay, ``1 - decay``; dt in seconds. Raises InvalidInput for tau <= 0."""
@@ -71,7 +84,6 @@ class Convention:
             return unit / loss if self.method == "euler" else -unit / np.log1p(-loss)
 
 
-RESETS = ("value", "subtract", "value after leak", "subtract after leak")
 EULER = "euler"
 
 CONVENTIONS: dict[str, Convention] = {
@@ -81,6 +93,13 @@ CONVENTIONS: dict[str, Convention] = {
         reset="subtract after leak",
         dt=0.1,
         about="beta = 1 - dt/tau, reset_delay=True; reset_mechanism='zero' is reset=value, in Synaptic 'value after leak'",
+        silent=(
+            "reset_mechanism: pass reset=value for 'zero' (in Synaptic: 'value after leak'), reset=none for 'none'",
+            "reset_delay=False: pass reset=subtract",
+            "graded_spikes_factor: scale the weights behind the layer by it before the export",
+            "inhibition=True: a file cannot hold it",
+            "the padding of an AvgPool2d: the file says 0",
+        ),
     ),
     "norse": Convention(
         tau="seconds x dt",
@@ -88,8 +107,17 @@ CONVENTIONS: dict[str, Convention] = {
         charge="jump",
         dt=1.0,
         about="norse 1.1 writes dt / tau_mem_inv, and its inputs step the synaptic current",
+        silent=(
+            "v_reset: the file says 0",
+            "the dt of a cell: the file has that of to_nir(dt=...), in ms the option dt",
+        ),
     ),
-    "spikingjelly": Convention(inclusive=True, dt=0.1, about="hard reset; a potential on the threshold fires"),
+    "spikingjelly": Convention(
+        inclusive=True,
+        dt=0.1,
+        about="hard reset; a potential on the threshold fires",
+        silent=("the dt of export_to_nir(dt=...), 1e-4 s unless named: pass it as dt, in ms",),
+    ),
     "sinabs": Convention(
         method="exponential",
         tau="steps",
@@ -109,12 +137,29 @@ CONVENTIONS: dict[str, Convention] = {
         reset="subtract",
         inclusive=True,
         about="LIFTorch with max_spikes_per_dt=1 and no bias",
+        silent=(
+            "recurrence (has_rec=True): the file has a layer without its w_rec",
+            "the bias of neurons: the file says 0",
+            "max_spikes_per_dt: read as 1",
+        ),
+    ),
+    "spyx": Convention(
+        membrane="decay",
+        synapse="jump",
+        charge="jump",
+        reset="subtract after leak",
+        current_reset="subtract",
+        late=True,
+        dt=1000.0,
+        about="beta = 1 - dt/tau = r; dt is that of to_nir(dt=...), 1 s unless named; LIF, IF and CuBaLIF send a "
+        "spike one step late, so that spyx shows an output of these one step later than this network does",
+        silent=("layers that to_nir does not know, such as LI and ALIF: it prints a warning and leaves them out",),
     ),
 }
 
 
 def find_convention(name: Any, reset: Any = None) -> Convention:
-    """The convention of that name, with another reset if one is given.
+    """The convention of that name, with another reset for all neurons if one is given.
 
     Raises InvalidInput for an unknown name or reset.
     """
@@ -122,6 +167,12 @@ def find_convention(name: Any, reset: Any = None) -> Convention:
         raise InvalidInput(f"unknown convention '{name}'; choose from {', '.join(CONVENTIONS)}")
     if reset is None:
         return CONVENTIONS[name]
+    return replace(CONVENTIONS[name], reset=check_reset(reset), current_reset=None)
+
+
+def check_reset(reset: Any) -> Reset:
+    """Return a reset. Raises InvalidInput if it is unknown."""
     if reset not in RESETS:
-        raise InvalidInput(f"reset={reset}: expected {', '.join(RESETS)}")
-    return replace(CONVENTIONS[name], reset=reset)
+        raise InvalidInput(f"reset={reset}: expected {', '.join(RESETS)}, or a reset for each node by its name")
+    found: Reset = reset
+    return found

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 from deploy_snn.errors import InvalidInput
 from deploy_snn.importers.imported import Imported
+from deploy_snn.importers.nir.activity import activity_notes
 from deploy_snn.importers.nir.assembly import Assembly
-from deploy_snn.importers.nir.convention import EULER, find_convention
-from deploy_snn.importers.nir.graph import Flat
+from deploy_snn.importers.nir.convention import EULER, Reset, check_reset, find_convention
+from deploy_snn.importers.nir.graph import Flat, shown
 from deploy_snn.importers.nir.hdf5 import read_graph, require_nir
 from deploy_snn.importers.nir.neurons import Reading
+from deploy_snn.importers.nir.rewrite import firing, one_step_late, refuse_spyx_images, refuse_spyx_loops, without_reset
 from deploy_snn.importers.nir.write import Writing
 from deploy_snn.network import Network
 from deploy_snn.neurons import Input
@@ -28,8 +30,8 @@ def read_nir(path: Path, options: dict[str, Any]) -> Imported:
     """Read a NIR file as a network in which spikes go all the way in one step, as in the writers' own loops.
 
     Options: ``convention``, how the writer steps its neurons (``CONVENTIONS``); ``dt``, the length of a step in ms, needed
-    where the convention has none; ``reset``, where it is not the convention's; ``input``, "values" unless it is "spikes".
-    A file of ``write_nir`` records all four.
+    where the convention has none; ``reset``, where it is not the convention's, for all neurons or as a dictionary from the
+    name of a node to its reset; ``input``, "values" unless it is "spikes". A file of ``write_nir`` records all four.
 
     Raises InvalidInput for a file of another format, nodes that do not fit, and unknown options; Unavailable where the
     extra ``nir`` is not installed.
@@ -41,7 +43,8 @@ def read_nir(path: Path, options: dict[str, Any]) -> Imported:
     given = _recorded_options(graph, path) | options
     _check_types(given)
     name = given.get("convention", EULER)
-    convention = find_convention(name, given.get("reset"))
+    reset = given.get("reset")
+    convention = find_convention(name, None if isinstance(reset, dict) else reset)
     dt = given.get("dt", convention.dt)
     if dt is None:
         raise InvalidInput(
@@ -54,12 +57,38 @@ def read_nir(path: Path, options: dict[str, Any]) -> Imported:
     if inputs not in INPUTS:
         raise InvalidInput(f"input={inputs}: expected {' or '.join(INPUTS)}")
     try:
-        assembly = Assembly(Flat.of(graph), Reading(convention, float(dt)), spikes=inputs == "spikes")
+        flat = Flat.of(graph)
+        reading = Reading(convention, float(dt), _resets_by_node(reset, flat) if isinstance(reset, dict) else {})
+        assembly = Assembly(_rewritten(flat, reading), reading, spikes=inputs == "spikes")
         network = assembly.network()
     except InvalidInput as error:
         raise InvalidInput(f"{path}: {error}") from None
-    how = f"read with convention={name}, reset={convention.reset} and dt={dt:g} ms: {convention.about}"
-    return Imported(network, tuple(assembly.left_behind), (how, *assembly.notes))
+    resets = "by node" if isinstance(reset, dict) else convention.reset
+    how = f"read with convention={name}, reset={resets} and dt={dt:g} ms: {convention.about}"
+    if METADATA_KEY in (graph.metadata or {}):
+        return Imported(network, tuple(assembly.left_behind), (how, *assembly.notes))
+    silent = [f"not in a file of {name}: {what}" for what in convention.silent]
+    notes = (how, *silent, *activity_notes(network, reading, name), *assembly.notes)
+    return Imported(network, tuple(assembly.left_behind), notes)
+
+
+def _rewritten(flat: Flat, reading: Reading) -> Flat:
+    """The graph as the convention's neurons need it. Raises InvalidInput for what the writer wrote wrongly."""
+    if reading.convention.late:
+        refuse_spyx_loops(flat)
+        refuse_spyx_images(flat)
+        flat = one_step_late(flat, reading.seconds)
+    free = [name for name in firing(flat) if reading.of(name, flat.nodes[name]).convention.reset == "none"]
+    return without_reset(flat, free)
+
+
+def _resets_by_node(given: dict[str, Any], flat: Flat) -> dict[str, Reset]:
+    """Resets by the names of nodes in the flat graph. Raises InvalidInput for a name that no firing node has."""
+    names = {shown(name): name for name in firing(flat)}
+    for name in given:
+        if name not in names:
+            raise InvalidInput(f"reset: no node '{name}' fires; choose from {', '.join(names) or 'none'}")
+    return {names[name]: check_reset(reset) for name, reset in given.items()}
 
 
 def write_nir(network: Network, path: Path, *, convention: str = EULER, reset: str | None = None) -> None:
@@ -106,6 +135,6 @@ def _recorded_options(graph: "NIRGraph", path: Path) -> dict[str, Any]:
 
 def _check_types(given: dict[str, Any]) -> None:
     for name, value in given.items():
-        kinds = (int, float) if name == "dt" else (str,)
+        kinds = {"dt": (int, float), "reset": (str, dict)}.get(name, (str,))
         if not isinstance(value, kinds) or isinstance(value, bool):
             raise InvalidInput(f"{name}={value!r}: expected {'a number of ms' if name == 'dt' else 'a word'}")

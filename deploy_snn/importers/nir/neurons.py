@@ -1,7 +1,7 @@
 """Import of NIR's nodes with dynamics as neurons, by a convention."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deploy_snn.errors import InvalidInput
-from deploy_snn.importers.nir.convention import GAINS, Convention, Floats, Gain
+from deploy_snn.importers.nir.convention import GAINS, Convention, Floats, Gain, Reset
 from deploy_snn.neurons import (
     CurrentIntegrator,
     DelayLine,
@@ -28,16 +28,26 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 Options = dict[str, Any]
 
+NEAR = 1e-6
+"""How near to each other a decay and the decay of a rounded time constant are."""
+
 FLOAT32_OF_ONE = 2.0**-23
 """How near to 1 a product of two rounded float32 values can come and be meant for 1."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a graph is read: a convention, and the length of a step in ms."""
+    """How a graph is read: a convention, the length of a step in ms, and the resets of single nodes by their names."""
 
     convention: Convention
     dt: float
+    resets: Mapping[str, Reset] = field(default_factory=dict)
+
+    def of(self, name: str, node: "NIRNode") -> "Reading":
+        """How one node is read: with its own reset, if it has one."""
+        own = self.convention.current_reset if type(node).__name__ == "CubaLIF" else None
+        reset = self.resets.get(name, own)
+        return self if reset is None else replace(self, convention=replace(self.convention, reset=reset))
 
     @property
     def seconds(self) -> float:
@@ -129,6 +139,12 @@ def _float32(value: Floats) -> NDArray[np.float32]:
 def _membrane(node: "NIRNode", reading: Reading, tau_name: str) -> Options:
     tau, r, rest = numbers(node, tau_name, "r", "v_leak")
     loss = reading.convention.loss(tau, reading.seconds)
+    if reading.convention.membrane == "decay" and hasattr(node, "v_threshold"):
+        if (np.abs(1 - loss - r) > NEAR).any():
+            raise InvalidInput(
+                f"its r is not its decay, {float(np.ravel(1 - loss)[0]):g}: is dt={reading.dt:g} ms right, and the writer?"
+            )
+        return {"decay": _unless(r, 1), "rest": _unless(rest, 0), "gain": None}
     gain = _gain(reading.convention.membrane, node, r, loss)
     return {"decay": _unless(1 - loss, 1), "rest": _unless(rest, 0), "gain": gain}
 
