@@ -18,6 +18,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from deploy_snn.cpus import find_cpu
 from deploy_snn.errors import Unavailable
 
 FLAGS = ("-std=c99", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
@@ -80,15 +81,39 @@ def build_library(files: Mapping[str, str], *, flags: Sequence[str] = (TUNED,)) 
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as build:
-            for name, text in files.items():
-                (Path(build) / name).write_text(text)
-            sources = [name for name in files if name.endswith(".c")]
-            command = [*compiler.command, *FLAGS, *LIBRARY, *flags, *sources, "-o", "library.so", "-lm"]
-            compile_in(Path(build), command)
-            (Path(build) / "library.so").replace(path)
+            _compile(compiler, Path(build), files, flags).replace(path)
     except OSError as error:
         raise Unavailable(f"the library cannot be written to {folder}: {error.strerror or error}") from None
     return path
+
+
+def compile_for(cpu: str, files: Mapping[str, str], path: Path) -> None:
+    """Compile C files to a shared library for a kind of CPU, with zig, or with this machine's compiler if it is of that kind.
+
+    Args:
+        cpu: a name of :data:`deploy_snn.cpus.CPUS`.
+        files: the text of each file, by name.
+        path: where to write the library.
+
+    Raises Unavailable if no compiler can build for this CPU, or if it fails.
+    """
+    kind, zig = find_cpu(cpu), find_zig()
+    compiler = zig or (find_compiler() if platform.machine() == kind.machine else None)
+    if compiler is None:
+        raise Unavailable(
+            f"no C compiler for {cpu} was found: install the extra 'compile' of deploy-snn (README.md, Install)"
+        )
+    with tempfile.TemporaryDirectory() as build:
+        library = _compile(compiler, Path(build), files, [*(kind.zig if zig else kind.gcc), "-s"])
+        shutil.copyfile(library, path)
+
+
+def _compile(compiler: Compiler, folder: Path, files: Mapping[str, str], flags: Sequence[str]) -> Path:
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    sources = [name for name in files if name.endswith(".c")]
+    compile_in(folder, [*compiler.command, *FLAGS, *LIBRARY, *flags, *sources, "-o", "library.so", "-lm"])
+    return folder / "library.so"
 
 
 def compile_in(folder: Path, command: Sequence[str]) -> None:
