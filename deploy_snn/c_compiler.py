@@ -88,7 +88,7 @@ def build_library(files: Mapping[str, str], *, flags: Sequence[str] = (TUNED,)) 
 
 
 def compile_for(cpu: str, files: Mapping[str, str], path: Path) -> None:
-    """Compile C files to a shared library for a kind of CPU, with zig, or with this machine's compiler if it is of that kind.
+    """Compile C files to a shared library for a kind of CPU, with zig or, for a CPU of this kind, the system's compiler.
 
     Args:
         cpu: a name of :data:`deploy_snn.cpus.CPUS`.

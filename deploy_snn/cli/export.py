@@ -170,8 +170,7 @@ def export_model(
 ) -> "Bundle":
     """Load a model by name, from a file or from a bundle, and export it.
 
-    Args:
-        format_options: the options of formats, by the format's name. Those of a format that is not written are ignored.
+    ``format_options`` are the options of formats, by the format's name; those of a format that is not written are ignored.
     """
     import torch
 

@@ -110,9 +110,10 @@ def compiled(shared: "SharedFolder") -> Callable[[str], Bundle]:
         snap = 14 if network else None
         formats = ["onnx", "torchscript", "c", "aoti"]
         path = shared.once(
-            f"compiled/{Path(model).stem}", lambda path: export_model(
+            f"compiled/{Path(model).stem}",
+            lambda path: export_model(
                 model, options, path, formats=formats, format_options={"c": {"libraries": LIBRARIES}}, snap=snap
-            )
+            ),
         )
         return Bundle.open(path)
 

@@ -220,8 +220,7 @@ def test_code_for_another_cpu(compiled: Callable[[str], Bundle], build, tmp_path
 
 def test_without_a_library_for_this_cpu(bundle: Path, build) -> None:
     refuses = build.hosts["c"].refuses
-    for cpu in cpus_here():
-        edit(bundle, lambda m, name=library_name(cpu): m["files"].pop(name))
+    edit(bundle, lambda m: [m["files"].pop(library_name(cpu)) for cpu in cpus_here()])
     refuses(3, f"is not compiled for this CPU, as {library_name(cpus_here()[0])}", "check", bundle)
     edit(bundle, lambda m: m["formats"]["c"].update(prefix=7))
     refuses(2, "the manifest has no valid section 'c': export the model again", "check", bundle)
