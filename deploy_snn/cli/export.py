@@ -88,10 +88,13 @@ def export(
 
     A bundle is exported again: with --state from what it has learnt, with --set learning=false as constants.
     """
-    format_options = {
+    format_options: dict[str, dict[str, Any]] = {
         "onnx": {key: value for key, value in (("opset", opset), ("ir_version", ir_version)) if value is not None},
-        "c": ({"libraries": tuple(names(libraries))} if libraries else {})
-        | ({"check_steps": check_steps} if check_steps else {}),
+        "c": {
+            key: value
+            for key, value in (("libraries", tuple(names(libraries) or ())), ("check_steps", check_steps))
+            if value
+        },
     }
     bundle = export_model(
         model,
