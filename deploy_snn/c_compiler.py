@@ -62,11 +62,11 @@ def find_zig() -> Compiler | None:
     return Compiler((sys.executable, "-m", "ziglang", "cc"), f"{spec.origin} {Path(spec.origin).stat().st_mtime_ns}")
 
 
-def build_library(files: Mapping[str, str], *, flags: Sequence[str] = (TUNED,)) -> Path:
+def build_library(files: Mapping[str, str | bytes], *, flags: Sequence[str] = (TUNED,)) -> Path:
     """Compile C files to a shared library, or take it from the cache.
 
     Args:
-        files: the text of each file, by name. Those that end in ``.c`` are compiled.
+        files: the text or the bytes of each file, by name. Those that end in ``.c`` are compiled.
         flags: flags in addition to ``FLAGS``.
 
     Raises Unavailable if there is no compiler, if it fails, or if the cache cannot be written.
@@ -108,9 +108,9 @@ def compile_for(cpu: str, files: Mapping[str, str], path: Path) -> None:
         shutil.copyfile(library, path)
 
 
-def _compile(compiler: Compiler, folder: Path, files: Mapping[str, str], flags: Sequence[str]) -> Path:
-    for name, text in files.items():
-        (folder / name).write_text(text)
+def _compile(compiler: Compiler, folder: Path, files: Mapping[str, str | bytes], flags: Sequence[str]) -> Path:
+    for name, content in files.items():
+        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
     sources = [name for name in files if name.endswith(".c")]
     compile_in(folder, [*compiler.command, *FLAGS, *LIBRARY, *flags, *sources, "-o", "library.so", "-lm"])
     return folder / "library.so"
@@ -132,11 +132,13 @@ def cache_folder() -> Path:
     return base / "deploy-snn"
 
 
-def _key(files: Mapping[str, str], compiler: Compiler, flags: Sequence[str]) -> str:
+def _key(files: Mapping[str, str | bytes], compiler: Compiler, flags: Sequence[str]) -> str:
     digest = hashlib.sha256()
-    for part in (compiler.identity, *FLAGS, *LIBRARY, *flags, cpu(), *(p for item in sorted(files.items()) for p in item)):
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part.encode())
+    contents = [part for name in sorted(files) for part in (name, files[name])]
+    for part in (compiler.identity, *FLAGS, *LIBRARY, *flags, cpu(), *contents):
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
     return digest.hexdigest()
 
 

@@ -57,6 +57,10 @@ class CSource:
     parameters: list[dict[str, Any]]
     """Each array of parameters: its name, its type, its number of elements, its bytes and its scale."""
     work_bytes: int
+    inputs: list[str]
+    states: list[str]
+    outputs: list[str]
+    """The members of the structs of inputs, states and outputs, in the order of the contract."""
 
 
 def c_source(lowered: Lowered, *, header_name: str, check_steps: int = 0) -> CSource:
@@ -153,6 +157,7 @@ class _Writer:
             data,
             self._parameters(),
             sum(_bytes(array) for array in self._work_arrays()) + self._list_bytes(),
+            *([a.name for a in arrays] for arrays in (self.program.inputs, self.program.states, self.program.outputs)),
         )
 
     def _parameters(self) -> list[dict[str, Any]]:

@@ -3,10 +3,14 @@
 from deploy_snn.bundle import Bundle
 from deploy_snn.c_compiler import NO_COMPILER, find_compiler
 from deploy_snn.errors import Unavailable
+from deploy_snn.ort_headers import MISSING, find_ort_headers
 from deploy_snn.registry import RUNTIMES
 from deploy_snn.runtimes.cuda_libraries import missing_cuda_library
 from deploy_snn.runtimes.runtime import Runtime
 from deploy_snn.runtimes.torch_cuda import missing_torch_cuda
+
+BUILT_HERE = ("c", "onnxruntime-custom")
+"""The runtimes that need a C compiler."""
 
 EAGER = "eager"
 """The name of the reference runtime."""
@@ -26,8 +30,10 @@ def unavailable_reason(name: str) -> str | None:
     package = RUNTIMES.missing_package(name)
     if package:
         return f"the package {package} is not installed: {INSTALL.get(package, f'pip install {package}')}"
-    if name == "c":
-        return NO_COMPILER if find_compiler() is None else None
+    if name in BUILT_HERE and find_compiler() is None:
+        return NO_COMPILER
+    if name == "onnxruntime-custom" and find_ort_headers() is None:
+        return f"the headers of ONNX Runtime were not found: {MISSING}"
     entry = RUNTIMES.entry(name)
     if not entry.cuda:
         return None

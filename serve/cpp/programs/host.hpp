@@ -30,7 +30,7 @@ struct Option {
 
 struct Host {
   std::string name;
-  Option own;  // the one option that the other hosts do not have
+  std::vector<Option> own;  // the options that the other hosts do not have
   std::function<std::unique_ptr<Program>(const Bundle&, const Arguments&)> open;
 };
 

@@ -65,18 +65,10 @@ class Build:
         }
 
 
-@pytest.fixture(scope="session")
-def headers(shared: "SharedFolder") -> Path:
-    """The folder with the headers: serve/cpp/.headers if it is complete, else a new download."""
-    if not all(map(shutil.which, ("cmake", "c++"))):
-        pytest.skip("the C++ hosts need cmake and a C++ compiler, and this machine lacks them")
-    if (CPP / ".headers" / "done").exists():
-        return CPP / ".headers"
-    return shared.once("headers", lambda folder: run(CPP / "headers.sh", folder))
-
-
 @pytest.fixture(scope="session", params=SANITIZE)
 def build(request: pytest.FixtureRequest, headers: Path, shared: "SharedFolder") -> Build:
+    if not all(map(shutil.which, ("cmake", "c++"))):
+        pytest.skip("the C++ hosts need cmake and a C++ compiler, and this machine lacks them")
     sanitize = SANITIZE[request.param]
     folder = shared.once(f"hosts-{request.param}", lambda folder: build_hosts(folder, headers, sanitize))
     return Build(folder, bool(sanitize))
