@@ -1,7 +1,8 @@
 """Build a shared library from C with the system's compiler or with zig, and keep it in a cache.
 
 The cache is the folder ``deploy-snn`` in ``$XDG_CACHE_HOME`` (default ``~/.cache``). The name of a library there is a hash
-of its source, of the compiler and its flags, and of the CPU. Several processes may build the same library at the same time.
+of its source, of the compiler and its flags, and of the CPU, and a hash of the library itself, so that a damaged one is built
+again. Several processes may build the same library at the same time.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -74,17 +76,23 @@ def build_library(files: Mapping[str, str | bytes], *, flags: Sequence[str] = (T
     compiler = find_compiler()
     if compiler is None:
         raise Unavailable(NO_COMPILER)
-    folder = cache_folder()
-    path = folder / f"{_key(files, compiler, flags)}.so"
-    if path.is_file():
-        return path
+    folder, key = cache_folder(), _key(files, compiler, flags)
     try:
+        for path in folder.glob(f"{key}-*.so"):
+            with suppress(FileNotFoundError):  # another process has removed it
+                if path.stem == f"{key}-{_digest(path)}":
+                    return path
+                path.unlink()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as build:
-            _compile(compiler, Path(build), files, flags).replace(path)
+            library = _compile(compiler, Path(build), files, flags)
+            return library.replace(folder / f"{key}-{_digest(library)}.so")
     except OSError as error:
         raise Unavailable(f"the library cannot be written to {folder}: {error.strerror or error}") from None
-    return path
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def compile_for(cpu: str, files: Mapping[str, str], path: Path) -> None:
@@ -139,7 +147,7 @@ def _key(files: Mapping[str, str | bytes], compiler: Compiler, flags: Sequence[s
         data = part.encode() if isinstance(part, str) else part
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)
-    return digest.hexdigest()
+    return digest.hexdigest()[:32]
 
 
 @cache

@@ -48,8 +48,8 @@ def run(
     from deploy_snn.runtimes import find_runtime
     from deploy_snn.tensors import check_finite, check_writable, read_tensors, write_tensors
 
-    stepper_class = find_runtime(runtime)
     opened = Bundle.open(bundle)
+    stepper_class = find_runtime(runtime, opened)
     contract = opened.contract
     sequences = read_tensors(inputs)
     sizes = check_tensors((spec.in_time() for spec in contract.inputs), sequences, "input")

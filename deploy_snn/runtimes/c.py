@@ -9,8 +9,8 @@ import numpy as np
 from deploy_snn.bundle import Bundle
 from deploy_snn.c_compiler import build_library
 from deploy_snn.contract import Contract, TensorSpec, check_tensors
-from deploy_snn.cpus import cpus_here, library_name
 from deploy_snn.errors import InvalidInput, first_line
+from deploy_snn.runtimes.carried_library import carried_library
 from deploy_snn.runtimes.runtime import Runtime
 from deploy_snn.tensors import Array, Arrays
 
@@ -134,11 +134,6 @@ class CompiledC(Runtime):
             store = self._function("store_state", ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p)
             store(self._states, self._batch, _pointers(arrays.values()))
         return arrays
-
-
-def carried_library(bundle: Bundle) -> str | None:
-    """The file of a bundle with the fastest library that runs on this CPU, or None."""
-    return next((library_name(cpu) for cpu in cpus_here() if library_name(cpu) in bundle.manifest.files), None)
 
 
 def check_spikes(contract: Contract, state: Arrays) -> None:
