@@ -1,8 +1,8 @@
 """Build a shared library from C with the system's compiler or with zig, and keep it in a cache.
 
 The cache is the folder ``deploy-snn`` in ``$XDG_CACHE_HOME`` (default ``~/.cache``). The name of a library there is a hash
-of its source, of the compiler and its flags, and of the CPU, and a hash of the library itself, to find a damaged one. Several
-processes may build the same library at the same time.
+of its source, of the compiler and its flags, and of the CPU, and a hash of the library itself, to find a damaged one.
+Several processes may build the same library at the same time.
 """
 
 import hashlib
