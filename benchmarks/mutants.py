@@ -53,6 +53,11 @@ EXPLAINED = [
         r"scalar_tensor_default_1 \+ 1",
         "a counter of 1 ms becomes 0 on both sides: it counts down by dt = 1 ms",
     ),
+    (
+        "conv_lif",
+        r"line \d+: if \(!\(state->work\.conv_to_pool_values\[.*\] < best\)",
+        "decayed rates are equal only after equal spikes, so that any of them gives the same",
+    ),
     ("_", rf"connections\.\d+\.(w|fan_in) {ONE_ULP}", "an ulp of a weight is lost in its sum with a potential of -65 mV"),
 ]
 """Models, mutants and why these compute the same, or what the contract allows to differ."""
