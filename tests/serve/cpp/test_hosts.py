@@ -92,6 +92,20 @@ def test_a_compiled_step(model: str, host: str, compiled: Callable[[str], Bundle
     assert "all equal" in done.stdout
 
 
+@pytest.mark.parametrize("model", MODELS[:1] + MODELS[-1:])
+def test_the_compiled_operator(model: str, compiled: Callable[[str], Bundle], headers: Path, build, tmp_path: Path) -> None:
+    """ONNX Runtime runs step.custom.onnx with the library of its source."""
+    bundle, library = compiled(model), tmp_path / "step.custom.so"
+    include = headers / "usr" / "include" / "onnxruntime"
+    flags = ["-std=c99", "-O3", "-ffp-contract=off", "-shared", "-fPIC", f"-I{include}"]
+    subprocess.run(["cc", *flags, bundle.file("step.custom.c"), "-o", library, "-lm"], check=True)
+    done = build.hosts["ort"]("check", bundle.path, "--operators", library)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "all equal" in done.stdout
+    message = "the library of operators cannot be loaded"
+    build.hosts["ort"].refuses(3, message, "check", bundle.path, "--operators", tmp_path / "none.so")
+
+
 def draw(bundle: Bundle, steps: int, batch: int) -> Arrays:
     rng = np.random.default_rng(steps + batch)
     return {
