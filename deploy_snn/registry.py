@@ -177,6 +177,11 @@ FORMATS: Registry[Any] = Registry(
         "torchscript": Entry("deploy_snn.formats.torchscript:TorchScript", "TorchScript: model.pt, for steps and runs."),
         "pt2": Entry("deploy_snn.formats.pt2:Pt2", "torch.export: model.pt2 for a step, sequence.pt2 for a whole run."),
         "c": Entry("deploy_snn.formats.c:C", "C99 without dependencies: model.h and model.c, for steps and runs."),
+        "onnx-custom": Entry(
+            "deploy_snn.formats.onnx_custom:OnnxCustom",
+            "ONNX with the compiled step as one operator: step.custom.onnx. Not exported by default.",
+            on_request=True,
+        ),
         "wasm": Entry(
             "deploy_snn.formats.wasm:Wasm",
             "WebAssembly with SIMD: model.wasm, for steps and runs. Not exported by default.",
@@ -225,6 +230,11 @@ RUNTIMES: Registry[Any] = Registry(
         "wasm": Entry("deploy_snn.runtimes.wasm:WebAssembly", "WebAssembly, run by Wasmtime.", ("wasmtime",)),
         "onnxruntime-cpu": Entry(
             "deploy_snn.runtimes.onnxruntime:OnnxRuntimeCpu", "ONNX Runtime, CPU provider.", ("onnxruntime",)
+        ),
+        "onnxruntime-custom": Entry(
+            "deploy_snn.runtimes.onnxruntime_custom:OnnxRuntimeCustom",
+            "ONNX Runtime, CPU provider, with the compiled step as one operator.",
+            ("onnxruntime",),
         ),
         "onnxruntime-cuda": Entry(
             "deploy_snn.runtimes.onnxruntime_cuda:OnnxRuntimeCuda",

@@ -1,6 +1,7 @@
 """Fixtures for all tests: one thread, bundles that are exported once, and the command line in this process."""
 
 import fcntl
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -52,6 +53,20 @@ def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> SharedFo
     """The folder that all workers share."""
     own = tmp_path_factory.getbasetemp()
     return SharedFolder((own if worker_id == "master" else own.parent) / "shared")
+
+
+@pytest.fixture(scope="session")
+def headers(shared: SharedFolder) -> Path:
+    """The folder with the headers of ONNX Runtime and of nlohmann's JSON: serve/cpp/.headers, or a new download."""
+    cpp = Path(__file__).parent.parent / "serve" / "cpp"
+    if (cpp / ".headers" / "done").exists():
+        return cpp / ".headers"
+
+    def download(folder: Path) -> None:
+        done = subprocess.run([str(cpp / "headers.sh"), str(folder)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    return shared.once("headers", download)
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "deploy_snn"
 FLOORS = [
     {"errors"},
-    {"contract_v1", "tensors", "registry", "model_name", "c_compiler", "wasm_module"},
-    {"contract"},
-    {"structure", "description", "noise"},
+    {"contract_v1", "tensors", "registry", "model_name", "wasm_module", "ort_headers"},
+    {"contract", "cpus"},
+    {"structure", "c_compiler", "description", "noise"},
     {"bundle", "torch_internals"},
     {"program", "plot"},
     {"eager", "neurons", "learning"},

@@ -43,6 +43,19 @@ def export(
         int | None,
         typer.Option("--ir-version", help="ONNX IR version, 8 to 13.", show_default="the exporter's"),
     ] = None,
+    libraries: Annotated[
+        str | None,
+        typer.Option(
+            "--library",
+            metavar="CPU",
+            help="Add the C as a shared library for these CPUs, separated by commas: x86-64-v3, x86-64, aarch64.",
+            show_default=False,
+        ),
+    ] = None,
+    check_steps: Annotated[
+        int,
+        typer.Option("--check-steps", min=0, help="Steps of the golden trace to compile into the C as a self-check."),
+    ] = 0,
     golden_steps: Annotated[
         int | None,
         typer.Option(
@@ -78,14 +91,21 @@ def export(
 
     A bundle is exported again: with --state from what it has learnt, with --set learning=false as constants.
     """
-    versions = {key: value for key, value in (("opset", opset), ("ir_version", ir_version)) if value is not None}
+    format_options: dict[str, dict[str, Any]] = {
+        "onnx": {key: value for key, value in (("opset", opset), ("ir_version", ir_version)) if value is not None},
+        "c": {
+            key: value
+            for key, value in (("libraries", tuple(names(libraries) or ())), ("check_steps", check_steps))
+            if value
+        },
+    }
     with Progress() as progress:
         bundle = export_model(
             model,
             model_options(model, n, shape, dt, sets, is_bundle=_is_bundle(model)),
             output,
             formats=names(formats),
-            onnx=versions,
+            format_options=format_options,
             golden_steps=golden_steps,
             seed=seed,
             snap=snap,
@@ -148,7 +168,7 @@ def export_model(
     output: Path | None,
     *,
     formats: list[str] | None = None,
-    onnx: dict[str, int] | None = None,
+    format_options: dict[str, dict[str, Any]] | None = None,
     golden_steps: int | None = None,
     seed: int = 0,
     snap: int | None = None,
@@ -157,19 +177,22 @@ def export_model(
     definition: Path | None = None,
     on_stage: "Callable[[str], None] | None" = None,
 ) -> "Bundle":
-    """Load a model by name, from a file or from a bundle, and export it."""
+    """Load a model by name, from a file or from a bundle, and export it.
+
+    ``format_options`` are the options of formats, by the format's name; those of a format that is not written are ignored.
+    """
     import torch
 
     from deploy_snn.api import export_loaded
     from deploy_snn.formats import PORTABLE, Format, find_formats
     from deploy_snn.formats.writer import unreported
     from deploy_snn.importers import load_model
+    from deploy_snn.registry import FORMATS
 
     chosen: list[str | Format] = list(formats or PORTABLE)
-    if onnx and "onnx" in chosen:
-        from deploy_snn.formats.onnx import Onnx
-
-        chosen[chosen.index("onnx")] = Onnx(**onnx)
+    for name, given in (format_options or {}).items():
+        if given and name in chosen:
+            chosen[chosen.index(name)] = FORMATS[name](**given)
     find_formats(chosen)  # fail early
     torch.manual_seed(seed)
     if _is_bundle(model):

@@ -87,10 +87,10 @@ def run(
 
     if trace and normalise_every:
         raise InvalidInput("--trace and --normalise-every cannot be used together")
-    stepper_class = find_runtime(runtime)
     with ExitStack() as stack:
         options = {"n": n, "shape": shape, "dt": dt, "sets": sets, "seed": seed or 0}
         opened = opening(model, stack, runtime=runtime, golden_steps=0, **options)()  # type: ignore[arg-type]
+        stepper_class = find_runtime(runtime, opened)
         contract = opened.contract
         sequences, drawn = read_inputs(opened, inputs, seed)
         sizes = check_tensors((spec.in_time() for spec in contract.inputs), sequences, "input")

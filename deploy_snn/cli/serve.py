@@ -41,7 +41,14 @@ def serve(
     ssl_keyfile: Annotated[
         Path | None, typer.Option("--ssl-keyfile", metavar="FILE", help="Private key of the TLS certificate.")
     ] = None,
-    runtime: Annotated[str, typer.Option("--runtime", help="Runtime that runs the bundles.")] = "onnxruntime-cpu",
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            "--runtime",
+            help="Runtime that runs the bundles.",
+            show_default="c if a bundle has it and a compiler is found, else onnxruntime-cpu",
+        ),
+    ] = None,
     max_batch: Annotated[int, typer.Option("--max-batch", min=1, help="Maximum number of rows in a batch.")] = 64,
     max_wait_ms: Annotated[
         float, typer.Option("--max-wait-ms", min=0, help="Time in ms that a batch waits for more requests.")

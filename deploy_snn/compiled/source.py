@@ -59,6 +59,10 @@ class CSource:
     work_bytes: int
     normalises: bool
     """Whether there is the function ``PREFIX_normalise``."""
+    inputs: list[str]
+    states: list[str]
+    outputs: list[str]
+    """The members of the structs of inputs, states and outputs, in the order of the contract."""
 
 
 def c_source(lowered: Lowered, *, header_name: str, check_steps: int = 0) -> CSource:
@@ -162,6 +166,7 @@ class _Writer:
             self._parameters(),
             sum(_bytes(array) for array in self._work_arrays()) + self._list_bytes(),
             self.normalisation is not None,
+            *([a.name for a in arrays] for arrays in (self.program.inputs, self.program.states, self.program.outputs)),
         )
 
     def _parameters(self) -> list[dict[str, Any]]:

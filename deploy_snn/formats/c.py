@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from deploy_snn.c_compiler import compile_for
 from deploy_snn.compiled import c_source
+from deploy_snn.cpus import find_cpu, library_name
 from deploy_snn.errors import InvalidInput
 from deploy_snn.formats.format import Format
 from deploy_snn.lowering import Lowered
@@ -20,17 +22,22 @@ class C(Format):
 
     Args:
         check_steps: the number of steps of the golden trace to compile in as a self-check, ``NAME_check``; 0 for none.
+        libraries: the kinds of CPU to add a shared library for, such as ``x86-64-v3``: ``model.CPU.so``. Hosts and the
+            runtime ``c`` then need no compiler there.
 
-    Raises InvalidInput for a negative number.
+    Raises InvalidInput for a negative number and an unknown CPU.
     """
 
     check_steps: int = 0
+    libraries: tuple[str, ...] = ()
 
     files: ClassVar[dict[str, str]] = {HEADER: "C header of the model", SOURCE: "C99 source of the model"}
 
     def __post_init__(self) -> None:
         if self.check_steps < 0:
             raise InvalidInput(f"check_steps={self.check_steps}: expected at least 0")
+        for cpu in self.libraries:
+            find_cpu(cpu)
 
     def write(self, lowered: Lowered, folder: Path) -> dict[str, Any]:
         compiled = c_source(lowered, header_name=HEADER, check_steps=self.check_steps)
@@ -38,6 +45,8 @@ class C(Format):
         (folder / SOURCE).write_text(compiled.source)
         if compiled.weights:
             (folder / WEIGHTS).write_bytes(compiled.weights)
+        for cpu in self.libraries:
+            compile_for(cpu, {HEADER: compiled.header, SOURCE: compiled.source}, folder / library_name(cpu))
         return {
             "prefix": compiled.prefix,
             "weights": WEIGHTS if compiled.weights else "",

@@ -269,8 +269,8 @@ def _open(bundle: Bundle, plan: Plan, skipped: list[Skipped], runs: list[RunRepo
     requested = plan.runtimes is not None
     opened: dict[str, Runtime] = {}
     for name in plan.runtimes if plan.runtimes is not None else [name for name in RUNTIMES if name != EAGER]:
-        reason = None if requested else unavailable_reason(name)
-        runtime = None if reason else find_runtime(name)
+        reason = None if requested else unavailable_reason(name, bundle)
+        runtime = None if reason else find_runtime(name, bundle)
         if runtime is not None:
             missing = [file for file in runtime.files if file not in bundle.manifest.files]
             reason = f"the bundle has no {' and no '.join(missing)}" if missing else None

@@ -1,4 +1,4 @@
-"""Compiled C: the source of a bundle, built into a shared library for this machine."""
+"""Compiled C: the library for this CPU that a bundle carries, or its source, built into a library for this machine."""
 
 import ctypes
 from collections.abc import Iterable
@@ -9,7 +9,8 @@ import numpy as np
 from deploy_snn.bundle import Bundle
 from deploy_snn.c_compiler import build_library
 from deploy_snn.contract import Contract, TensorSpec, check_tensors
-from deploy_snn.errors import InvalidInput
+from deploy_snn.errors import InvalidInput, first_line
+from deploy_snn.runtimes.carried_library import carried_library
 from deploy_snn.runtimes.runtime import NOTHING_TO_NORMALISE, Runtime
 from deploy_snn.tensors import Array, Arrays
 
@@ -29,8 +30,7 @@ class CompiledC(Runtime):
         prefix, weights = section.get("prefix"), section.get("weights")
         if not isinstance(prefix, str) or not prefix.isidentifier() or not isinstance(weights, str):
             raise InvalidInput(f"{bundle.path}: the manifest has no valid section '{SECTION}': export the model again")
-        texts = {name: bundle.file(name).read_text() for name in self.files}
-        self._library = ctypes.CDLL(str(build_library(texts)))
+        self._library, source = self._load()
         self._prefix = prefix
         self._weights = np.memmap(bundle.file(weights), np.uint8, "r") if weights else None
         try:
@@ -40,9 +40,21 @@ class CompiledC(Runtime):
             )
             self._row_bytes = int(self._function("state_size", result=ctypes.c_size_t)())
         except (AttributeError, ValueError):
-            raise InvalidInput(f"{bundle.path / 'model.c'} has no model '{prefix}'") from None
-        bundle.check_contract(Contract.parse(inside, str(bundle.path / "model.c")), "model.c")
+            raise InvalidInput(f"{bundle.path / source} has no model '{prefix}'") from None
+        bundle.check_contract(Contract.parse(inside, str(bundle.path / source)), source)
         self._batch = 0
+
+    def _load(self) -> tuple[ctypes.CDLL, str]:
+        """The library, and the name of the file that it is or was built from."""
+        carried = carried_library(self.bundle)
+        if carried is None:
+            texts = {name: self.bundle.file(name).read_text() for name in self.files}
+            return ctypes.CDLL(str(build_library(texts))), "model.c"
+        path = self.bundle.file(carried)
+        try:
+            return ctypes.CDLL(str(path.absolute())), carried
+        except OSError as error:
+            raise InvalidInput(f"{path} cannot be loaded: {first_line(error)}") from None
 
     def _function(self, name: str, *arguments: Any, result: Any = None) -> Any:
         function = getattr(self._library, f"{self._prefix}_{name}")

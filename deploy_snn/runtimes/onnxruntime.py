@@ -28,13 +28,14 @@ class OnnxRuntimeCpu(Runtime):
     """Runs ``step.onnx`` and ``sequence.onnx`` on one core: a step is too small to split between cores."""
 
     files: ClassVar[tuple[str, ...]] = (STEP, SEQUENCE)
+    step_file: ClassVar[str] = STEP
     device: ClassVar[str] = "cpu"
     providers: ClassVar[Providers] = ["CPUExecutionProvider"]
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self.contract = bundle.contract
-        self._session = self._open(STEP)
+        self._session = self._open(self.step_file)
         self._batch = 0
 
     def _open(self, name: str) -> Any:
@@ -51,7 +52,7 @@ class OnnxRuntimeCpu(Runtime):
             raise Unavailable(f"ONNX Runtime cannot use {provider} and fell back to {session.get_providers()}")
         inside = session.get_modelmeta().custom_metadata_map.get(CONTRACT_KEY, "")
         self.bundle.check_contract(Contract.parse(inside, str(path)), name)
-        if name in (STEP, SEQUENCE):
+        if name in (self.step_file, SEQUENCE):
             check_graph_names(self.contract, (output.name for output in session.get_outputs()), path)
         return session
 
@@ -174,8 +175,13 @@ class OnnxRuntimeCpu(Runtime):
 
 def create_session(model: Path | bytes, providers: Providers) -> Any:
     """Create a session of one thread. Raises the error of ONNX Runtime, of no common base class."""
+    # With its fallback, ONNX Runtime prints the cause on stdout and tries again on the CPU.
+    return ort.InferenceSession(model, session_options(), providers=providers, enable_fallback=0)
+
+
+def session_options() -> Any:
+    """The options of a session of one thread, which logs nothing, as errors are raised as exceptions."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # errors are raised as exceptions
-    # With its fallback, ONNX Runtime prints the cause on stdout and tries again on the CPU.
-    return ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
+    options.log_severity_level = 4
+    return options

@@ -29,7 +29,7 @@ class Session:
         self.bundle = bundle
         self.name = runtime
         self.contract = bundle.contract
-        self._runtime = find_runtime(runtime)(bundle)
+        self._runtime = find_runtime(runtime, bundle)(bundle)
         self._batch = batch
         self._steps = 0
         self.reset()

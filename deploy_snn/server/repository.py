@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from deploy_snn.bundle import Bundle
 from deploy_snn.errors import InvalidInput
+from deploy_snn.runtimes import fastest_runtime
 from deploy_snn.server.body import BodyLimits, BytesInFlight
 from deploy_snn.server.errors import Forbidden, ModelNotFound
 from deploy_snn.server.live_monitor import LiveMonitor
@@ -31,7 +32,8 @@ class Settings:
     """The settings of a server."""
 
     bundles: Sequence[Bundle]
-    runtime: str = "onnxruntime-cpu"
+    runtime: str | None = None
+    """The name of the runtime; None for the fastest of each bundle."""
     limits: Limits = field(default_factory=Limits)
     body: BodyLimits = field(default_factory=BodyLimits)
     token: str | None = None
@@ -124,8 +126,9 @@ class Repository(Collector):
     def _load_model(self, name: str) -> Model:
         bundle, settings = self.bundles[name], self.settings
         store = settings.open_store(name, bundle) if settings.open_store else None
-        model = Model(bundle, settings.runtime, settings.limits, store, (self.metrics, self.monitor))
-        log_event("model loaded", model=name, runtime=settings.runtime, streams=len(model.streams))
+        runtime = settings.runtime or fastest_runtime(bundle)
+        model = Model(bundle, runtime, settings.limits, store, (self.metrics, self.monitor))
+        log_event("model loaded", model=name, runtime=runtime, streams=len(model.streams))
         return model
 
     async def unload(self, name: str) -> None:

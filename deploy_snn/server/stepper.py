@@ -44,7 +44,7 @@ class Stepper:
     def __init__(self, bundle: Bundle, runtime: str, store: Store | None) -> None:
         self.contract = bundle.contract
         self._draws_noise = any(spec.role is Role.NOISE for spec in self.contract.inputs)
-        self._runtime = find_runtime(runtime)(bundle)
+        self._runtime = find_runtime(runtime, bundle)(bundle)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=bundle.path.resolve().name)
         self._store = store
         self._piece = 16

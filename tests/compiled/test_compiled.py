@@ -4,6 +4,7 @@ import ctypes
 import importlib.util
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -440,6 +441,16 @@ def test_clang_accepts_it_too(built: dict[str, Model], tmp_path: Path, monkeypat
         m.call("initial_state", memory, result=None)
         m.run(memory, 1, inputs)
     assert_equal(model, other.state(memories[1], 1), model.state(memories[0], 1), what="clang")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ziglang") is None, reason="the package ziglang is not installed")
+def test_clang_warns_of_no_model(built: dict[str, Model]) -> None:
+    """Of one model for each class, without a second one with other options."""
+    flags = ["-std=c99", "-O0", "-Wall", "-Wextra", "-Werror", "-pedantic", "-shared", "-fPIC"]
+    files = [f"{number}.c" for number, name in enumerate(built) if not name.endswith(" fixed")]
+    command = [sys.executable, "-m", "ziglang", "cc", *flags, *files, "-o", "clang.so", "-lm"]
+    done = subprocess.run(command, cwd=folder_of(built), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 Exported = Callable[..., Any]

@@ -40,7 +40,7 @@ def test_lines_of_json(running: Callable) -> None:
     stream = {"model": "lif", "sequence": HOSTILE}
     refused = {"path": "/v2/models/lif/infer", "status": 400}
     expected = [
-        ("model loaded", {"model": "lif", "runtime": "onnxruntime-cpu", "streams": 0}),
+        ("model loaded", {"model": "lif", "runtime": "c", "streams": 0}),
         ("stream started", stream),
         ("stream ended", stream | {"steps": 2}),
         ("request refused", refused),

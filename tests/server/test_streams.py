@@ -29,6 +29,8 @@ TYPES = {dtype: name for name, dtype in DATATYPES.items()}
 @pytest.fixture(scope="module")
 def address(running: Callable) -> Iterator[str]:
     with running([EXPORT / name for name in NAMES], "--max-wait-ms", 1, "--max-streams", 200, "--model-control") as served:
+        platforms = [httpx.get(f"http://{served.address}/v2/models/{name}").json()["platform"] for name in NAMES]
+        assert platforms == ["deploy_snn_c"] * len(NAMES)  # the fastest that these bundles have
         yield served.address
 
 

@@ -24,7 +24,7 @@ Number number(const char* option, const std::string& text, Number least) {
 }
 
 std::vector<Option> options_of(const Host& host) {
-  return {
+  std::vector<Option> options = {
       {"tolerance", "X", [](auto& a, auto& text) { a.tolerance = number<float>("tolerance", text, 0); }},
       {"input", "FILE", [](auto& a, auto& text) { a.input = text; }},
       {"output", "FILE", [](auto& a, auto& text) { a.output = text; }},
@@ -35,16 +35,20 @@ std::vector<Option> options_of(const Host& host) {
       {"json", nullptr, [](auto& a, auto&) { a.json = true; }},
       {"device", "cpu|cuda", [](auto& a, auto& text) { a.options.device = text; }},
       {"threads", "N", [](auto& a, auto& text) { a.options.threads = number<int>("threads", text, 1); }},
-      host.own,
   };
+  options.insert(options.end(), host.own.begin(), host.own.end());
+  return options;
 }
 
 std::string usage(const Host& host) {
-  std::string own = std::string("--") + host.own.name;
-  if (host.own.value) own += std::string(" ") + host.own.value;
+  std::string own;
+  for (const auto& option : host.own) {
+    own += std::string(", --") + option.name;
+    if (option.value) own += std::string(" ") + option.value;
+  }
   return "usage: " + host.name + " check BUNDLE [--tolerance X]\n       " + host.name +
          " run BUNDLE --input FILE --output FILE [--state-in FILE] [--state-out FILE]\n       " + host.name +
-         " bench BUNDLE [--steps N] [--batch N] [--json]\noptions: --device cpu|cuda, --threads N, " + own + "\n";
+         " bench BUNDLE [--steps N] [--batch N] [--json]\noptions: --device cpu|cuda, --threads N" + own + "\n";
 }
 
 Arguments parse(const Host& host, int argc, char** argv) {

@@ -1,4 +1,4 @@
-// What snn-torch and snn-ort share: their commands, options and exit statuses.
+// What snn-c, snn-torch and snn-ort share: their commands, options and exit statuses.
 #pragma once
 
 #include <functional>
@@ -30,7 +30,7 @@ struct Option {
 
 struct Host {
   std::string name;
-  Option own;  // the one option that the other host does not have
+  std::vector<Option> own;  // the options that the other hosts do not have
   std::function<std::unique_ptr<Program>(const Bundle&, const Arguments&)> open;
 };
 

@@ -8,6 +8,7 @@
 #include <deploy_snn/errors.hpp>
 #include <deploy_snn/program.hpp>
 
+#include "cpu.hpp"
 #include "torch_tensors.hpp"
 
 namespace deploy_snn {
@@ -58,17 +59,6 @@ class AotiProgram final : public Program {
 std::string extra_file(caffe2::serialize::PyTorchStreamReader& archive, const std::string& name) {
   auto [data, size] = archive.getRecord(name);
   return {static_cast<const char*>(data.get()), size};
-}
-
-bool runs_here(const std::string& cpu) {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  return cpu == "x86-64-v3" && __builtin_cpu_supports("x86-64-v3");
-#elif defined(__aarch64__)
-  return cpu == "aarch64" || cpu == "arm64";
-#else
-  return false;
-#endif
 }
 
 }  // namespace

@@ -40,6 +40,18 @@ Tensor repeated(const Tensor& row, const TensorSpec& spec, std::int64_t batch) {
   return tensor;
 }
 
+// The section of format c, if there is a valid one.
+std::optional<CompiledModel> compiled_in(const nlohmann::json& manifest) {
+  const auto formats = manifest.find("formats");
+  if (formats == manifest.end() || !formats->is_object()) return std::nullopt;
+  const auto section = formats->find("c");
+  if (section == formats->end() || !section->is_object()) return std::nullopt;
+  const auto prefix = section->find("prefix"), weights = section->find("weights");
+  if (prefix == section->end() || !prefix->is_string() || weights == section->end() || !weights->is_string())
+    return std::nullopt;
+  return CompiledModel{prefix->get<std::string>(), weights->get<std::string>()};
+}
+
 }  // namespace
 
 Bundle::Bundle(std::filesystem::path path) : path_(std::move(path)) {
@@ -65,6 +77,7 @@ Bundle::Bundle(std::filesystem::path path) : path_(std::move(path)) {
         throw std::runtime_error("it names a file outside the bundle: " + file);
       files_[file] = {recorded.at("bytes").get<std::uintmax_t>(), recorded.at("sha256").get<std::string>()};
     }
+    compiled_ = compiled_in(json);
     json = json.at("contract");
   } catch (const InvalidInput&) {
     throw;
@@ -97,6 +110,12 @@ std::filesystem::path Bundle::file(const std::string& name) const {
   return path;
 }
 
+const CompiledModel& Bundle::compiled() const {
+  if (!compiled_)
+    throw InvalidInput(path_.string() + ": the manifest has no valid section 'c': export the model again");
+  return *compiled_;
+}
+
 void Bundle::check_contract(const Contract& inside, const std::filesystem::path& file) const {
   std::string found;
   for (const auto& difference : differences(contract_, inside)) found += (found.empty() ? "" : "; ") + difference;
@@ -112,8 +131,6 @@ State Bundle::initial_state(std::int64_t batch) const {
 }
 
 Golden Bundle::golden() const {
-  if (!has_golden_)
-    throw InvalidInput(path_.string() + " has no golden trace: export it again with one, to check a host with it");
   if (!has_golden_)
     throw InvalidInput(path_.string() + " has no golden trace: export it again with one, to check a host with it");
   const auto path = file("golden.safetensors");

@@ -34,6 +34,8 @@ Ort::SessionOptions session_options(const Options& options) {
   Ort::SessionOptions settings;
   settings.SetIntraOpNumThreads(options.threads);
   settings.SetInterOpNumThreads(1);
+  if (!options.operators.empty())
+    settings.RegisterCustomOpsLibrary(std::filesystem::absolute(options.operators).c_str());
   if (options.device == "cuda") {
     const auto& api = Ort::GetApi();
     OrtCUDAProviderOptionsV2* cuda = nullptr;
@@ -84,6 +86,7 @@ Ort::Session open_session(const Bundle& bundle, const std::filesystem::path& pat
   try {
     settings = session_options(options);
   } catch (const Ort::Exception& error) {
+    if (options.device == "cpu") throw Unavailable("the library of operators cannot be loaded: " + cause(error));
     throw Unavailable("device " + options.device + ": " + cause(error));
   }
   try {
@@ -103,7 +106,7 @@ class OrtProgram final : public Program {
       : Program(bundle.contract()),
         bundle_(bundle),
         options_(options),
-        step_(open_session(bundle, bundle.file("step.onnx"), options)),
+        step_(open_session(bundle, bundle.file(options.operators.empty() ? "step.onnx" : "step.custom.onnx"), options)),
         memory_(options.device == "cpu" ? Ort::MemoryInfo::CreateCpu(OrtDeviceAllocator, OrtMemTypeDefault)
                                         : Ort::MemoryInfo("Cuda", OrtDeviceAllocator, 0, OrtMemTypeDefault)),
         allocator_(step_, memory_) {}
@@ -189,7 +192,7 @@ class OrtProgram final : public Program {
   }
 
   Tensors roll(const Tensors& inputs, std::int64_t steps) override {
-    if (!bundle_.holds("sequence.onnx")) return Program::roll(inputs, steps);
+    if (!bundle_.holds("sequence.onnx") || !options_.operators.empty()) return Program::roll(inputs, steps);
     if (!sequence_) sequence_ = open_session(bundle_, bundle_.file("sequence.onnx"), options_);
     Ort::IoBinding binding(*sequence_);
     Tensors outputs;

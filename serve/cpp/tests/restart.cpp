@@ -1,6 +1,6 @@
 // Start one program object many times: with another batch, the same batch again, another state, after an odd and an
 // even number of steps.
-//   restart BUNDLE torch|aoti|ort ONNXRUNTIME      status 1, and the place, if a result differs from the golden trace
+//   restart BUNDLE c|torch|aoti|ort ONNXRUNTIME      status 1, and the place, if a result differs from the golden trace
 #include <algorithm>
 #include <cstdio>
 #include <string>
@@ -54,9 +54,10 @@ int main(int argc, char** argv) {
   if (argc != 4) return 2;
   const Bundle bundle(argv[1]);
   const std::string runtime = argv[2];
-  const auto program = runtime == "torch"  ? open_torch(bundle)
-                       : runtime == "aoti" ? open_aoti(bundle)
-                                           : open_onnxruntime(bundle, {.onnxruntime = argv[3]});
+  const auto program = runtime == "c"       ? open_c(bundle)
+                       : runtime == "torch" ? open_torch(bundle)
+                       : runtime == "aoti"  ? open_aoti(bundle)
+                                            : open_onnxruntime(bundle, {.onnxruntime = argv[3]});
   const auto golden = bundle.golden();
   for (const auto& [row, steps] : {std::pair{-1, 7}, {-1, 40}, {0, 9}, {1, 200}, {-1, 33}, {1, 1}})
     if (!agrees(*program, bundle, golden, row, steps)) return 1;

@@ -14,6 +14,7 @@ import torch
 
 from deploy_snn.bundle import Bundle
 from deploy_snn.cli.export import export_model
+from deploy_snn.cpus import cpus_here
 
 if TYPE_CHECKING:
     from ...conftest import SharedFolder  # noqa: TID252
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent.parent.parent
 CPP = ROOT / "serve" / "cpp"
 ONNXRUNTIME = next((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.1*"))
+LIBRARIES = cpus_here()
 SANITIZE = {"shipped": "", "sanitized": "address,undefined"}
 
 
@@ -56,24 +58,17 @@ class Build:
     def hosts(self) -> dict[str, Host]:
         torch_, ort = self.folder / "snn-torch", self.folder / "snn-ort"
         return {
+            "c": Host(self.folder / "snn-c", ()),
             "torch": Host(torch_, ()),
             "aoti": Host(torch_, ("--aoti",)),
             "ort": Host(ort, ("--onnxruntime", str(ONNXRUNTIME))),
         }
 
 
-@pytest.fixture(scope="session")
-def headers(shared: "SharedFolder") -> Path:
-    """The folder with the headers: serve/cpp/.headers if it is complete, else a new download."""
-    if not all(map(shutil.which, ("cmake", "c++"))):
-        pytest.skip("the C++ hosts need cmake and a C++ compiler, and this machine lacks them")
-    if (CPP / ".headers" / "done").exists():
-        return CPP / ".headers"
-    return shared.once("headers", lambda folder: run(CPP / "headers.sh", folder))
-
-
 @pytest.fixture(scope="session", params=SANITIZE)
 def build(request: pytest.FixtureRequest, headers: Path, shared: "SharedFolder") -> Build:
+    if not all(map(shutil.which, ("cmake", "c++"))):
+        pytest.skip("the C++ hosts need cmake and a C++ compiler, and this machine lacks them")
     sanitize = SANITIZE[request.param]
     folder = shared.once(f"hosts-{request.param}", lambda folder: build_hosts(folder, headers, sanitize))
     return Build(folder, bool(sanitize))
@@ -105,9 +100,12 @@ def compiled(shared: "SharedFolder") -> Callable[[str], Bundle]:
         network = model.endswith(".py")
         options = {"n": 6, "n_input": 8} if network else {"n": 6}
         snap = 14 if network else None
-        formats = ["onnx", "torchscript", "aoti"]
+        formats = ["onnx", "onnx-custom", "torchscript", "c", "aoti"]
         path = shared.once(
-            f"compiled/{Path(model).stem}", lambda path: export_model(model, options, path, formats=formats, snap=snap)
+            f"compiled/{Path(model).stem}",
+            lambda path: export_model(
+                model, options, path, formats=formats, format_options={"c": {"libraries": LIBRARIES}}, snap=snap
+            ),
         )
         return Bundle.open(path)
 

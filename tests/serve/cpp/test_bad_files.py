@@ -15,14 +15,15 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from deploy_snn.bundle import Bundle
+from deploy_snn.cpus import cpus_here, library_name
 from deploy_snn.errors import InvalidInput
 from deploy_snn.runtimes import unavailable_reason
 from deploy_snn.tensors import read_tensors, write_tensors
 
 pytestmark = pytest.mark.hosts
 
-HOSTS = ["torch", "ort"]
-MODEL = {"torch": "model.pt", "aoti": "step.aoti.pt2", "ort": "step.onnx"}
+HOSTS = ["torch", "ort", "c"]
+MODEL = {"torch": "model.pt", "aoti": "step.aoti.pt2", "ort": "step.onnx", "c": library_name(cpus_here()[0])}
 
 
 @pytest.fixture
@@ -190,7 +191,10 @@ def test_what_is_missing_here(bundle: Path, build, tmp_path: Path) -> None:
     for host, runtime in (("torch", "torchscript-cuda"), ("ort", "onnxruntime-cuda")):
         if unavailable_reason(runtime):
             build.hosts[host].refuses(3, "device cuda", "check", bundle, "--device", "cuda")
-    ort = build.hosts["ort"].refuses
+    build.hosts["c"].refuses(3, "device cuda: format c is compiled for the CPU", "check", bundle, "--device", "cuda")
+    ort, c = build.hosts["ort"].refuses, build.hosts["c"].refuses
+    c(3, "the library cannot be loaded", "check", bundle, "--library", tmp_path / "none.so")
+    c(2, "the library cannot be loaded", "check", bundle, "--library", bundle / "model.c")
     ort(3, "ONNX Runtime cannot be loaded", "check", bundle, "--onnxruntime", tmp_path / "none.so", options=False)
     ort(3, "has no OrtGetApiBase", "check", bundle, "--onnxruntime", "libcrypto.so.3", options=False)
 
@@ -212,6 +216,16 @@ def test_code_for_another_cpu(compiled: Callable[[str], Bundle], build, tmp_path
     edit(bundle, lambda m: m["files"].update({model.name: recorded}))
     message = f"was compiled for {other.decode()}, and this CPU does not support it"
     build.hosts["aoti"].refuses(3, message, "check", bundle)
+
+
+def test_without_a_library_for_this_cpu(bundle: Path, build) -> None:
+    refuses = build.hosts["c"].refuses
+    edit(bundle, lambda m: [m["files"].pop(library_name(cpu)) for cpu in cpus_here()])
+    refuses(3, f"is not compiled for this CPU, as {library_name(cpus_here()[0])}", "check", bundle)
+    edit(bundle, lambda m: m["formats"]["c"].update(prefix=7))
+    refuses(2, "the manifest has no valid section 'c': export the model again", "check", bundle)
+    edit(bundle, lambda m: m["files"].pop("model.c"))
+    refuses(2, "holds no model.c; it holds", "check", bundle)
 
 
 CHANGES: list[tuple[str, object]] = [

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,33 @@ def test_every_reference(reference: Path, host: str, build) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, message, "")
 
 
+@pytest.fixture(scope="module")
+def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A shared library for every reference bundle, built with the command of the README."""
+    folder = tmp_path_factory.mktemp("libraries")
+    readme = (ROOT / "serve" / "cpp" / "README.md").read_text()
+    command = next(line for line in readme.splitlines() if line.startswith("$ cc -std=c99"))
+    words = command.removeprefix("$ ").split()
+    built = {}
+    for reference in REFERENCES:
+        built[reference.name] = folder / f"{reference.name}.so"
+        places = {"export/lif/model.c": reference / "model.c", "lif.so": built[reference.name]}
+        subprocess.run([str(places.get(word, word)) for word in words], check=True)
+    return built
+
+
+@pytest.mark.parametrize("reference", REFERENCES, ids=lambda path: path.name)
+def test_every_reference_compiled(reference: Path, libraries: dict[str, Path], build) -> None:
+    done = build.hosts["c"]("check", reference, "--library", libraries[reference.name], *tolerance_of(reference))
+    message = f"{reference.name}: 200 steps of a batch of 2, step by step and as a sequence: all equal\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, message, "")
+
+
+def tolerance_of(reference: Path) -> tuple[str, ...]:
+    """The option for a model whose contract allows other last bits."""
+    return ("--tolerance", "1e-5") if Bundle.open(reference).contract.rounding else ()
+
+
 def where_cuda_is_usable(host: str, runtime: str) -> Any:
     reason = unavailable_reason(runtime)
     return pytest.param(host, marks=pytest.mark.skipif(reason is not None, reason=f"{runtime}: {reason}"))
@@ -49,19 +77,33 @@ def test_every_reference_on_cuda(reference: Path, host: str, build, monkeypatch:
         pytest.skip("CUDA and AddressSanitizer claim the same addresses")
     wheels = [str(path) for path in (Path(onnxruntime.__file__).parent.parent / "nvidia").glob("*/lib")]
     monkeypatch.setenv("LD_LIBRARY_PATH", os.pathsep.join([*wheels, os.environ.get("LD_LIBRARY_PATH", "")]))
-    tolerance = ("--tolerance", "1e-5") if Bundle.open(reference).contract.rounding else ()
-    done = build.hosts[host]("check", reference, "--device", "cuda", *tolerance)
+    done = build.hosts[host]("check", reference, "--device", "cuda", *tolerance_of(reference))
     if done.returncode == 3 and "the graph needs cuDNN" in done.stderr:
         pytest.skip(done.stderr.strip())
     message = f"{reference.name}: 200 steps of a batch of 2, step by step and as a sequence: all equal\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, message, "")
 
 
+@pytest.mark.parametrize("host", ["aoti", "c"])
 @pytest.mark.parametrize("model", MODELS)
-def test_a_compiled_step(model: str, compiled: Callable[[str], Bundle], build) -> None:
-    done = build.hosts["aoti"]("check", compiled(model).path)
+def test_a_compiled_step(model: str, host: str, compiled: Callable[[str], Bundle], build) -> None:
+    done = build.hosts[host]("check", compiled(model).path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "all equal" in done.stdout
+
+
+@pytest.mark.parametrize("model", MODELS[:1] + MODELS[-1:])
+def test_the_compiled_operator(model: str, compiled: Callable[[str], Bundle], headers: Path, build, tmp_path: Path) -> None:
+    """ONNX Runtime runs step.custom.onnx with the library of its source."""
+    bundle, library = compiled(model), tmp_path / "step.custom.so"
+    include = headers / "usr" / "include" / "onnxruntime"
+    flags = ["-std=c99", "-O3", "-ffp-contract=off", "-shared", "-fPIC", f"-I{include}"]
+    subprocess.run(["cc", *flags, bundle.file("step.custom.c"), "-o", library, "-lm"], check=True)
+    done = build.hosts["ort"]("check", bundle.path, "--operators", library)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "all equal" in done.stdout
+    message = "the library of operators cannot be loaded"
+    build.hosts["ort"].refuses(3, message, "check", bundle.path, "--operators", tmp_path / "none.so")
 
 
 def draw(bundle: Bundle, steps: int, batch: int) -> Arrays:
@@ -72,7 +114,7 @@ def draw(bundle: Bundle, steps: int, batch: int) -> Arrays:
     }
 
 
-@pytest.mark.parametrize("hosts", [("torch", "ort"), ("ort", "aoti"), ("aoti", "torch")])
+@pytest.mark.parametrize("hosts", [("torch", "ort"), ("ort", "aoti"), ("aoti", "c"), ("c", "torch")])
 @pytest.mark.parametrize("model", MODELS)
 def test_a_run_continues_in_another_process_and_host(
     model: str, hosts: tuple[str, str], compiled: Callable[[str], Bundle], build, tmp_path: Path
@@ -98,13 +140,14 @@ def test_a_run_continues_in_another_process_and_host(
             state = ["--state-in", paths["state"]]
 
 
-@pytest.mark.parametrize("host", ["torch", "ort"])
-def test_shapes_of_many_axes_and_programs_without_a_state(host: str, build, tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", ["torch", "ort", "c"])
+def test_shapes_of_many_axes_and_programs_without_a_state(host: str, libraries, build, tmp_path: Path) -> None:
     for name in ("conv_lif", "input"):
         bundle = Bundle.open(ROOT / "export" / name)
         trace = record(reference_program(bundle), draw(bundle, 20, 5), bundle.initial_state(5))
         write_tensors(tmp_path / "in", trace.inputs)
-        done = build.hosts[host]("run", bundle.path, "--input", tmp_path / "in", "--output", tmp_path / "out")
+        library = ("--library", libraries[name]) if host == "c" else ()
+        done = build.hosts[host]("run", bundle.path, "--input", tmp_path / "in", "--output", tmp_path / "out", *library)
         assert done.returncode == 0, done.stderr
         outputs = read_tensors(tmp_path / "out")
         for key, array in trace.outputs.items():
@@ -112,7 +155,7 @@ def test_shapes_of_many_axes_and_programs_without_a_state(host: str, build, tmp_
         assert done.stdout == f"20 steps of a batch of 5: {sum(int(array.sum()) for array in trace.spikes)} spikes\n"
 
 
-@pytest.mark.parametrize("host", ["torch", "aoti", "ort"])
+@pytest.mark.parametrize("host", ["torch", "aoti", "ort", "c"])
 def test_a_mismatch_is_found_and_named(host: str, compiled: Callable[[str], Bundle], build, tmp_path: Path) -> None:
     """A golden trace with one spike inverted, and one with a potential that differs in its last bit."""
     for tensor, step, message in (
@@ -145,7 +188,7 @@ def rewrite(bundle: Path, name: str, tensors: Arrays) -> None:
     (bundle / "manifest.json").write_text(json.dumps(manifest))
 
 
-@pytest.mark.parametrize("host", ["torch", "aoti", "ort"])
+@pytest.mark.parametrize("host", ["torch", "aoti", "ort", "c"])
 def test_bench(host: str, compiled: Callable[[str], Bundle], build) -> None:
     done = build.hosts[host]("bench", compiled("current-lif").path, "--steps", 300, "--batch", 2, "--json")
     assert (done.returncode, done.stderr) == (0, "")

@@ -35,7 +35,7 @@ def only_as_shipped(build) -> None:
 
 
 def test_a_robot(build, tmp_path: Path) -> None:
-    """The example builds against the installed library; ended by SIGTERM, it continues from its saved state."""
+    """The example builds against the installed library; ended by SIGTERM, it continues from its saved state in C."""
     only_as_shipped(build)
     run("cmake", "--install", build.folder, "--prefix", tmp_path / "prefix")
     project = ROOT / "serve" / "cpp" / "examples" / "robot"
@@ -46,11 +46,12 @@ def test_a_robot(build, tmp_path: Path) -> None:
     expected = record(reference_program(bundle), {"x": x}, bundle.initial_state(1)).outputs["s"]
     assert expected.any()
 
-    state = tmp_path / "state.safetensors"
-    command = [str(tmp_path / "robot" / "robot"), str(bundle.path), str(state), str(ONNXRUNTIME)]
+    state, library = tmp_path / "state.safetensors", tmp_path / "lif.so"
+    run("cc", "-O3", "-ffp-contract=off", "-shared", "-fPIC", bundle.file("model.c"), "-o", library)
+    command = [str(tmp_path / "robot" / "robot"), str(bundle.path), str(state)]
     seen = b""
-    for begin, end in ((0, 25), (25, 60)):
-        robot = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    for begin, end, runtime in ((0, 25, ("onnxruntime", ONNXRUNTIME)), (25, 60, ("c", library))):
+        robot = subprocess.Popen([*command, *map(str, runtime)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert robot.stdin
         assert robot.stdout
         robot.stdin.write(x[begin:end].tobytes())
@@ -67,7 +68,7 @@ def test_a_robot(build, tmp_path: Path) -> None:
     assert state.is_file()
 
 
-@pytest.mark.parametrize("runtime", ["torch", "aoti", "ort"])
+@pytest.mark.parametrize("runtime", ["torch", "aoti", "ort", "c"])
 @pytest.mark.parametrize("model", ["current-lif", str(ROOT / "models" / "diehl_cook_2015.py")])
 def test_a_program_starts_anew(model: str, runtime: str, compiled: Callable[[str], Bundle], build) -> None:
     """With another batch, the same batch, another state: nothing is left from the run before."""

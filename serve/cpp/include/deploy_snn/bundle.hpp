@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 
 #include <deploy_snn/contract.hpp>
@@ -13,6 +14,11 @@ namespace deploy_snn {
 // A recorded run. All but `start` have a leading time axis; `states` are those after each step.
 struct Golden {
   Tensors start, inputs, outputs, states;
+};
+
+// A model in C: what its functions begin with, and the file of its weights, or "" if they are in the source.
+struct CompiledModel {
+  std::string prefix, weights;
 };
 
 class Bundle {
@@ -29,6 +35,9 @@ class Bundle {
   // The path of one of the bundle's files. Throws InvalidInput if the bundle lacks it, or if its size or SHA-256 is not
   // the manifest's.
   std::filesystem::path file(const std::string& name) const;
+
+  // The model in C. Throws InvalidInput if the manifest does not describe it.
+  const CompiledModel& compiled() const;
 
   // Throws InvalidInput, with the differences, if the contract inside a file is not the manifest's.
   void check_contract(const Contract& inside, const std::filesystem::path& file) const;
@@ -50,6 +59,7 @@ class Bundle {
   Contract contract_;
   bool has_golden_ = false;
   std::map<std::string, Recorded> files_;
+  std::optional<CompiledModel> compiled_;
 };
 
 }  // namespace deploy_snn

@@ -18,6 +18,8 @@ struct Options {
   std::string device = "cpu";                       // or "cuda"
   int threads = 1;                                  // a step is too small to share between cores
   std::string onnxruntime = "libonnxruntime.so.1";  // the library that open_onnxruntime loads: a name or a path
+  std::string operators;  // the library of step.custom.c, to run step.custom.onnx in ONNX Runtime
+  std::string library;    // the library that open_c loads: a path; "" for the bundle's own
 };
 
 class Program {
@@ -79,7 +81,12 @@ std::unique_ptr<Program> open_torch(const Bundle& bundle, const Options& options
 // A step compiled ahead of time, in libtorch (step.aoti.pt2). Throws Unavailable on a CPU that it was not compiled for.
 std::unique_ptr<Program> open_aoti(const Bundle& bundle, const Options& options = {});
 
-// ONNX Runtime (step.onnx, sequence.onnx). Throws Unavailable if the library or the provider is missing.
+// ONNX Runtime (step.onnx, sequence.onnx; with `options.operators`, step.custom.onnx). Throws Unavailable if a library
+// or the provider is missing.
 std::unique_ptr<Program> open_onnxruntime(const Bundle& bundle, const Options& options = {});
+
+// A shared library built from model.c, without any framework: the bundle's own for this CPU (model.CPU.so), or
+// `options.library`. Throws InvalidInput for a library of another model, and Unavailable if there is none for this CPU.
+std::unique_ptr<Program> open_c(const Bundle& bundle, const Options& options = {});
 
 }  // namespace deploy_snn

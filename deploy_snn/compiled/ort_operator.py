@@ -1,0 +1,330 @@
+"""The compiled step as an operator of ONNX Runtime: the source of a library with ``RegisterCustomOps``."""
+
+import hashlib
+from collections.abc import Sequence
+
+from deploy_snn.compiled.source import CSource
+from deploy_snn.contract import Contract, TensorSpec
+
+OPERATOR = "Step"
+SOURCE_ATTRIBUTE = "source"
+"""The attribute of a node with the hash of the compiled source. A library of another source refuses the node."""
+
+DATA = """
+/* The weights, at the address of this name. */
+__asm__(
+    ".pushsection .rodata\\n.balign 64\\n.globl @P@__data\\n.hidden @P@__data\\n"
+    "@P@__data:\\n.incbin \\"@WEIGHTS@\\"\\n.popsection"
+);
+extern const unsigned char @P@__data[];
+"""
+
+GLUE = r"""
+/* The operator. Names with two underscores are not those of a model. */
+#include <onnxruntime_c_api.h>
+#include <stdlib.h>
+
+enum { op__inputs = @INPUTS@, op__outputs = @OUTPUTS@, op__rank = @RANK@ };
+
+/* A tensor: its type and its shape, with 0 for the batch. */
+typedef struct {
+    ONNXTensorElementDataType type;
+    size_t rank;
+    int64_t shape[op__rank];
+} op__tensor;
+
+static const op__tensor op__takes[op__inputs] = {
+@TAKES@
+};
+static const op__tensor op__gives[op__outputs] = {
+@GIVES@
+};
+
+static OrtStatusPtr op__error(const OrtApi *api, const char *message)
+{
+    return api->CreateStatus(ORT_INVALID_ARGUMENT, message);
+}
+
+/* Check the shape of an input. The first that has a batch sets `rows`. */
+static OrtStatusPtr op__check(const OrtApi *api, const OrtValue *value, const op__tensor *expected, int64_t *rows)
+{
+    OrtTensorTypeAndShapeInfo *info = NULL;
+    int64_t shape[op__rank];
+    size_t rank = 0;
+    int same;
+    OrtStatusPtr status = api->GetTensorTypeAndShape(value, &info);
+    if (status != NULL) {
+        return status;
+    }
+    status = api->GetDimensionsCount(info, &rank);
+    same = rank == expected->rank;
+    if (status == NULL && same) {
+        status = api->GetDimensions(info, shape, rank);
+    }
+    api->ReleaseTensorTypeAndShapeInfo(info);
+    if (status != NULL) {
+        return status;
+    }
+    for (size_t axis = 0; same && axis < rank; axis++) {
+        if (expected->shape[axis] == 0 && *rows < 0) {
+            *rows = shape[axis];
+        }
+        same = shape[axis] == (expected->shape[axis] == 0 ? *rows : expected->shape[axis]);
+    }
+    return same ? NULL : op__error(api, "the shape of an input or a state is not that of the contract");
+}
+
+static OrtStatusPtr ORT_API_CALL op__compute(void *kernel, OrtKernelContext *context)
+{
+    const OrtApi *api = (const OrtApi *)kernel;
+    const OrtValue *value = NULL;
+    OrtValue *result = NULL;
+    OrtStatusPtr status = NULL;
+    int64_t rows = -1;
+    void *given[op__inputs];
+    void *results[op__outputs];
+    void *memory;
+    @P@_state *states;
+    @P@_inputs inputs;
+    @P@_outputs outputs;
+    for (size_t i = 0; i < op__inputs; i++) {
+        status = api->KernelContext_GetInput(context, i, &value);
+        if (status == NULL) {
+            status = op__check(api, value, &op__takes[i], &rows);
+        }
+        if (status == NULL) {
+            /* The API has no other way to read an input; nothing is written there. */
+            status = api->GetTensorMutableData((OrtValue *)(uintptr_t)value, &given[i]);
+        }
+        if (status != NULL) {
+            return status;
+        }
+    }
+    if (rows < 1 || rows > INT32_MAX) {
+        return op__error(api, "the batch must have at least one row, and fewer than 2^31");
+    }
+    for (size_t i = 0; i < op__outputs; i++) {
+        int64_t shape[op__rank];
+        for (size_t axis = 0; axis < op__gives[i].rank; axis++) {
+            shape[axis] = op__gives[i].shape[axis] == 0 ? rows : op__gives[i].shape[axis];
+        }
+        status = api->KernelContext_GetOutput(context, i, shape, op__gives[i].rank, &result);
+        if (status == NULL) {
+            status = api->GetTensorMutableData(result, &results[i]);
+        }
+        if (status != NULL) {
+            return status;
+        }
+    }
+    memory = malloc((size_t)rows * sizeof(@P@_state) + 64);
+    if (memory == NULL) {
+        return api->CreateStatus(ORT_FAIL, "there is no memory for the state");
+    }
+    states = (@P@_state *)(((uintptr_t)memory + 63) & ~(uintptr_t)63);
+@CALL@
+    free(memory);
+    return status;
+}
+
+/* A kernel is the API that it calls. */
+static OrtStatusPtr ORT_API_CALL op__create(
+    const OrtCustomOp *op, const OrtApi *api, const OrtKernelInfo *info, void **kernel
+)
+{
+    static const char expected[] = "@SOURCE@";
+    char source[sizeof expected] = "";
+    size_t size = sizeof source;
+    OrtStatusPtr status = api->KernelInfoGetAttribute_string(info, "source", source, &size);
+    (void)op;
+    if (status != NULL) {
+        api->ReleaseStatus(status);
+    }
+    if (status != NULL || strcmp(source, expected) != 0) {
+        return op__error(api, "the library was built from another model: build step.custom.c of this bundle");
+    }
+    *kernel = (void *)(uintptr_t)api;
+    return NULL;
+}
+
+static void ORT_API_CALL op__destroy(void *kernel)
+{
+    (void)kernel;
+}
+
+static const char *ORT_API_CALL op__name(const OrtCustomOp *op)
+{
+    (void)op;
+    return "Step";
+}
+
+static const char *ORT_API_CALL op__provider(const OrtCustomOp *op)
+{
+    (void)op;
+    return "CPUExecutionProvider";
+}
+
+static size_t ORT_API_CALL op__input_count(const OrtCustomOp *op)
+{
+    (void)op;
+    return op__inputs;
+}
+
+static size_t ORT_API_CALL op__output_count(const OrtCustomOp *op)
+{
+    (void)op;
+    return op__outputs;
+}
+
+static ONNXTensorElementDataType ORT_API_CALL op__input_type(const OrtCustomOp *op, size_t index)
+{
+    (void)op;
+    return op__takes[index].type;
+}
+
+static ONNXTensorElementDataType ORT_API_CALL op__output_type(const OrtCustomOp *op, size_t index)
+{
+    (void)op;
+    return op__gives[index].type;
+}
+
+static OrtCustomOpInputOutputCharacteristic ORT_API_CALL op__required(const OrtCustomOp *op, size_t index)
+{
+    (void)op;
+    (void)index;
+    return INPUT_OUTPUT_REQUIRED;
+}
+
+static OrtMemType ORT_API_CALL op__memory(const OrtCustomOp *op, size_t index)
+{
+    (void)op;
+    (void)index;
+    return OrtMemTypeDefault;
+}
+
+static int ORT_API_CALL op__one(const OrtCustomOp *op)
+{
+    (void)op;
+    return 1;
+}
+
+static const OrtCustomOp op__step = {
+    .version = ORT_API_VERSION,
+    .GetName = op__name,
+    .GetExecutionProviderType = op__provider,
+    .GetInputType = op__input_type,
+    .GetInputTypeCount = op__input_count,
+    .GetOutputType = op__output_type,
+    .GetOutputTypeCount = op__output_count,
+    .KernelDestroy = op__destroy,
+    .GetInputCharacteristic = op__required,
+    .GetOutputCharacteristic = op__required,
+    .GetInputMemoryType = op__memory,
+    .GetVariadicInputMinArity = op__one,
+    .GetVariadicInputHomogeneity = op__one,
+    .GetVariadicOutputMinArity = op__one,
+    .GetVariadicOutputHomogeneity = op__one,
+    .CreateKernelV2 = op__create,
+    .KernelComputeV2 = op__compute,
+    .GetStartVersion = op__one,
+    .GetEndVersion = op__one,
+};
+
+/* Register the operator Step of the domain @DOMAIN@. ONNX Runtime calls this when it loads the library. */
+OrtStatus *ORT_API_CALL RegisterCustomOps(OrtSessionOptions *options, const OrtApiBase *base)
+{
+    const OrtApi *api = base->GetApi(ORT_API_VERSION);
+    OrtCustomOpDomain *domain = NULL;
+    OrtStatus *status;
+    if (api == NULL) {
+        return base->GetApi(1)->CreateStatus(ORT_FAIL, "the library needs a newer ONNX Runtime");
+    }
+    /* The domain stays as long as the process: sessions refer to it. */
+    status = api->CreateCustomOpDomain("@DOMAIN@", &domain);
+    if (status == NULL) {
+        status = api->CustomOpDomain_Add(domain, &op__step);
+    }
+    return status == NULL ? api->AddCustomOpDomain(options, domain) : status;
+}
+"""
+
+
+def operator_domain(compiled: CSource) -> str:
+    """The domain of the operator: one for each model, so that a process can load the libraries of several."""
+    return f"deploy_snn.{compiled.prefix}"
+
+
+def source_hash(compiled: CSource) -> str:
+    """What identifies the compiled step: a hash of its source and its weights."""
+    parts = (compiled.header.encode(), compiled.source.encode(), compiled.weights)
+    return hashlib.sha256(b"".join(len(part).to_bytes(8, "little") + part for part in parts)).hexdigest()
+
+
+def operator_source(compiled: CSource, contract: Contract, *, header_name: str, weights_name: str) -> str:
+    """The source of the library, in one file.
+
+    Args:
+        compiled: the compiled step.
+        contract: its contract. The operator takes inputs and states and gives outputs and the next states, in its order.
+        header_name: the name of the header that the source includes; its text replaces that line.
+        weights_name: the file of the weights, which the compiler must find.
+    """
+    taken = [*contract.inputs, *contract.states]
+    given = [*contract.outputs, *contract.states]
+    names = {
+        "P": compiled.prefix,
+        "DOMAIN": operator_domain(compiled),
+        "SOURCE": source_hash(compiled),
+        "WEIGHTS": weights_name,
+        "INPUTS": str(len(taken)),
+        "OUTPUTS": str(len(given)),
+        "RANK": str(max(len(spec.axes) for spec in (*taken, *given))),
+        "TAKES": "\n".join(map(_record, taken)),
+        "GIVES": "\n".join(map(_record, given)),
+        "CALL": "\n".join(f"    {line}" for line in _call(compiled, contract)),
+    }
+    glue = (DATA if compiled.weights else "") + GLUE
+    for key, text in names.items():
+        glue = glue.replace(f"@{key}@", text)
+    include = f'#include "{header_name}"\n'
+    before, found, after = compiled.source.partition(include)
+    assert found
+    return f"{before}\n{compiled.header}{after}{glue}"
+
+
+def _record(spec: TensorSpec) -> str:
+    kind = "BOOL" if spec.dtype == "bool" else "FLOAT"
+    shape = ", ".join(str(0 if axis.size is None else axis.size) for axis in spec.axes) or "0"
+    return f"    {{ONNX_TENSOR_ELEMENT_DATA_TYPE_{kind}, {len(spec.axes)}, {{{shape}}}}},"
+
+
+def _members(members: Sequence[str], record: str, array: str, start: int) -> list[str]:
+    return [f"{record}.{name} = {array}[{start + place}];" for place, name in enumerate(members)]
+
+
+def _call(compiled: CSource, contract: Contract) -> list[str]:
+    p = compiled.prefix
+    lines = _members(compiled.inputs, "inputs", "given", 0)
+    lines += _members(compiled.outputs, "outputs", "results", 0)
+    if compiled.weights:
+        lines += [
+            "for (int64_t row = 0; row < rows; row++) {",
+            f"    {p}_set_weights(&states[row], {p}__data);",
+            "}",
+        ]
+    run = f"{p}_run(states, (int32_t)rows, 1, &inputs, &outputs);"
+    if not contract.states:
+        return [*lines, run]
+    return [
+        *lines,
+        "{",
+        *(f"    {line}" for line in [f"{p}_state_arrays from;", f"{p}_state_arrays to;"]),
+        *(f"    {line}" for line in _members(compiled.states, "from", "given", len(contract.inputs))),
+        *(f"    {line}" for line in _members(compiled.states, "to", "results", len(contract.outputs))),
+        f"    if ({p}_load_state(states, (int32_t)rows, &from)) {{",
+        '        status = op__error(api, "a state that holds spikes has an element that is neither 0 nor 1");',
+        "    } else {",
+        f"        {run}",
+        f"        {p}_store_state(states, (int32_t)rows, &to);",
+        "    }",
+        "}",
+    ]
