@@ -29,8 +29,8 @@ lint: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.cpp' '*.hpp')
 
-docs: .venv/docs  ## build README.md's pages as a site, into site/
-	$(BIN)/mkdocs build --strict --quiet
+docs: .venv/docs  ## build the pages of docs/ as a site, into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 hosts: .venv/toolkit  ## build the C++ hosts, into serve/cpp/build
 	serve/cpp/headers.sh

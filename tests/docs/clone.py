@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 import venv
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,13 +175,14 @@ def add_environment(folder: Path) -> None:
     venv.create(home, with_pip=False, symlinks=True)
     python = home / "bin" / "python"
     packages = home / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-    (packages / "clone.pth").write_text(f"{folder}\n{sysconfig.get_path('purelib')}\n")
+    installed = [path for path in sys.path if path.endswith("site-packages")]
+    (packages / "clone.pth").write_text("\n".join([str(folder), *installed]))
     main = "import sys\nfrom deploy_snn.cli.main import main\nsys.exit(main())\n"
     for name, code in {"deploy-snn": main, "pip": PIP}.items():
         script = home / "bin" / name
         script.write_text(f"#!{python}\n{code}")
         script.chmod(0o755)
-    for stamp in ("ort-cpu", "ort-gpu", "toolkit"):  # make compares their times: toolkit is the newest
+    for stamp in ("ort-cpu", "ort-gpu", "toolkit", "docs"):  # make compares their times: from old to new
         (home / stamp).touch()
 
 
