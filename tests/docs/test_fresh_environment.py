@@ -1,6 +1,7 @@
 """Time to the first proof: ``git clone`` to "all equal", with the environment that ``make parity`` itself installs.
 
-It downloads torch, so that it runs on request only: ``DEPLOY_SNN_FRESH=1 python -m pytest -s tests/docs/test_fresh_environment.py``.
+It downloads torch, so that it runs on request only:
+``DEPLOY_SNN_FRESH=1 python -m pytest -s tests/docs/test_fresh_environment.py``.
 """
 
 import os

@@ -22,8 +22,9 @@ def test_the_way_of_a_user(section: str, run_page: Callable[[str], None]) -> Non
 
 
 def test_all_of_the_readme_is_run() -> None:
-    """Every block is in a section that one of the tests above runs."""
+    """Every block is in a section that one of the tests above runs. Each section activates the environment itself."""
     assert len(USERS) == 3
+    assert all("source .venv/bin/activate" in blocks(section)[0].text for section in (START, *USERS))
     assert sum(len(blocks(text)) for text in (START, *USERS)) == len(blocks(README))
 
 
