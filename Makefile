@@ -13,10 +13,12 @@ ORT_OTHER := $(filter-out $(ORT_PACKAGE_$(ORT)),$(ORT_PACKAGE_cpu) $(ORT_PACKAGE
 
 NEURONS := $(BIN)/python -c 'from deploy_snn.registry import NEURONS; print(*NEURONS)'
 
-.PHONY: parity test lint bench chaos hosts references web web-packages clean
+.PHONY: parity setup test lint docs bench chaos hosts references web web-packages clean
 
 parity: .venv/toolkit  ## export every neuron and prove it on every runtime of this machine
 	$(BIN)/deploy-snn parity $$($(NEURONS)) --json parity.json --html parity.html
+
+setup: .venv/toolkit  ## install into .venv, and nothing else
 
 test: .venv/dev .venv/tritonserver lint  ## lint, type check, tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
@@ -26,6 +28,9 @@ lint: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.cpp' '*.hpp')
+
+docs: .venv/docs  ## build the pages of docs/ as a site, into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 hosts: .venv/toolkit  ## build the C++ hosts, into serve/cpp/build
 	serve/cpp/headers.sh
@@ -84,8 +89,12 @@ references: .venv/toolkit  ## write the reference bundles in export/ anew; a cha
 	touch $@
 
 .venv/dev: .venv/toolkit
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(ORT),digits,nir,otel,plot,redis,serve,triton,wasm]' --group dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(ORT),digits,docs,nir,otel,plot,redis,serve,triton,wasm]' --group dev
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps --group peers
+	touch $@
+
+.venv/docs: .venv/toolkit
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(ORT),docs]'
 	touch $@
 
 # The server inside nvidia-pytriton's wheel, to run what `deploy-snn triton` writes; without such a wheel its tests are skipped.
@@ -95,4 +104,4 @@ references: .venv/toolkit  ## write the reference bundles in export/ anew; a cha
 	touch $@
 
 clean:
-	rm -rf .venv .trained parity.json parity.html serve/cpp/build serve/cpp/.headers
+	rm -rf .venv .trained bundles scratch site parity.json parity.html serve/cpp/build serve/cpp/.headers

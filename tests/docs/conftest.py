@@ -1,0 +1,43 @@
+"""A fresh clone for each test of the documents."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .clone import ROOT, Clone, add_environment, clone_working_tree, git
+
+if TYPE_CHECKING:
+    from ..conftest import SharedFolder  # noqa: TID252
+
+
+@pytest.fixture(scope="session")
+def repository(shared: "SharedFolder") -> Path:
+    """A repository with the working tree as its last commit."""
+    if not (ROOT / ".git").exists() or not shutil.which("git"):
+        pytest.skip("the documents are tested in a clone, and this is no git repository")
+    return shared.once("repository", clone_working_tree)
+
+
+@pytest.fixture
+def clone(repository: Path, tmp_path: Path) -> Clone:
+    """A fresh clone with an environment."""
+    folder = tmp_path / "deploy_snn"
+    git(tmp_path, "clone", "--quiet", str(repository), str(folder))
+    add_environment(folder)
+    return Clone(folder)
+
+
+@pytest.fixture
+def run_page(clone: Clone, tmp_path: Path) -> Callable[[str], None]:
+    """``run_page(text)``: run the blocks of a Markdown text in a fresh clone; skip if the machine lacks what one needs."""
+
+    def run(text: str) -> None:
+        left_out = clone.run_page(text, tmp_path / "scripts")
+        if left_out:
+            reasons = (f"the block at line {block.line} needs {', '.join(block.missing)}" for block in left_out)
+            pytest.skip(f"all other blocks pass, but {'; '.join(reasons)}")
+
+    return run
