@@ -257,7 +257,10 @@ RUNTIMES: Registry[Any] = Registry(
         ),
         "iree": Entry("deploy_snn.runtimes.iree:Iree", "IREE on the CPU, without fused multiply-add.", ("onnx", "iree")),
         "iree-host": Entry("deploy_snn.runtimes.iree:IreeHost", "IREE compiled for this machine's CPU.", ("onnx", "iree")),
-        "mnn": Entry("deploy_snn.runtimes.mnn:Mnn", "MNN on the CPU, in high precision.", ("onnx", "MNN")),
+        "mnn": Entry(
+            "deploy_snn.runtimes.mnn:Mnn", "MNN on the CPU, in high precision, without its Less.", ("onnx", "MNN")
+        ),
+        "mnn-default": Entry("deploy_snn.runtimes.mnn:MnnDefault", "MNN with its own defaults.", ("onnx", "MNN")),
     },
 )
 

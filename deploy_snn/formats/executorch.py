@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch.export import ExportedProgram
 
-from deploy_snn.contract import Contract
+from deploy_snn.contract import TIME, Contract
 from deploy_snn.errors import InvalidInput, Unavailable, first_line
 from deploy_snn.formats.format import Format
 from deploy_snn.lowering import Lowered
@@ -51,7 +51,7 @@ class Executorch(Format):
 
     def write(self, lowered: Lowered, folder: Path) -> dict[str, Any]:
         try:
-            from executorch.exir import to_edge_transform_and_lower  # noqa: PLC0415  (an optional package)
+            from executorch import exir  # noqa: PLC0415  (an optional package)
         except ImportError as error:
             raise Unavailable(
                 f"format executorch needs the package executorch (pip install executorch): {first_line(error)}"
@@ -63,15 +63,39 @@ class Executorch(Format):
         for captured in methods.values():
             _check_order(captured, lowered.contract)
         with silence_leaf_spec_warning():
-            program = to_edge_transform_and_lower(
+            program = exir.to_edge_transform_and_lower(
                 methods,
                 partitioner=self._partitioners(),
+                # Its check of the graph runs operators that fix the batch to that of the example.
+                compile_config=exir.EdgeCompileConfig(_check_ir_validity=False),
                 constant_methods={CONTRACT: lowered.contract.model_dump_json()},
-            ).to_executorch()
+                # Where 1.5 replaces a copy in a scan by a view, it computes wrong numbers without an error.
+            ).to_executorch(exir.ExecutorchBackendConfig(remove_view_copy=False))
         (file,) = self.files
+        for plan in program.executorch_program.execution_plan:
+            self._check_bounds(plan, lowered.contract)
         with (folder / file).open("wb") as opened:
             program.write_to_file(opened)
         return asdict(self) | {"executorch": version("executorch")}
+
+    def _check_bounds(self, plan: Any, contract: Contract) -> None:
+        """Raise Unavailable if ExecuTorch has fixed an axis that must be open, or planned other sizes than requested."""
+        sizes = {
+            STEP: {"batch": self.max_batch},
+            SEQUENCE: {"batch": self.sequence_batch, "time": self.max_steps},
+        }.get(plan.name)
+        if sizes is None:
+            return
+        in_time = plan.name == SEQUENCE
+        inputs = [spec.in_time() if in_time else spec for spec in contract.inputs]
+        for spec, place in zip((*inputs, *contract.states), plan.inputs, strict=True):
+            tensor, expected = plan.values[place].val, spec.shape(**sizes)
+            is_open = any(axis.size is None and (axis == TIME or not in_time) for axis in spec.axes)
+            if tuple(tensor.sizes) != expected or bool(tensor.shape_dynamism) is not is_open:
+                raise Unavailable(
+                    f"this ExecuTorch has fixed the shape of '{spec.name}' in {plan.name}: planned {list(tensor.sizes)}, "
+                    f"expected {'at most ' if is_open else ''}{list(expected)}"
+                )
 
     def _partitioners(self) -> Sequence[Any] | None:
         """The backends that take over parts of the graph."""

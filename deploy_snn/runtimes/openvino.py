@@ -13,6 +13,7 @@ from deploy_snn.tensors import Arrays
 EXACT: dict[str, Any] = {
     "INFERENCE_PRECISION_HINT": "f32",  # the default is bfloat16 on CPUs that have it
     "CPU_DENORMALS_OPTIMIZATION": False,
+    "SNIPPETS_MODE": "DISABLE",  # its compiler of elementwise operators fuses multiply and add
 }
 
 WEIGHTS = {"MatMul", "Gemm", "Conv", "Gather", "GatherElements"}
