@@ -33,12 +33,12 @@ class Executorch(Format):
 
     Args:
         max_batch: the largest batch of ``step``. sequence_batch: the batch of ``sequence``.
-        max_steps: the most steps in one call of ``sequence``.
+        max_steps: the most steps in one call of ``sequence``. A convolution may limit it to 15; the manifest says so.
 
     Raises InvalidInput for a ``max_batch`` below 2, a ``sequence_batch`` below 1, and ``max_steps`` below 3.
     """
 
-    max_batch: int = 16
+    max_batch: int = 8
     sequence_batch: int = 1
     max_steps: int = 32
 
@@ -62,40 +62,52 @@ class Executorch(Format):
         }
         for captured in methods.values():
             _check_order(captured, lowered.contract)
-        with silence_leaf_spec_warning():
-            program = exir.to_edge_transform_and_lower(
-                methods,
-                partitioner=self._partitioners(),
-                # Its check of the graph runs operators that fix the batch to that of the example.
-                compile_config=exir.EdgeCompileConfig(_check_ir_validity=False),
-                constant_methods={CONTRACT: lowered.contract.model_dump_json()},
-                # Where 1.5 replaces a copy in a scan by a view, it computes wrong numbers without an error.
-            ).to_executorch(exir.ExecutorchBackendConfig(remove_view_copy=False))
+        try:
+            with silence_leaf_spec_warning():
+                program = exir.to_edge_transform_and_lower(
+                    methods,
+                    partitioner=self._partitioners(),
+                    # Its check of the graph runs operators that fix the batch to that of the example.
+                    compile_config=exir.EdgeCompileConfig(_check_ir_validity=False),
+                    constant_methods={CONTRACT: lowered.contract.model_dump_json()},
+                    # Where 1.5 replaces a copy in a scan by a view, it computes wrong numbers without an error.
+                ).to_executorch(exir.ExecutorchBackendConfig(remove_view_copy=False))
+        except Exception as error:  # (its passes raise whatever they like)
+            raise Unavailable(f"this ExecuTorch cannot hold the model: {first_line(error)}") from error
         (file,) = self.files
-        for plan in program.executorch_program.execution_plan:
-            self._check_bounds(plan, lowered.contract)
+        bounds = {plan.name: self._bounds(plan, lowered.contract) for plan in program.executorch_program.execution_plan}
         with (folder / file).open("wb") as opened:
             program.write_to_file(opened)
-        return asdict(self) | {"executorch": version("executorch")}
+        return asdict(self) | {"max_steps": bounds[SEQUENCE]["time"], "executorch": version("executorch")}
 
-    def _check_bounds(self, plan: Any, contract: Contract) -> None:
-        """Raise Unavailable if ExecuTorch has fixed an axis that must be open, or planned other sizes than requested."""
-        sizes = {
-            STEP: {"batch": self.max_batch},
-            SEQUENCE: {"batch": self.sequence_batch, "time": self.max_steps},
-        }.get(plan.name)
-        if sizes is None:
-            return
+    def _bounds(self, plan: Any, contract: Contract) -> dict[str, int]:
+        """The largest batch and number of steps that a method has memory for.
+
+        Raises Unavailable if ExecuTorch has fixed an axis that must be open, or limited the batch. It does so with
+        convolutions: torch chooses between their kernels by the leading axis, and stays below 16 rows or steps.
+        """
+        if plan.name not in {STEP, SEQUENCE}:
+            return {}
         in_time = plan.name == SEQUENCE
+        wanted = {"batch": self.sequence_batch, "time": self.max_steps} if in_time else {"batch": self.max_batch}
         inputs = [spec.in_time() if in_time else spec for spec in contract.inputs]
+        bounds: dict[str, int] = {}
         for spec, place in zip((*inputs, *contract.states), plan.inputs, strict=True):
-            tensor, expected = plan.values[place].val, spec.shape(**sizes)
+            tensor = plan.values[place].val
+            for axis, size in zip(spec.axes, tensor.sizes, strict=True):
+                if axis.size is None:
+                    bounds.setdefault(axis.name, size)
             is_open = any(axis.size is None and (axis == TIME or not in_time) for axis in spec.axes)
-            if tuple(tensor.sizes) != expected or bool(tensor.shape_dynamism) is not is_open:
+            if bool(tensor.shape_dynamism) is not is_open or tuple(tensor.sizes) != spec.shape(**bounds):
                 raise Unavailable(
-                    f"this ExecuTorch has fixed the shape of '{spec.name}' in {plan.name}: planned {list(tensor.sizes)}, "
-                    f"expected {'at most ' if is_open else ''}{list(expected)}"
+                    f"this ExecuTorch has fixed the shape of '{spec.name}' in {plan.name} at {list(tensor.sizes)}"
                 )
+        if bounds["batch"] != wanted["batch"]:
+            raise Unavailable(
+                f"this ExecuTorch limits the batch of {plan.name} to {bounds['batch']} for this model, and "
+                f"{wanted['batch']} was requested: export it for at most {bounds['batch']}"
+            )
+        return bounds
 
     def _partitioners(self) -> Sequence[Any] | None:
         """The backends that take over parts of the graph."""

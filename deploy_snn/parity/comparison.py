@@ -24,7 +24,7 @@ from deploy_snn.program import Program
 from deploy_snn.reference import reference_program
 from deploy_snn.registry import RUNTIMES, STIMULI
 from deploy_snn.runtimes import Runtime, find_runtime, unavailable_reason
-from deploy_snn.runtimes.find import EAGER
+from deploy_snn.runtimes.find import default_runtimes
 from deploy_snn.tensors import TENSORS
 
 GOLDEN = "golden"
@@ -39,7 +39,8 @@ DEFAULT_BATCH = 3
 
 @dataclass(frozen=True)
 class Plan:
-    """The settings of a comparison. ``runtimes=None`` compares all that can run here, and lists the others.
+    """The settings of a comparison. ``runtimes=None`` compares all that can run here, and lists the others; not
+    those that are known to be inexact, which are compared on request only.
 
     ``stimulus=None`` uses "poisson", and "threshold" where the model allows it. ``stimulus``, ``batch`` and ``seed`` are
     one value or several, and every combination is compared.
@@ -266,7 +267,7 @@ def _open(bundle: Bundle, plan: Plan, skipped: list[Skipped], runs: list[RunRepo
     """Open the runtimes of a plan. Those that cannot be compared are listed with the reason."""
     requested = plan.runtimes is not None
     opened: dict[str, Runtime] = {}
-    for name in plan.runtimes if plan.runtimes is not None else [name for name in RUNTIMES if name != EAGER]:
+    for name in plan.runtimes if plan.runtimes is not None else default_runtimes():
         reason = None if requested else unavailable_reason(name)
         runtime = None if reason else find_runtime(name)
         if runtime is not None:

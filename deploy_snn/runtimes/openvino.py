@@ -51,11 +51,10 @@ class OpenVino(OpenVinoDefault):
     options: ClassVar[dict[str, Any]] = EXACT
 
     def load(self, model: onnx.ModelProto) -> None:
-        self._parameters = parameters_as_inputs(model)
+        parameters = parameters_as_inputs(model)
         super().load(model)
-
-    def compute(self, arrays: Arrays) -> Arrays:
-        return super().compute(arrays | self._parameters)
+        for name, array in parameters.items():
+            self._request.set_tensor(name, openvino.Tensor(array))
 
 
 def parameters_as_inputs(model: onnx.ModelProto) -> Arrays:
