@@ -13,13 +13,14 @@ ORT_OTHER := $(filter-out $(ORT_PACKAGE_$(ORT)),$(ORT_PACKAGE_cpu) $(ORT_PACKAGE
 
 NEURONS := $(BIN)/python -c 'from deploy_snn.registry import NEURONS; print(*NEURONS)'
 
-.PHONY: parity test lint bench hosts references clean
+.PHONY: parity test lint bench hosts matrix references clean
 
 parity: .venv/toolkit  ## export every neuron and prove it on every runtime of this machine
 	$(BIN)/deploy-snn parity $$($(NEURONS)) --json parity.json --html parity.html
 
-test: .venv/dev .venv/tritonserver lint  ## lint, type check, tests
+test: .venv/dev .venv/tritonserver .venv/runtimes lint  ## lint, type check, tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	.venv/runtimes/bin/python -m pytest --numprocesses auto tests/runtimes/test_other_runtimes.py
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -42,6 +43,9 @@ bench: .venv/dev .venv/tritonserver hosts  ## measured comparisons, with the pee
 	$(BIN)/python benchmarks/mutants.py
 	$(BIN)/python benchmarks/train_bindsnet.py .trained
 	$(BIN)/python benchmarks/imported.py .trained
+
+matrix: .venv/dev  ## docs/matrix.md: every bundle of export/ on every other runtime, each in an environment of its own
+	$(BIN)/python benchmarks/matrix.py
 
 # export/ has room for 5.5 MB: heaviside and the difference equations are compared with the writers of NIR files instead.
 references: .venv/toolkit  ## write the reference bundles in export/ anew; a change in them is a change of behaviour
@@ -76,6 +80,14 @@ references: .venv/toolkit  ## write the reference bundles in export/ anew; a cha
 .venv/dev: .venv/toolkit
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(ORT),digits,nir,redis,serve,triton,wasm]' --group dev
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps --group peers
+	touch $@
+
+# Other runtimes, on top of .venv: there, they would take part in each comparison of the tests. IREE is left out for its
+# size, 100 MB to download; `make matrix` has it.
+.venv/runtimes: .venv/dev
+	$(PYTHON) -m venv $@
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$(echo $@/lib/python*/site-packages)/base.pth
+	$@/bin/pip install --quiet --no-warn-conflicts --constraint constraints.txt executorch openvino MNN
 	touch $@
 
 # The server inside nvidia-pytriton's wheel, to run what `deploy-snn triton` writes; without such a wheel its tests are skipped.

@@ -56,13 +56,13 @@ class Executorch(Format):
             raise Unavailable(
                 f"format executorch needs the package executorch (pip install executorch): {first_line(error)}"
             ) from None
-        methods = {
-            STEP: lowered.bounded_step(self.max_batch),
-            SEQUENCE: lowered.bounded_sequence(self.sequence_batch, self.max_steps),
-        }
-        for captured in methods.values():
-            _check_order(captured, lowered.contract)
         try:
+            methods = {
+                STEP: lowered.bounded_step(self.max_batch),
+                SEQUENCE: lowered.bounded_sequence(self.sequence_batch, self.max_steps),
+            }
+            for captured in methods.values():
+                _check_order(captured, lowered.contract)
             with silence_leaf_spec_warning():
                 program = exir.to_edge_transform_and_lower(
                     methods,
@@ -72,8 +72,11 @@ class Executorch(Format):
                     constant_methods={CONTRACT: lowered.contract.model_dump_json()},
                     # Where 1.5 replaces a copy in a scan by a view, it computes wrong numbers without an error.
                 ).to_executorch(exir.ExecutorchBackendConfig(remove_view_copy=False))
+        except AssertionError:
+            raise
         except Exception as error:  # (its passes raise whatever they like)
-            raise Unavailable(f"this ExecuTorch cannot hold the model: {first_line(error)}") from error
+            text = " ".join(str(error).split())[:300]
+            raise Unavailable(f"this ExecuTorch cannot hold the model: {type(error).__name__}: {text}") from error
         (file,) = self.files
         bounds = {plan.name: self._bounds(plan, lowered.contract) for plan in program.executorch_program.execution_plan}
         with (folder / file).open("wb") as opened:
