@@ -277,7 +277,7 @@ STIMULI: Registry[Any] = Registry(
         "digits": Entry("deploy_snn.parity.digits:digit_spikes", "Handwritten digits, Poisson-encoded.", ("sklearn",)),
     },
 )
-"""The patterns of a drive over time. ``parity`` also accepts ``threshold`` and ``golden``."""
+"""The patterns of a drive over time. ``parity`` also accepts ``threshold``, ``denormal`` and ``golden``."""
 
 IMPORTERS: Registry[Any] = Registry(
     "importer",

@@ -12,6 +12,7 @@ from deploy_snn.errors import InvalidInput, Unavailable, first_line
 from deploy_snn.parity.artifacts import compare_files, compare_initial_state
 from deploy_snn.parity.compare import events
 from deploy_snn.parity.coverage import Coverage
+from deploy_snn.parity.denormal import denormal
 from deploy_snn.parity.exactness import Link, links_of
 from deploy_snn.parity.first_node import STEP, first_wrong_node
 from deploy_snn.parity.lockstep import Lockstep, Progress
@@ -29,7 +30,9 @@ from deploy_snn.tensors import TENSORS
 
 GOLDEN = "golden"
 MODES: tuple[Mode, ...] = ("locked", "free", "sequence")
-NAMES = (*STIMULI, "threshold", GOLDEN)
+BUILT: dict[str, Callable[[Request], Stimulus]] = {"threshold": threshold, "denormal": denormal}
+"""The stimuli that are built while the reference runs."""
+NAMES = (*STIMULI, *BUILT, GOLDEN)
 DEFAULT_STIMULI = ("poisson", "threshold")
 """Together they reach the branches of every neuron class."""
 DEFAULT_STEPS = 200
@@ -107,8 +110,8 @@ def make_stimulus(name: str, request: Request) -> Stimulus:
         raise InvalidInput(f"steps={request.steps}, batch={request.batch}: expected at least 1 for both")
     if name in STIMULI:
         return from_pattern(name, request)
-    if name == "threshold":
-        return threshold(request)
+    if name in BUILT:
+        return BUILT[name](request)
     _check_name(name)
     return from_file(Path(name), request)
 
@@ -304,8 +307,8 @@ def verify(
         bundle: a bundle, or the path of its folder.
         runtimes: names of runtimes. By default all that can run here.
         modes: "locked", "free", "sequence".
-        stimulus: "poisson", "constant", "ramp", "digits", "threshold", "golden", or the path of a .safetensors file; one or
-            several. By default "poisson" and, where the model allows it, "threshold".
+        stimulus: "poisson", "constant", "ramp", "digits", "threshold", "denormal", "golden", or the path of a
+            .safetensors file; one or several. By default "poisson" and, where the model allows it, "threshold".
         steps: number of steps to compare, for each stimulus.
         batch: number of rows, or several such numbers.
         seed: seed of the stimulus, or several.
