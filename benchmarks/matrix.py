@@ -28,7 +28,7 @@ from deploy_snn.cli.export import export_model
 from deploy_snn.errors import InvalidInput, Unavailable
 from deploy_snn.parity import ModelReport, Plan, Request, RunReport, compare_runtimes, make_stimulus
 from deploy_snn.reference import reference_program
-from deploy_snn.registry import FORMATS, RUNTIMES
+from deploy_snn.registry import FORMATS
 from deploy_snn.runtimes import find_runtime
 from deploy_snn.tensors import Arrays
 
@@ -45,14 +45,17 @@ class Environment:
     runtimes: tuple[str, ...]
 
 
+HERE = "toolkit"
 ENVIRONMENTS = {
+    HERE: Environment((), ("onnxruntime-cpu", "torchscript", "pt2", "c", "onnx-reference")),
     "executorch": Environment(("executorch",), ("executorch", "executorch-xnnpack")),
     "openvino": Environment(("openvino",), ("openvino", "openvino-default")),
     "iree": Environment(("iree-base-compiler", "iree-base-runtime"), ("iree", "iree-host")),
     "mnn": Environment(("MNN",), ("mnn", "mnn-default")),
 }
-BUILT_IN = ("onnxruntime-cpu", "torchscript", "pt2", "c", "onnx-reference")
-"""Runtimes of the environment of this script."""
+"""Each with its packages, in an environment of its own. The first is the environment of this script."""
+RESULTS = ROOT / ".venv" / "matrix"
+NOT_RUN = "not run"
 
 
 @dataclass
@@ -87,7 +90,7 @@ def compare(folder: Path, runtime: str, steps: int, *, speed: bool) -> Cell:
             cell.details = str(error)
             return cell
         cell.verdict, cell.details = judge(report, runtime)
-        if speed and cell.verdict != "not possible":
+        if speed and cell.verdict not in {"not possible", "fails"}:
             cell.relative = relative_time(bundle, Bundle.open(folder), runtime)
     return cell
 
@@ -135,14 +138,13 @@ def relative_time(bundle: Bundle, basis: Bundle, runtime: str) -> float:
     """The time of a step divided by that of ONNX Runtime, one row. They take turns; the fastest turn of each counts."""
     inputs = make_stimulus("poisson", Request(reference_program(basis), CHUNK, 1, 0)).inputs
     series = [at(inputs, step) for step in range(CHUNK)]
-    opened = {name: find_runtime(name)(of) for name, of in ((BASIS, basis), (runtime, bundle))}
-    best = dict.fromkeys(opened, float("inf"))
-    for one in opened.values():
+    opened = [find_runtime(BASIS)(basis), find_runtime(runtime)(bundle)]
+    best = [float("inf"), float("inf")]
+    for one in opened:
         one.start(basis.initial_state(1))
     for _ in range(CHUNKS):
-        for name, one in opened.items():
-            best[name] = min(best[name], turn(one, series))
-    return best[runtime] / best[BASIS]
+        best = [min(seconds, turn(one, series)) for seconds, one in zip(best, opened, strict=True)]
+    return best[1] / best[0]
 
 
 def turn(runtime: Any, series: list[Arrays]) -> float:
@@ -153,17 +155,16 @@ def turn(runtime: Any, series: list[Arrays]) -> float:
     return time.perf_counter() - begin
 
 
-def measure(names: Iterable[str], bundles: list[Path], steps: int, *, speed: bool) -> Results:
-    """Compare runtimes that can run in this environment."""
+def measure(names: Iterable[str], bundles: list[Path], file: Path, steps: int, *, speed: bool) -> None:
+    """Compare runtimes that can run in this environment. The results are written after each bundle."""
     torch.set_num_threads(1)
     results = Results()
     for name in names:
-        kind = find_runtime(name)
-        results.flags[name] = flags_of(kind)
+        results.flags[name] = flags_of(find_runtime(name))
         for folder in bundles:
             results.cells.append(compare(folder, name, steps, speed=speed))
+            file.write_text(json.dumps(asdict(results)))
             print(f"{name} on {folder.name}: {results.cells[-1].verdict}", file=sys.stderr, flush=True)
-    return results
 
 
 def flags_of(kind: Any) -> str:
@@ -196,29 +197,25 @@ def size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
 
 
-def measure_there(name: str, arguments: argparse.Namespace) -> Results:
+def measure_there(name: str, arguments: argparse.Namespace) -> None:
     """Run this script in an environment, as a process of its own. A library that crashes costs only its own results."""
-    wanted = ENVIRONMENTS[name]
+    wanted, file = ENVIRONMENTS[name], RESULTS / f"{name}.json"
+    python, _ = environment(name, wanted.packages)
+    file.unlink(missing_ok=True)
+    command = [python, __file__, "--measure", name, "--steps", str(arguments.steps)]
+    command += ["--bundles", *arguments.bundles] + ([] if arguments.speed else ["--no-speed"])
+    done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
+    if done.returncode:
+        print(f"{name}: the process ended with status {done.returncode}", file=sys.stderr)
+
+
+def read_results(name: str) -> Results:
+    """The last results of an environment."""
+    wanted, file = ENVIRONMENTS[name], RESULTS / f"{name}.json"
+    data = json.loads(file.read_text()) if file.exists() else {"flags": {}, "cells": []}
+    if not wanted.packages:
+        return Results({}, data["flags"], [Cell(**cell) for cell in data["cells"]])
     python, megabytes = environment(name, wanted.packages)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "results.json"
-        command = [
-            python,
-            __file__,
-            "--measure",
-            ",".join(wanted.runtimes),
-            "--results",
-            file,
-            "--steps",
-            str(arguments.steps),
-        ]
-        command += ["--bundles", *arguments.bundles] + ([] if arguments.speed else ["--no-speed"])
-        done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
-        if done.returncode or not file.exists():
-            reason = f"the process ended with status {done.returncode}"
-            cells = [Cell(r, Path(b).name, "fails", reason) for r in wanted.runtimes for b in arguments.bundles]
-            return Results(cells=cells, megabytes=megabytes)
-        data = json.loads(file.read_text())
     found = subprocess.run(
         [python, "-c", f"from importlib.metadata import version\nfor p in {wanted.packages!r}: print(version(p))"],
         check=True,
@@ -232,7 +229,7 @@ def measure_there(name: str, arguments: argparse.Namespace) -> Results:
 def page(results: dict[str, Results], arguments: argparse.Namespace) -> Iterator[str]:
     """The lines of the Markdown page."""
     cells = {(cell.runtime, cell.model): cell for result in results.values() for cell in result.cells}
-    runtimes = list(dict.fromkeys(runtime for runtime, _ in cells))
+    runtimes = [runtime for name in results for runtime in ENVIRONMENTS[name].runtimes]
     models = list(dict.fromkeys(model for _, model in cells))
     yield "# Matrix of models and runtimes\n"
     yield "`make matrix` writes this page. [runtimes.md](runtimes.md) explains the settings and the differences.\n"
@@ -246,7 +243,7 @@ def page(results: dict[str, Results], arguments: argparse.Namespace) -> Iterator
     yield "| model | " + " | ".join(runtimes) + " |"
     yield "|---|" + "---|" * len(runtimes)
     for model in models:
-        yield f"| {model} | " + " | ".join(cells[runtime, model].verdict for runtime in runtimes) + " |"
+        yield f"| {model} | " + " | ".join(verdict(cells.get((runtime, model))) for runtime in runtimes) + " |"
     yield "\n## Runtimes\n"
     times = "time of a step, onnxruntime-cpu = 1 (all bundles) | " if arguments.speed else ""
     yield f"| runtime | packages | installed, MB | {times}settings |"
@@ -267,9 +264,14 @@ def page(results: dict[str, Results], arguments: argparse.Namespace) -> Iterator
     yield "## Details\n"
     for runtime in runtimes:
         for model in models:
-            cell = cells[runtime, model]
-            if cell.details:
+            cell = cells.get((runtime, model))
+            if cell is not None and cell.details:
                 yield f"- {runtime} on {model}: {cell.verdict}: {cell.details}"
+
+
+def verdict(cell: Cell | None) -> str:
+    """The word for a cell of the table."""
+    return NOT_RUN if cell is None else cell.verdict
 
 
 def cpu_name() -> str:
@@ -293,23 +295,31 @@ def main() -> None:
     folders = sorted(str(path.parent) for path in (ROOT / "export").glob("*/manifest.json"))
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "matrix.md")
     parser.add_argument("--bundles", nargs="+", default=folders)
-    parser.add_argument("--environments", nargs="+", default=list(ENVIRONMENTS), choices=list(ENVIRONMENTS))
+    parser.add_argument(
+        "--environments",
+        nargs="+",
+        default=list(ENVIRONMENTS),
+        choices=list(ENVIRONMENTS),
+        help="those to run again; of the others, the last results count",
+    )
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--no-speed", dest="speed", action="store_false")
-    parser.add_argument("--measure", help="the runtimes to compare in this process")
-    parser.add_argument("--results", type=Path)
+    parser.add_argument("--measure", choices=list(ENVIRONMENTS), help="compare only, in this process")
     arguments = parser.parse_args()
+    RESULTS.mkdir(parents=True, exist_ok=True)
     bundles = [Path(bundle) for bundle in arguments.bundles]
     if arguments.measure:
-        results = measure(arguments.measure.split(","), bundles, arguments.steps, speed=arguments.speed)
-        arguments.results.write_text(json.dumps(asdict(results)))
+        name, file = arguments.measure, RESULTS / f"{arguments.measure}.json"
+        measure(ENVIRONMENTS[name].runtimes, bundles, file, arguments.steps, speed=arguments.speed)
         return
-    built_in = [name for name in BUILT_IN if name in RUNTIMES]
-    all_results = {"": measure(built_in, bundles, arguments.steps, speed=arguments.speed)}
     for name in arguments.environments:
-        all_results[name] = measure_there(name, arguments)
+        if name == HERE:
+            measure(ENVIRONMENTS[name].runtimes, bundles, RESULTS / f"{name}.json", arguments.steps, speed=arguments.speed)
+        else:
+            measure_there(name, arguments)
+    results = {name: read_results(name) for name in ENVIRONMENTS}
     arguments.output.parent.mkdir(exist_ok=True)
-    arguments.output.write_text("\n".join(page(all_results, arguments)).rstrip() + "\n")
+    arguments.output.write_text("\n".join(page(results, arguments)).rstrip() + "\n")
 
 
 if __name__ == "__main__":
