@@ -297,7 +297,7 @@ def main() -> None:
     parser.add_argument("--bundles", nargs="+", default=folders)
     parser.add_argument(
         "--environments",
-        nargs="+",
+        nargs="*",
         default=list(ENVIRONMENTS),
         choices=list(ENVIRONMENTS),
         help="those to run again; of the others, the last results count",
