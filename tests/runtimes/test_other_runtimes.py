@@ -83,6 +83,7 @@ def bundle_for(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         format_ = runtime if runtime.startswith("executorch") else "onnx"
         if (format_, case) not in written:
             build, snap = CASES[case]
+            torch.manual_seed(0)
             if format_ != "onnx":
                 from deploy_snn.formats.executorch import Executorch, ExecutorchXnnpack
 
@@ -239,8 +240,7 @@ def test_low_precision_in_openvino_is_found(bundle_for: Exported, monkeypatch: p
     bundle = bundle_for("openvino", "pooling")
     report = compared(bundle, OpenVino(bundle), "locked")
     assert not report.equal
-    assert report.divergence is not None
-    assert (report.divergence.ulp or 0) ** 2 > 1
+    assert max(tensor.max_ulp or 0 for tensor in report.tensors) > 100
 
 
 def test_trap_openvino_folds_constants(bundle_for: Exported) -> None:
