@@ -13,15 +13,16 @@ ORT_OTHER := $(filter-out $(ORT_PACKAGE_$(ORT)),$(ORT_PACKAGE_cpu) $(ORT_PACKAGE
 
 NEURONS := $(BIN)/python -c 'from deploy_snn.registry import NEURONS; print(*NEURONS)'
 
-.PHONY: parity setup test lint docs bench chaos hosts references web web-packages clean
+.PHONY: parity setup test lint docs bench chaos hosts matrix references web web-packages clean
 
 parity: .venv/toolkit  ## export every neuron and prove it on every runtime of this machine
 	$(BIN)/deploy-snn parity $$($(NEURONS)) --json parity.json --html parity.html
 
 setup: .venv/toolkit  ## install into .venv, and nothing else
 
-test: .venv/dev .venv/tritonserver lint  ## lint, type check, tests
+test: .venv/dev .venv/tritonserver .venv/runtimes lint  ## lint, type check, tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	.venv/runtimes/bin/python -m pytest --numprocesses auto tests/runtimes/test_other_runtimes.py
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -57,6 +58,9 @@ web: .venv/dev  ## train the demo of serve/web on digits anew, and say how to op
 
 web-packages:  ## what the tests of serve/web need from npm; without it they are skipped by name
 	cd serve/web && ONNXRUNTIME_NODE_INSTALL=skip npm install --no-audit --no-fund --no-package-lock
+
+matrix: .venv/dev  ## docs/matrix.md: every bundle of export/ on every other runtime, each in an environment of its own
+	$(BIN)/python benchmarks/matrix.py
 
 # export/ has room for 5.5 MB: heaviside and the difference equations are compared with the writers of NIR files instead.
 references: .venv/toolkit  ## write the reference bundles in export/ anew; a change in them is a change of behaviour
@@ -95,6 +99,14 @@ references: .venv/toolkit  ## write the reference bundles in export/ anew; a cha
 
 .venv/docs: .venv/toolkit
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(ORT),docs]'
+	touch $@
+
+# Other runtimes, on top of .venv: there, they would take part in each comparison of the tests. IREE is left out for its
+# size, 100 MB to download; `make matrix` has it. Without wheels for this machine, the tests are skipped.
+.venv/runtimes: .venv/dev
+	$(PYTHON) -m venv $@
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$(echo $@/lib/python*/site-packages)/base.pth
+	-$@/bin/pip install --quiet --no-warn-conflicts --constraint constraints.txt executorch openvino MNN
 	touch $@
 
 # The server inside nvidia-pytriton's wheel, to run what `deploy-snn triton` writes; without such a wheel its tests are skipped.

@@ -27,8 +27,8 @@ def unknown(noun: str, name: str, names: Collection[str]) -> InvalidInput:
 class Entry:
     """The location of a class or function, as ``module:name``, and one line about it for people.
 
-    ``needs`` are the packages that it requires. A format with ``on_request`` is not exported by default. ``cuda`` says that
-    a runtime needs CUDA.
+    ``needs`` are the packages that it requires. ``on_request`` says that a format is not exported, and a runtime not
+    compared, unless it is named. ``cuda`` says that a runtime needs CUDA.
     """
 
     place: str
@@ -263,11 +263,16 @@ RUNTIMES: Registry[Any] = Registry(
             ("onnx", "openvino"),
         ),
         "openvino-default": Entry(
-            "deploy_snn.runtimes.openvino:OpenVinoDefault", "OpenVINO with its own defaults.", ("onnx", "openvino")
+            "deploy_snn.runtimes.openvino:OpenVinoDefault", "OpenVINO as it comes.", ("onnx", "openvino"), on_request=True
         ),
         "iree": Entry("deploy_snn.runtimes.iree:Iree", "IREE on the CPU, without fused multiply-add.", ("onnx", "iree")),
-        "iree-host": Entry("deploy_snn.runtimes.iree:IreeHost", "IREE compiled for this machine's CPU.", ("onnx", "iree")),
-        "mnn": Entry("deploy_snn.runtimes.mnn:Mnn", "MNN on the CPU, in high precision.", ("onnx", "MNN")),
+        "iree-host": Entry(
+            "deploy_snn.runtimes.iree:IreeHost", "IREE compiled for this machine's CPU.", ("onnx", "iree"), on_request=True
+        ),
+        "mnn": Entry(
+            "deploy_snn.runtimes.mnn:Mnn", "MNN on the CPU, in high precision, without its Less.", ("onnx", "MNN")
+        ),
+        "mnn-default": Entry("deploy_snn.runtimes.mnn:MnnDefault", "MNN as it comes.", ("onnx", "MNN"), on_request=True),
     },
 )
 
@@ -282,7 +287,7 @@ STIMULI: Registry[Any] = Registry(
         "digits": Entry("deploy_snn.parity.digits:digit_spikes", "Handwritten digits, Poisson-encoded.", ("sklearn",)),
     },
 )
-"""The patterns of a drive over time. ``parity`` also accepts ``threshold`` and ``golden``."""
+"""The patterns of a drive over time. ``parity`` also accepts ``threshold``, ``denormal`` and ``golden``."""
 
 IMPORTERS: Registry[Any] = Registry(
     "importer",

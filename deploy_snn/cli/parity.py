@@ -73,7 +73,7 @@ def parity(
         str | None,
         typer.Option(
             "--stimulus",
-            help="poisson, constant, ramp, digits, threshold, golden, or a .safetensors file; several with commas.",
+            help="poisson, constant, ramp, digits, threshold, denormal, golden, a .safetensors file; several with commas.",
             show_default="poisson,threshold",
         ),
     ] = None,

@@ -19,6 +19,11 @@ SHORT = {"model": "", "runtime": "", "runs": "r", "differ": "r", "max ulp": "r",
 FILES = "bundle files"
 """The row of the initial state and the golden trace."""
 LONG = {"run": "", "tensors": "", "compared": "r", "differ": "r", "max abs": "r", "max rel": "r", "max ulp": "r"}
+REMARKS = {
+    "threshold": "potentials one ulp from the threshold, or exactly on it",
+    "denormal": "elements of states that were set to a number below the smallest normal one",
+}
+"""What the numbers of a stimulus count."""
 FEW = 3
 """The number of uncovered items of a model that are shown without -v."""
 
@@ -139,7 +144,8 @@ def _print_coverage(report: "ModelReport", out: Console, *, verbose: bool) -> No
     for stimulus in report.stimuli:
         if stimulus.remarks:
             hits = ", ".join(f"{name} {count}" for name, count in stimulus.remarks.items())
-            out.print(f"{report.model}: potentials one ulp from the threshold, or exactly on it: {hits}")
+            what = REMARKS.get(stimulus.stimulus, stimulus.stimulus)
+            out.print(f"{report.model}: {what}: {hits}")
     for name in report.silent:
         out.print(f"{report.model}: {name} never fired, so its equality proves nothing", style="yellow")
     uncovered = report.uncovered

@@ -12,6 +12,7 @@ from deploy_snn.errors import InvalidInput, Unavailable, first_line
 from deploy_snn.parity.artifacts import compare_files, compare_initial_state
 from deploy_snn.parity.compare import events
 from deploy_snn.parity.coverage import Coverage
+from deploy_snn.parity.denormal import denormal
 from deploy_snn.parity.exactness import Link, links_of
 from deploy_snn.parity.lockstep import Lockstep, Progress
 from deploy_snn.parity.recording import freeze, record_reference
@@ -23,12 +24,14 @@ from deploy_snn.program import Program
 from deploy_snn.reference import reference_program
 from deploy_snn.registry import RUNTIMES, STIMULI
 from deploy_snn.runtimes import Runtime, find_runtime, unavailable_reason
-from deploy_snn.runtimes.find import EAGER
+from deploy_snn.runtimes.find import default_runtimes
 from deploy_snn.tensors import TENSORS
 
 GOLDEN = "golden"
 MODES: tuple[Mode, ...] = ("locked", "free", "sequence")
-NAMES = (*STIMULI, "threshold", GOLDEN)
+BUILT: dict[str, Callable[[Request], Stimulus]] = {"threshold": threshold, "denormal": denormal}
+"""The stimuli that are built while the reference runs."""
+NAMES = (*STIMULI, *BUILT, GOLDEN)
 DEFAULT_STIMULI = ("poisson", "threshold")
 """Together they reach the branches of every neuron class."""
 DEFAULT_STEPS = 200
@@ -38,7 +41,8 @@ DEFAULT_BATCH = 3
 
 @dataclass(frozen=True)
 class Plan:
-    """The settings of a comparison. ``runtimes=None`` compares all that can run here, and lists the others.
+    """The settings of a comparison. ``runtimes=None`` compares all that can run here, and lists the others; not
+    those that are known to be inexact, which are compared on request only.
 
     ``stimulus=None`` uses "poisson", and "threshold" where the model allows it. ``stimulus``, ``batch`` and ``seed`` are
     one value or several, and every combination is compared.
@@ -105,8 +109,8 @@ def make_stimulus(name: str, request: Request) -> Stimulus:
         raise InvalidInput(f"steps={request.steps}, batch={request.batch}: expected at least 1 for both")
     if name in STIMULI:
         return from_pattern(name, request)
-    if name == "threshold":
-        return threshold(request)
+    if name in BUILT:
+        return BUILT[name](request)
     _check_name(name)
     return from_file(Path(name), request)
 
@@ -268,7 +272,7 @@ def _open(bundle: Bundle, plan: Plan, skipped: list[Skipped], runs: list[RunRepo
     """Open the runtimes of a plan. Those that cannot be compared are listed with the reason."""
     requested = plan.runtimes is not None
     opened: dict[str, Runtime] = {}
-    for name in plan.runtimes if plan.runtimes is not None else [name for name in RUNTIMES if name != EAGER]:
+    for name in plan.runtimes if plan.runtimes is not None else default_runtimes():
         reason = None if requested else unavailable_reason(name, bundle)
         runtime = None if reason else find_runtime(name, bundle)
         if runtime is not None:
@@ -305,8 +309,8 @@ def verify(
         bundle: a bundle, or the path of its folder.
         runtimes: names of runtimes. By default all that can run here.
         modes: "locked", "free", "sequence".
-        stimulus: "poisson", "constant", "ramp", "digits", "threshold", "golden", or the path of a .safetensors file; one or
-            several. By default "poisson" and, where the model allows it, "threshold".
+        stimulus: "poisson", "constant", "ramp", "digits", "threshold", "denormal", "golden", or the path of a
+            .safetensors file; one or several. By default "poisson" and, where the model allows it, "threshold".
         steps: number of steps to compare, for each stimulus.
         batch: number of rows, or several such numbers.
         seed: seed of the stimulus, or several.

@@ -17,12 +17,11 @@ Tensors = dict[str, Tensor]
 class Executorch(TorchRuntime):
     """The methods ``step`` and ``sequence`` of a ``.pte`` file.
 
-    A run is cut into calls of at most ``max_steps`` steps. With another batch than ``sequence`` has, it repeats the step.
+    A run is cut into calls of at most as many steps as ``sequence`` takes. With another batch than ``sequence`` has, it
+    repeats the step. The bounds of batch and time are the sizes of the file's own arguments.
     """
 
     files: ClassVar[tuple[str, ...]] = ("model.pte",)
-    format: ClassVar[str] = "executorch"
-    """The section of the manifest with the bounds."""
 
     @cached_property
     def step_function(self) -> Function:
@@ -30,8 +29,9 @@ class Executorch(TorchRuntime):
 
     @cached_property
     def run_function(self) -> Function:
-        fixed, max_steps = self._option("sequence_batch"), self._option("max_steps")
         call, step_function, first = self._function("sequence"), self.step_function, self.contract.inputs[0].name
+        bounds = self._bounds("sequence")
+        fixed, max_steps = bounds["batch"], bounds["time"]
 
         def run(inputs: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
             parts = []
@@ -59,12 +59,44 @@ class Executorch(TorchRuntime):
         self.bundle.check_contract(Contract.parse(contract, str(path)), path.name)
         return program
 
-    def _option(self, name: str) -> int:
-        return int(self.bundle.manifest.formats[self.format][name])
+    def _bounds(self, name: str) -> dict[str, int]:
+        """The largest batch and number of steps of a method: the sizes that memory was planned for.
+
+        Raises InvalidInput if its arguments and results are not those of the contract, in its order.
+        """
+        contract, path = self.contract, self.bundle.file(self.files[0])
+        try:
+            method = self._program.metadata(name)
+        except RuntimeError as error:
+            raise InvalidInput(f"{path} has no method '{name}': {first_line(error)}") from None
+        in_time = name == "sequence"
+        inputs, outputs = (
+            [spec.in_time() if in_time else spec for spec in specs] for specs in (contract.inputs, contract.outputs)
+        )
+        sizes: dict[str, int] = {}
+        for kind, specs, count, tensor in (
+            ("argument", [*inputs, *contract.states], method.num_inputs(), method.input_tensor_meta),
+            ("result", [*outputs, *contract.states], method.num_outputs(), method.output_tensor_meta),
+        ):
+            if count != len(specs):
+                raise InvalidInput(f"{path}: {name} has {count} {kind}s, but the contract lists {len(specs)}")
+            for place, spec in enumerate(specs):
+                found = list(tensor(place).sizes())
+                expected = [axis.name if axis.size is None else axis.size for axis in spec.axes]
+                if len(found) == len(expected):
+                    for size, axis in zip(found, expected, strict=True):
+                        if isinstance(axis, str):
+                            sizes.setdefault(axis, size)
+                    expected = [sizes[axis] if isinstance(axis, str) else axis for axis in expected]
+                if found != expected:
+                    raise InvalidInput(
+                        f"{path}: {kind} {place} of {name} is {found}, but '{spec.name}' of the contract is {expected}"
+                    )
+        return sizes
 
     def _function(self, name: str) -> Function:
         execute = self._load(name)
-        contract, max_batch = self.contract, self._option("max_batch")
+        contract, max_batch = self.contract, self._bounds(name)["batch"]
         first = contract.inputs[0].name
 
         def function(inputs: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
@@ -96,4 +128,3 @@ class ExecutorchXnnpack(Executorch):
     """Programs with XNNPACK's kernels."""
 
     files: ClassVar[tuple[str, ...]] = ("model.xnnpack.pte",)
-    format: ClassVar[str] = "executorch-xnnpack"

@@ -60,14 +60,17 @@ def find_runtime(name: str, bundle: Bundle | None = None) -> type[Runtime]:
     return found
 
 
+def default_runtimes() -> list[str]:
+    """The runtimes that are compared unless others are named: not eager, the reference, nor those known to be inexact."""
+    return [name for name in RUNTIMES if name != EAGER and not RUNTIMES.entry(name).on_request]
+
+
 def usable_runtimes(bundle: Bundle) -> list[str]:
-    """The runtimes that can run here and whose files are in the bundle, without eager, which is the reference."""
+    """The default runtimes that can run here and whose files are in the bundle."""
     return [
         name
-        for name in RUNTIMES
-        if name != EAGER
-        and not unavailable_reason(name, bundle)
-        and set(RUNTIMES[name].files) <= bundle.manifest.files.keys()
+        for name in default_runtimes()
+        if not unavailable_reason(name, bundle) and set(RUNTIMES[name].files) <= bundle.manifest.files.keys()
     ]
 
 

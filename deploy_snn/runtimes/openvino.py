@@ -13,6 +13,7 @@ from deploy_snn.tensors import Arrays
 EXACT: dict[str, Any] = {
     "INFERENCE_PRECISION_HINT": "f32",  # the default is bfloat16 on CPUs that have it
     "CPU_DENORMALS_OPTIMIZATION": False,
+    "SNIPPETS_MODE": "DISABLE",  # its compiler of elementwise operators fuses multiply and add
 }
 
 WEIGHTS = {"MatMul", "Gemm", "Conv", "Gather", "GatherElements"}
@@ -50,11 +51,10 @@ class OpenVino(OpenVinoDefault):
     options: ClassVar[dict[str, Any]] = EXACT
 
     def load(self, model: onnx.ModelProto) -> None:
-        self._parameters = parameters_as_inputs(model)
+        parameters = parameters_as_inputs(model)
         super().load(model)
-
-    def compute(self, arrays: Arrays) -> Arrays:
-        return super().compute(arrays | self._parameters)
+        for name, array in parameters.items():
+            self._request.set_tensor(name, openvino.Tensor(array))
 
 
 def parameters_as_inputs(model: onnx.ModelProto) -> Arrays:

@@ -15,10 +15,15 @@ from deploy_snn.neurons import NEURONS
 from deploy_snn.registry import FORMATS, RUNTIMES
 from deploy_snn.runtimes import Runtime, find_runtime, unavailable_reason
 from deploy_snn.runtimes.eager import Eager
+from deploy_snn.runtimes.find import default_runtimes
 from deploy_snn.tensors import Arrays
 
 WRITTEN = {file for name in PORTABLE for file in FORMATS[name].files}
-HERE = [name for name in RUNTIMES if not unavailable_reason(name) and WRITTEN.issuperset(RUNTIMES[name].files)]
+HERE = [
+    name
+    for name in ("eager", *default_runtimes())
+    if not unavailable_reason(name) and WRITTEN.issuperset(RUNTIMES[name].files)
+]
 """The usable runtimes of the files that are written by default: of the others, aoti has test_aoti."""
 
 Exported = Callable[..., Bundle]
