@@ -28,11 +28,13 @@ def export(
     ],
     *,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="DIR", help="The bundle's folder.", show_default="export/NAME")
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="The bundle's folder.", show_default="bundles/NAME")
     ] = None,
     formats: Annotated[
         str | None,
-        typer.Option("--format", help="Formats, separated by commas.", show_default="all but wasm and aoti"),
+        typer.Option(
+            "--format", help="Formats, separated by commas.", show_default="all but wasm, aoti, executorch and onnx-custom"
+        ),
     ] = None,
     n: N = None,
     shape: Shape = None,
@@ -205,7 +207,7 @@ def export_model(
         loaded = load_model(model, options)
     return export_loaded(
         loaded,
-        output or Path("export") / loaded.name,
+        output or Path("bundles") / loaded.name,
         formats=chosen,
         skip_refused=formats is None,
         golden_steps=golden_steps,

@@ -37,15 +37,15 @@ FIND, MAKE, CHECK, RUN = "Find your way", "Make bundles", "Check", "Run"
 for panel, name, command, example in (
     (FIND, "list", list_all, ""),
     (FIND, "describe", describe, "lif"),
-    (FIND, "inspect", inspect, "export/robot"),
-    (MAKE, "export", export, "lif --n 100 --set thresh=-50 -o export/robot"),
+    (FIND, "inspect", inspect, "bundles/robot"),
+    (MAKE, "export", export, "lif --n 100 --set thresh=-50 -o bundles/robot"),
     (MAKE, "import", import_file, "net.pt -o mine"),
-    (MAKE, "web", web, "export/robot -o site"),
-    (MAKE, "triton", triton, "export/robot -o repository"),
+    (MAKE, "web", web, "bundles/robot -o site"),
+    (MAKE, "triton", triton, "bundles/robot -o repository"),
     (CHECK, "parity", parity, "lif --steps 100"),
-    (CHECK, "bench", bench, "export/robot --batch 8"),
-    (RUN, "run", run, "export/robot --input in.safetensors --output out.safetensors"),
-    (RUN, "serve", serve, "export/robot --port 8000"),
+    (CHECK, "bench", bench, "bundles/robot --batch 8"),
+    (RUN, "run", run, "bundles/robot --input in.safetensors --output out.safetensors"),
+    (RUN, "serve", serve, "bundles/robot --port 8000"),
     (RUN, "plot", plot, "out.safetensors -o raster.png"),
 ):
     epilog = f"Example: deploy-snn {name} {example}".rstrip()

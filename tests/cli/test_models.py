@@ -89,15 +89,15 @@ def definitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_definition(definitions: Path, command: Command) -> None:
     assert command("export", "good.py", "--n", 5, "--set", "thresh=-40")[0] == 0
-    bundle = Bundle.open(definitions / "export" / "good")
+    bundle = Bundle.open(definitions / "bundles" / "good")
     assert bundle.parameters()["neuron.thresh"] == -40
-    assert command("parity", "export/good", "--steps", 20, "--runtime", "onnxruntime-cpu")[0] == 0
+    assert command("parity", "bundles/good", "--steps", 20, "--runtime", "onnxruntime-cpu")[0] == 0
 
 
 def test_missing_or_changed_definition(definitions: Path, command: Command) -> None:
     """A bundle stands alone: its program is rebuilt from the manifest."""
     command("export", "good.py", "--n", 5)
-    check = ("parity", "export/good", "--runtime", "torchscript,onnxruntime-cpu", "--steps", 20)
+    check = ("parity", "bundles/good", "--runtime", "torchscript,onnxruntime-cpu", "--steps", 20)
     (definitions / "good.py").write_text("def build():\n    raise RuntimeError('nobody calls this')\n")
     assert command(*check)[0] == 0
     (definitions / "good.py").unlink()

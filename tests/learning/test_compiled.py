@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from deploy_snn import export
 from deploy_snn.bundle import Bundle
-from deploy_snn.c_compiler import find_compiler
+from deploy_snn.c_compiler import find_compiler, find_zig
 from deploy_snn.contract import Role
 from deploy_snn.learning import MSTDP, MSTDPET, DiehlAndCook, Hebbian, PostPre, Rule, WeightDependentPostPre
 from deploy_snn.network import Conv2d, Dense, LocalConnection2d, Network
@@ -116,6 +117,20 @@ def test_equal_to_eager(case: tuple[str, Bundle]) -> None:
                 np.testing.assert_allclose(actual[tensor], value, rtol=1e-5, atol=1e-6, err_msg=tensor)
             else:
                 np.testing.assert_array_equal(actual[tensor], value, tensor)
+
+
+@pytest.mark.skipif(find_zig() is None or find_spec("wasmtime") is None, reason="needs the extra wasm")
+@pytest.mark.parametrize("name", ["PostPre", "MSTDPET"])
+def test_webassembly_learns_too(name: str, tmp_path: Path) -> None:
+    network, rule, _ = RULES[name]
+    bundle = export(network(rule()), tmp_path / "b", formats=["wasm"], golden_steps=0)
+    expected, actual = (learnt(weights_after(bundle, runtime, 1)) for runtime in ("eager", "wasm"))
+    for tensor, value in expected.items():
+        np.testing.assert_array_equal(actual[tensor], value, tensor)
+    if name == "PostPre":
+        session = bundle.session("wasm")
+        session.normalise()
+        np.testing.assert_allclose(np.abs(session.state["X_to_Y.w"]).sum(0), 30, rtol=1e-6)
 
 
 def test_a_batch_learns_from_the_sum_of_its_rows(case: tuple[str, Bundle]) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from deploy_snn.c_compiler import cache_folder
+
 EXPORT = Path(__file__).parent.parent.parent / "export"
 LIBRARY = re.compile(r"/(?:libtorch\w*\.so|libc10\.so|torch/|onnx/|onnx_cpp2py\w*|onnxscript/|onnx_ir/|functorch/)")
 
@@ -18,7 +20,12 @@ def libraries(process: int) -> set[str]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc on this system")
-def test_a_running_server_has_imported_neither_torch_nor_onnx(running: Callable, free_port: Callable[[], int]) -> None:
+@pytest.mark.parametrize(
+    ("runtime", "library"), [("onnxruntime-cpu", "onnxruntime_pybind11_state"), ("c", str(cache_folder()))]
+)
+def test_a_running_server_has_imported_neither_torch_nor_onnx(
+    runtime: str, library: str, running: Callable, free_port: Callable[[], int]
+) -> None:
     """All of its routes are used first, as an import may be late; the same look at this process finds both."""
     import onnx  # noqa: F401
     import torch
@@ -27,7 +34,7 @@ def test_a_running_server_has_imported_neither_torch_nor_onnx(running: Callable,
     x = {"name": "x", "datatype": "FP32", "shape": [1, 8], "data": [9.0] * 8}
     body = {"inputs": [x], "parameters": {"sequence_id": "a", "sequence_start": True}}
     with (
-        running([EXPORT / "lif"], "--model-control", "--grpc-port", free_port()) as served,
+        running([EXPORT / "lif"], "--model-control", "--grpc-port", free_port(), "--runtime", runtime) as served,
         httpx.Client(base_url=f"http://{served.address}") as http,
     ):
         assert http.post("/v2/models/lif/infer", json=body).status_code == 200
@@ -38,5 +45,5 @@ def test_a_running_server_has_imported_neither_torch_nor_onnx(running: Callable,
         for action in ("unload", "load"):
             assert http.post(f"/v2/repository/models/lif/{action}").status_code == 200
         mapped = Path(f"/proc/{served.process.pid}/maps").read_text()
-        assert "onnxruntime_pybind11_state" in mapped
+        assert library in mapped
         assert libraries(served.process.pid) == set()
