@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from deploy_snn.importers import Loaded
 
 
+ALL_FORMATS = "all but wasm, aoti, executorch and onnx-custom"
+
+
 def export(
     model: Annotated[
         str,
