@@ -30,6 +30,8 @@ std::vector<Option> options_of(const Host& host) {
       {"output", "FILE", [](auto& a, auto& text) { a.output = text; }},
       {"state-in", "FILE", [](auto& a, auto& text) { a.state_in = text; }},
       {"state-out", "FILE", [](auto& a, auto& text) { a.state_out = text; }},
+      {"normalise-every", "N",
+       [](auto& a, auto& text) { a.normalise_every = number<std::int64_t>("normalise-every", text, 1); }},
       {"steps", "N", [](auto& a, auto& text) { a.steps = number<std::int64_t>("steps", text, 1); }},
       {"batch", "N", [](auto& a, auto& text) { a.batch = number<std::int64_t>("batch", text, 1); }},
       {"json", nullptr, [](auto& a, auto&) { a.json = true; }},
@@ -47,8 +49,9 @@ std::string usage(const Host& host) {
     if (option.value) own += std::string(" ") + option.value;
   }
   return "usage: " + host.name + " check BUNDLE [--tolerance X]\n       " + host.name +
-         " run BUNDLE --input FILE --output FILE [--state-in FILE] [--state-out FILE]\n       " + host.name +
-         " bench BUNDLE [--steps N] [--batch N] [--json]\noptions: --device cpu|cuda, --threads N" + own + "\n";
+         " run BUNDLE --input FILE --output FILE [--state-in FILE] [--state-out FILE] [--normalise-every N]\n       " +
+         host.name + " bench BUNDLE [--steps N] [--batch N] [--json]\noptions: --device cpu|cuda, --threads N" + own +
+         "\n";
 }
 
 Arguments parse(const Host& host, int argc, char** argv) {

@@ -15,6 +15,7 @@ struct Arguments {
   std::string command, bundle;
   std::string input, output, state_in, state_out;
   std::int64_t steps = 100'000, batch = 1;
+  std::int64_t normalise_every = 0;  // steps; 0 for never
   bool json = false;
   bool aoti = false;  // snn-torch only: run the step that was compiled ahead of time
   float tolerance = 0;

@@ -53,10 +53,14 @@ class Library {
 
   template <class Pointer>
   Pointer symbol(const std::string& name) const {
-    const auto full = prefix_ + "_" + name;
-    void* found = dlsym(handle_, full.c_str());
-    if (!found) throw InvalidInput(path_.string() + " is of another model than the manifest: it has no " + full);
-    return reinterpret_cast<Pointer>(found);
+    if (const auto found = optional_symbol<Pointer>(name)) return found;
+    throw InvalidInput(path_.string() + " is of another model than the manifest: it has no " + prefix_ + "_" + name);
+  }
+
+  // nullptr if the library does not have it.
+  template <class Pointer>
+  Pointer optional_symbol(const std::string& name) const {
+    return reinterpret_cast<Pointer>(dlsym(handle_, (prefix_ + "_" + name).c_str()));
   }
 
   const char* contract;
@@ -77,6 +81,7 @@ class CProgram final : public Program {
       store_ = library_.symbol<decltype(store_)>("store_state");
       load_ = library_.symbol<decltype(load_)>("load_state");
     }
+    normalise_ = library_.optional_symbol<decltype(normalise_)>("normalise");
     if (weights.empty()) return;
     set_weights_ = library_.symbol<decltype(set_weights_)>("set_weights");
     weights_ = allocate(weights.size());
@@ -120,6 +125,11 @@ class CProgram final : public Program {
     library_.run(states_.get(), static_cast<std::int32_t>(batch()), 1, input_pointers_.data(), output_pointers_.data());
   }
 
+  void scale_weights() override {
+    if (!normalise_) return Program::scale_weights();
+    normalise_(states_.get(), static_cast<std::int32_t>(batch()));
+  }
+
   Tensors roll(const Tensors& inputs, std::int64_t steps) override {
     std::vector<const void*> from;
     for (const auto& spec : contract().inputs) from.push_back(inputs.at(spec.name).data.data());
@@ -139,6 +149,7 @@ class CProgram final : public Program {
   void (*store_)(const void* states, std::int32_t rows, const void* to) = nullptr;
   int (*load_)(void* states, std::int32_t rows, const void* from) = nullptr;
   void (*set_weights_)(void* state, const void* weights) = nullptr;
+  void (*normalise_)(void* states, std::int32_t rows) = nullptr;
   Memory weights_, states_;
   std::vector<const void*> input_pointers_;
   std::vector<void*> output_pointers_;

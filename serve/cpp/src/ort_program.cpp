@@ -191,6 +191,21 @@ class OrtProgram final : public Program {
     now_ = 1 - now_;
   }
 
+  void scale_weights() override {
+    if (!bundle_.holds("normalise.onnx")) return Program::scale_weights();
+    if (!normalise_) normalise_ = open_session(bundle_, bundle_.file("normalise.onnx"), options_);
+    Ort::IoBinding binding(*normalise_);
+    auto next = state().tensors();
+    const auto given = next;
+    for (const auto& spec : contract().states)
+      if (spec.kind == Kind::weight) {
+        binding.BindInput(spec.name.c_str(), view_of(given.at(spec.name)));
+        binding.BindOutput((kNext + spec.name).c_str(), view_of(next.at(spec.name)));
+      }
+    run(*normalise_, binding);
+    start_from({contract(), std::move(next), batch()});
+  }
+
   Tensors roll(const Tensors& inputs, std::int64_t steps) override {
     if (!bundle_.holds("sequence.onnx") || !options_.operators.empty()) return Program::roll(inputs, steps);
     if (!sequence_) sequence_ = open_session(bundle_, bundle_.file("sequence.onnx"), options_);
@@ -211,7 +226,7 @@ class OrtProgram final : public Program {
   const Bundle bundle_;
   const Options options_;
   Ort::Session step_;
-  std::optional<Ort::Session> sequence_;
+  std::optional<Ort::Session> sequence_, normalise_;
   Ort::RunOptions run_options_;
   const Ort::MemoryInfo memory_;  // of the state, between steps
   Ort::Allocator allocator_;

@@ -56,6 +56,15 @@ const Tensor& Program::output(std::string_view name) const {
   return outputs_[find(contract_.outputs, name, "output")];
 }
 
+void Program::normalise() {
+  check_started();
+  scale_weights();
+}
+
+void Program::scale_weights() {
+  throw InvalidInput("the program has no weights to normalise: no learning rule has a norm");
+}
+
 Tensors Program::rollout(const Tensors& inputs) {
   check_started();
   const auto sizes = check(in_time(contract_.inputs), inputs, "input", {{"batch", batch_}});

@@ -61,6 +61,15 @@ class TorchProgram final : public Program {
            [this](std::size_t i, const at::Tensor& value) { copy_into(value, outputs()[i]); });
   }
 
+  void scale_weights() override {
+    c10::InferenceMode guard;
+    const auto method = module_.find_method("normalise");
+    if (!method) return Program::scale_weights();
+    const auto scaled = c10::impl::toTypedDict<std::string, at::Tensor>((*method)({state_}).toGenericDict());
+    if (scaled.empty()) return Program::scale_weights();
+    for (const auto& entry : scaled) state_.insert_or_assign(entry.key(), entry.value());
+  }
+
   Tensors roll(const Tensors& inputs, std::int64_t) override {
     c10::InferenceMode guard;
     Dict sequences;

@@ -47,6 +47,9 @@ class Program {
   // The state after the last step.
   virtual State state() const = 0;
 
+  // Scale the learnt weights whose rule has a norm, as at the end of a sample. Throws InvalidInput if there are none.
+  void normalise();
+
   // Run all steps of a sequence, [T, batch, ...], and return the outputs, also with a leading time axis. Throws
   // InvalidInput for inputs that break the contract.
   Tensors rollout(const Tensors& inputs);
@@ -62,6 +65,9 @@ class Program {
   // As `rollout`, with inputs that are already checked. By default it runs step after step; a runtime with sequence
   // files overrides it.
   virtual Tensors roll(const Tensors& inputs, std::int64_t steps);
+
+  // As `normalise`. By default there are no such weights.
+  virtual void scale_weights();
 
  private:
   // Throws std::logic_error before the first start.
