@@ -1,6 +1,6 @@
 /** The page of `deploy-snn web`: it runs a network in the browser and shows what the network does. */
 
-import { DeploySnnError, load, vote } from "./deploy-snn.js";
+import { DeploySnnError, isLearnt, load, vote } from "./deploy-snn.js";
 
 const VISIBLE = 400; // steps in the pictures
 const MOST_ROWS = 220; // of the raster, times the pixels of the screen: more neurons share rows
@@ -11,8 +11,9 @@ const FINE = 4; // pixels of a drawing in a cell, along each axis
 
 const find = (id) => document.getElementById(id);
 const digits = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
+const whole = new Intl.NumberFormat("en");
 
-let model, site, step, running, random, sources, history, counts, shown;
+let model, site, step, running, random, sources, history, counts, shown, learns, samples, inSample;
 
 /** Uniform numbers on [0, 1), the same after each reset (mulberry32). */
 function uniform(seed) {
@@ -336,7 +337,12 @@ class Trace {
 class Weights {
   constructor() {
     this.specs = model.states.filter(({ kind, axes }) => kind === "weight" && axes.length === 2);
-    find("weights").hidden = !this.specs.length;
+    this.initial = model.initialState();
+    find("weights").hidden = !learns;
+    find("pictured").hidden = find("matrix").hidden = !this.specs.length;
+    find("scaling").hidden = !model.normalises;
+    find("auto-steps").textContent = site.steps;
+    find("auto").checked = model.normalises;
     for (const { name } of this.specs) find("weight").append(new Option(name));
     find("weight").onchange = () => this.draw();
   }
@@ -345,6 +351,7 @@ class Weights {
     const spec = this.specs[find("weight").selectedIndex];
     if (!spec) return;
     const { data, shape: [from, to] } = model.state[spec.name];
+    const initial = this.initial[spec.name].data;
     const image = site.inputs.find(({ image: drawn, size }) => drawn && size === from);
     const [tileHeight, tileWidth] = image ? [image.height, image.width] : [from, 1];
     const across = image ? Math.ceil(Math.sqrt(2 * to)) : to;
@@ -352,14 +359,25 @@ class Weights {
     const canvas = find("matrix");
     canvas.width = across * (tileWidth + gap);
     canvas.height = Math.ceil(to / across) * (tileHeight + gap);
-    const context = canvas.getContext("2d");
-    const [low, high] = data.reduce(([a, b], w) => [Math.min(a, w), Math.max(b, w)], [Infinity, -Infinity]);
-    context.fillStyle = colour("--even");
-    for (let target = 0; target < to; target++)
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    const picture = context.createImageData(canvas.width, canvas.height);
+    const pixels = new Uint32Array(picture.data.buffer);
+    const ink = packed("--even") & 0xffffff;
+    let [low, high, changed] = [Infinity, -Infinity, 0];
+    for (let i = 0; i < data.length; i++) {
+      if (data[i] < low) low = data[i];
+      if (data[i] > high) high = data[i];
+      if (data[i] !== initial[i]) changed++;
+    }
+    for (let target = 0; target < to; target++) {
+      const corner = Math.floor(target / across) * (tileHeight + gap) * canvas.width + (target % across) * (tileWidth + gap);
       for (let source = 0; source < from; source++) {
-        context.globalAlpha = (data[source * to + target] - low) / (high - low || 1);
-        context.fillRect((target % across) * (tileWidth + gap) + (source % tileWidth), Math.floor(target / across) * (tileHeight + gap) + Math.floor(source / tileWidth), 1, 1);
+        const alpha = Math.round((255 * (data[source * to + target] - low)) / (high - low || 1));
+        pixels[corner + Math.floor(source / tileWidth) * canvas.width + (source % tileWidth)] = (alpha << 24) | ink;
       }
+    }
+    context.putImageData(picture, 0, 0);
+    find("learnt").textContent = `${whole.format(changed)} of ${whole.format(data.length)} weights differ from the first ones. They are between ${digits.format(low)} and ${digits.format(high)}.`;
   }
 }
 
@@ -392,6 +410,7 @@ function fitted(canvas) {
 }
 
 function advance() {
+  if (learns && inSample >= site.steps && find("auto").checked) endSample();
   const inputs = Object.fromEntries(model.inputs.map(({ name }, i) => [name, sources[i].next()]));
   const outputs = model.step(inputs);
   history.raster.add({ ...inputs, ...outputs });
@@ -402,6 +421,20 @@ function advance() {
     for (let i = 0; i < counts.length; i++) counts[i] += spikes[i];
     shown++;
   }
+  inSample++;
+}
+
+/** Scale the weights, if a rule has a norm, and rest: what was learnt stays. */
+function endSample() {
+  if (model.normalises) model.normalise();
+  samples++;
+  nextSample();
+}
+
+function nextSample() {
+  model.rest();
+  counts?.fill(0);
+  shown = inSample = 0;
 }
 
 function show() {
@@ -409,7 +442,7 @@ function show() {
   history.raster.report();
   history.trace.draw();
   if (!find("weights").hidden) history.weights.draw();
-  find("clock").textContent = `Step ${step}, ${digits.format(step * model.contract.dt)} ms`;
+  find("clock").textContent = `Step ${step}, ${digits.format(step * model.contract.dt)} ms${learns ? `, sample ${samples + 1}` : ""}`;
   if (counts) answer();
 }
 
@@ -428,7 +461,7 @@ function restart() {
 }
 
 function begin() {
-  step = shown = 0;
+  step = shown = samples = inSample = 0;
   random = uniform(SEED);
   counts?.fill(0);
   history.raster.clear();
@@ -514,10 +547,12 @@ function listen() {
   find("speed").oninput();
   find("classify").onclick = () => guarded(() => {
     setRunning(false);
-    restart();
+    if (learns) nextSample();
+    else restart();
     for (let i = 0; i < site.steps; i++) advance();
     show();
   });
+  find("sample").onclick = () => guarded(() => (endSample(), show()));
   const redraw = () => {
     colours.clear();
     inks.clear();
@@ -559,6 +594,7 @@ async function start() {
   model = await load("model.wasm", site.weights ? { weights: site.weights } : {});
   find("status").textContent = site.golden ? describe(model.check(await (await bytesOf("golden.safetensors")).arrayBuffer()))
     : "The bundle has no golden trace, so this page could not check itself.";
+  learns = model.states.some(isLearnt);
   random = uniform(SEED);
   sources = model.inputs.map(sourceOf);
   if (site.readout) {

@@ -48,7 +48,7 @@ def rewarded() -> Network:
 
 @pytest.mark.parametrize(("build", "message"), [(diehl_cook, None), (rewarded, NO_NORM)])
 def test_what_is_learnt_is_that_of_eager(build: Callable[[], Network], message: str | None, tmp_path: Path) -> None:
-    """Two samples, from a start with a weight above its limit: the first step limits it, whether or not there are spikes."""
+    """Two samples, from a start with a weight above its limit: the first step limits it, with or without spikes."""
     torch.manual_seed(0)
     program = build()
     export(program, tmp_path / "net", formats=["wasm"], golden_steps=0)
