@@ -104,7 +104,8 @@ def _describe_input(bundle: Bundle, spec: TensorSpec, rate: float) -> dict[str, 
     structure = bundle.manifest.structure
     layers = structure.layers if structure is not None else ()
     spikes = any(layer.name == spec.owner and layer.class_name == "Input" for layer in layers)
-    learnt_from = [state.axes[0].size for state in bundle.contract.states if state.kind is Kind.WEIGHT and len(state.axes) == 2]
+    weights = (state for state in bundle.contract.states if state.kind is Kind.WEIGHT and len(state.axes) == 2)
+    learnt_from = [state.axes[0].size for state in weights]
     height, width, image = _grid(shape, drawn=bundle.manifest.readout is not None or size in learnt_from)
     return described | {
         "kind": "spikes" if spikes else "current",

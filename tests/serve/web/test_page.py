@@ -24,7 +24,9 @@ ROOT = Path(__file__).parents[3]
 DEMO = ROOT / "serve" / "web" / "demo"
 AXE = ROOT / "serve" / "web" / "node_modules" / "axe-core" / "axe.min.js"
 SCREENSHOT = ROOT / "docs" / "browser.png"
-PASSED = re.compile("^Self-check passed: .* (exactly the same spikes and states|the same spikes, and states within rounding,) here")
+PASSED = re.compile(
+    "^Self-check passed: .* (exactly the same spikes and states|the same spikes, and states within rounding,) here"
+)
 Serve = Callable[[Path], str]
 Open = Callable[..., Page]
 Command = Callable[..., tuple[int, str, str]]
