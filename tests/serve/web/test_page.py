@@ -101,6 +101,21 @@ def spikes_in(page: Page, layer: str) -> int:
     return int(row.locator("td").nth(1).inner_text())
 
 
+OPACITY = """(id) => {
+    const canvas = document.getElementById(id);
+    const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d");
+    copy.drawImage(canvas, 0, 0);
+    const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
+    return [canvas.height, canvas.width, [...data.filter((_, i) => i % 4 === 3)]];
+}"""
+
+
+def opacity(page: Page, canvas: str) -> np.ndarray:
+    """The opacity of the pixels of a canvas, from 0 to 255."""
+    height, width, alpha = page.evaluate(OPACITY, canvas)
+    return np.array(alpha).reshape(height, width)
+
+
 def test_it_runs_steps_and_resets(site: Path, serve: Serve, open_page: Open) -> None:
     """One input, painted with the mouse, drives one neuron; the picture shows its spikes."""
     page = opened(open_page(), serve(site))
@@ -140,6 +155,25 @@ def test_it_runs_steps_and_resets(site: Path, serve: Serve, open_page: Open) -> 
     page.get_by_role("button", name="Reset").click()
     expect(page.locator("#clock")).to_have_text("Step 0, 0 ms")
     expect(page.locator("#rates td").nth(1)).to_have_text("0")
+
+
+def test_the_raster_moves_as_it_is_drawn_anew(site: Path, serve: Serve, open_page: Open) -> None:
+    """A picture that moved with each frame for longer than it shows is that which a change of the window draws."""
+    page = opened(open_page(), serve(site))
+    page.get_by_role("slider", name="chance of a spike").fill("20")
+    page.get_by_role("button", name="Fill").click()
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.locator("#clock")).to_have_text(re.compile(r"^Step ([5-9]\d\d|\d{4,}), "))
+    page.get_by_role("button", name="Pause").click()
+    pictures = []
+    for _ in range(2):
+        pictures.append(opacity(page, "raster") > 0)
+        page.evaluate("dispatchEvent(new Event('resize'))")
+    moved, anew = pictures
+    assert moved.mean() > 0.02
+    for one, other in ((moved, anew), (anew, moved)):  # a column may be a pixel wider or narrower
+        near = other | np.roll(other, 1, axis=1) | np.roll(other, -1, axis=1)
+        assert (one & ~near).sum() == 0
 
 
 def test_the_keyboard_paints_and_a_reset_starts_anew(site: Path, bundle: Bundle, serve: Serve, open_page: Open) -> None:
@@ -357,23 +391,12 @@ def learning_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 WEIGHTS, NORM = "X_to_exc.w", 1.6
-MATRIX = """() => {
-    const canvas = document.getElementById("matrix");
-    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-    return [canvas.height, canvas.width, [...data.filter((_, i) => i % 4 === 3)]];
-}"""
-
-
-def matrix(page: Page) -> np.ndarray:
-    """The opacity of the picture's pixels, from 0 to 255."""
-    height, width, alpha = page.evaluate(MATRIX)
-    return np.array(alpha).reshape(height, width)
 
 
 def test_weights_that_learn_are_a_picture(learning_site: Path, serve: Serve, open_page: Open) -> None:
     """The picture shows the weights as they are; the end of a sample scales them, and only what was learnt lasts."""
     page = opened(open_page(), serve(learning_site))
-    before, initial = matrix(page), unpack_tensors(state_of(page), "the state")
+    before, initial = opacity(page, "matrix"), unpack_tensors(state_of(page), "the state")
     expect(page.locator("#learnt")).to_contain_text("0 of 96 weights differ")
     page.get_by_role("checkbox", name="every 250 steps by itself").uncheck()
     page.get_by_role("slider", name="chance of a spike").fill("100")
@@ -389,7 +412,7 @@ def test_weights_that_learn_are_a_picture(learning_site: Path, serve: Serve, ope
     for neuron in range(6):
         row, column = 5 * (neuron // 4), 5 * (neuron % 4)
         expected[row : row + 4, column : column + 4] = w[:, neuron].reshape(4, 4)
-    tiles = matrix(page)
+    tiles = opacity(page, "matrix")
     shown = np.kron(np.array([[1, 1, 1, 1], [1, 1, 0, 0]]), np.pad(np.ones((4, 4)), (0, 1))) > 0
     assert tiles.shape == shown.shape
     assert not tiles[~shown].any()
