@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[3]
 DEMO = ROOT / "serve" / "web" / "demo"
 AXE = ROOT / "serve" / "web" / "node_modules" / "axe-core" / "axe.min.js"
 SCREENSHOT = ROOT / "docs" / "browser.png"
+LEARNING = ROOT / "docs" / "browser-learning.png"
 PASSED = re.compile(
     "^Self-check passed: .* (exactly the same spikes and states|the same spikes, and states within rounding,) here"
 )
@@ -101,8 +102,8 @@ def spikes_in(page: Page, layer: str) -> int:
     return int(row.locator("td").nth(1).inner_text())
 
 
-OPACITY = """(id) => {
-    const canvas = document.getElementById(id);
+OPACITY = """(selector) => {
+    const canvas = document.querySelector(selector);
     const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d");
     copy.drawImage(canvas, 0, 0);
     const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
@@ -167,7 +168,7 @@ def test_the_raster_moves_as_it_is_drawn_anew(site: Path, serve: Serve, open_pag
     page.get_by_role("button", name="Pause").click()
     pictures = []
     for _ in range(2):
-        pictures.append(opacity(page, "raster") > 0)
+        pictures.append(opacity(page, "#raster") > 0)
         page.evaluate("dispatchEvent(new Event('resize'))")
     moved, anew = pictures
     assert moved.mean() > 0.02
@@ -396,7 +397,7 @@ WEIGHTS, NORM = "X_to_exc.w", 1.6
 def test_weights_that_learn_are_a_picture(learning_site: Path, serve: Serve, open_page: Open) -> None:
     """The picture shows the weights as they are; the end of a sample scales them, and only what was learnt lasts."""
     page = opened(open_page(), serve(learning_site))
-    before, initial = opacity(page, "matrix"), unpack_tensors(state_of(page), "the state")
+    before, initial = opacity(page, "#matrix"), unpack_tensors(state_of(page), "the state")
     expect(page.locator("#learnt")).to_contain_text("0 of 96 weights differ")
     page.get_by_role("checkbox", name="every 250 steps by itself").uncheck()
     page.get_by_role("slider", name="chance of a spike").fill("100")
@@ -412,7 +413,7 @@ def test_weights_that_learn_are_a_picture(learning_site: Path, serve: Serve, ope
     for neuron in range(6):
         row, column = 5 * (neuron // 4), 5 * (neuron % 4)
         expected[row : row + 4, column : column + 4] = w[:, neuron].reshape(4, 4)
-    tiles = opacity(page, "matrix")
+    tiles = opacity(page, "#matrix")
     shown = np.kron(np.array([[1, 1, 1, 1], [1, 1, 0, 0]]), np.pad(np.ones((4, 4)), (0, 1))) > 0
     assert tiles.shape == shown.shape
     assert not tiles[~shown].any()
@@ -443,6 +444,39 @@ def test_samples_end_by_themselves(learning_site: Path, serve: Serve, open_page:
     step, sample = re.findall(r"Step ([\d,]+), .* sample (\d+)", page.locator("#clock").inner_text())[0]
     assert int(sample) == 1 + (int(step.replace(",", "")) - 1) // 250
     assert page.locator("#learnt").inner_text().startswith("96 of 96 weights differ")  # all were scaled
+
+
+def test_neurons_take_on_the_shapes_of_the_drawings(
+    serve: Serve, open_page: Open, tmp_path: Path, command: Command
+) -> None:
+    """With the commands of docs/browser.md: for each drawing another neuron. ``SCREENSHOTS=1`` keeps the picture."""
+    torch.manual_seed(0)
+    options = ["--n", "16", "--set", "n_input=64", "--set", "plastic=true", "--format", "wasm", "--golden-steps", "10"]
+    assert command("export", ROOT / "models" / "diehl_cook_2015.py", *options, "-o", tmp_path / "net")[0] == 0
+    assert command("web", tmp_path / "net", "-o", tmp_path / "site", "--rate", "0.25")[0] == 0
+    page = opened(open_page(viewport={"width": 700, "height": 900}), serve(tmp_path / "site"))
+    page.get_by_role("slider", name="Speed").fill("100")
+    drawings = []
+    for digit in (0, 1, 2):
+        page.get_by_role("button", name="Clear").click()
+        draw(page, *DRAWN[digit])
+        before = page.locator("#clock").inner_text()
+        page.get_by_role("button", name="Run", exact=True).click()
+        sample = int(before.rpartition(" ")[2])
+        page.wait_for_function(
+            "(least) => Number(document.getElementById('clock').textContent.match(/sample (\\d+)/)[1]) >= least",
+            arg=sample + 12,
+        )
+        page.get_by_role("button", name="Pause").click()
+        drawings.append((opacity(page, "canvas.grid") > 0).reshape(8, 4, 8, 4).mean((1, 3)).ravel())
+    w = unpack_tensors(state_of(page), "the state")[WEIGHTS]
+    alike = np.corrcoef(np.array(drawings), w.T)[:3, 3:]
+    assert alike.max(1).min() > 0.85
+    assert len(set(alike.argmax(1))) == 3
+    path = LEARNING if os.environ.get("SCREENSHOTS") else tmp_path / "learning.png"
+    page.mouse.move(0, 0)
+    page.locator("#weights").screenshot(path=path)
+    assert 2_000 < path.stat().st_size < 100_000
 
 
 def test_a_screenshot_for_the_documentation(serve: Serve, open_page: Open, tmp_path: Path) -> None:
