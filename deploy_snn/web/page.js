@@ -1,18 +1,20 @@
 /** The page of `deploy-snn web`: it runs a network in the browser and shows what the network does. */
 
-import { DeploySnnError, load, vote } from "./deploy-snn.js";
+import { DeploySnnError, isLearnt, load, vote } from "./deploy-snn.js";
 
 const VISIBLE = 400; // steps in the pictures
 const MOST_ROWS = 220; // of the raster, times the pixels of the screen: more neurons share rows
 const BUDGET_MS = 12; // of a frame, for steps
+const TEXTS_MS = 100;
 const SEED = 1;
 const BRUSH = 0.6; // radius of the pen, in cells
 const FINE = 4; // pixels of a drawing in a cell, along each axis
 
 const find = (id) => document.getElementById(id);
 const digits = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
+const whole = new Intl.NumberFormat("en");
 
-let model, site, step, running, random, sources, history, counts, shown;
+let model, site, step, running, random, sources, history, counts, shown, learns, samples, inSample, reported;
 
 /** Uniform numbers on [0, 1), the same after each reset (mulberry32). */
 function uniform(seed) {
@@ -237,6 +239,7 @@ class Raster {
 
   clear() {
     this.context.clearRect(0, 0, VISIBLE, this.rows);
+    this.drawn = null;
     for (const layer of this.layers) layer.spikes.fill(0);
   }
 
@@ -256,19 +259,34 @@ class Raster {
     this.context.putImageData(this.column, step % VISIBLE, 0);
   }
 
+  /** Move what is drawn to the left, and draw the steps since then at the right. */
   draw() {
-    const [context, width, height] = fitted(find("raster"));
+    const canvas = find("raster");
+    const [context, width, height, resized] = fitted(canvas);
     const margin = 12 * devicePixelRatio;
-    const [next, visible] = [step % VISIBLE, width - 6 * margin];
-    const column = visible / VISIBLE;
-    context.imageSmoothingEnabled = false;
-    const older = VISIBLE - next; // columns from `next` on are older than those before it
-    const bottom = height - 2 * devicePixelRatio;
-    for (const place of [0, 1, 2, 3]) { // marks of two pixels: a single row or column would be hard to see
-      const [left, top] = [6 * margin - (place & 1) * devicePixelRatio, (place >> 1) * devicePixelRatio];
-      context.drawImage(this.picture, next, 0, older, this.rows, left, top, older * column, bottom);
-      if (next) context.drawImage(this.picture, 0, 0, next, this.rows, left + older * column, top, next * column, bottom);
+    const [begin, visible] = [6 * margin, width - 6 * margin];
+    const place = (at) => width - Math.round((step * visible) / VISIBLE) + Math.round((at * visible) / VISIBLE);
+    const oldest = Math.max(0, step - VISIBLE);
+    const moves = !resized && this.drawn !== null && this.drawn >= oldest;
+    const from = moves ? this.drawn : oldest;
+    const kept = place(from) - begin;
+    if (moves && kept > 0) {
+      context.globalCompositeOperation = "copy"; // it clears the rest
+      context.drawImage(canvas, width - kept, 0, kept, height, begin, 0, kept, height);
+      context.globalCompositeOperation = "source-over";
+    } else {
+      context.clearRect(0, 0, width, height);
     }
+    context.imageSmoothingEnabled = false;
+    const bottom = height - 2 * devicePixelRatio;
+    for (let first = from, end; first < step; first = end) { // the picture is a ring of columns
+      end = Math.min(step, first - (first % VISIBLE) + VISIBLE);
+      for (const mark of [0, 1, 2, 3]) { // marks of two pixels: a single row or column would be hard to see
+        const [left, top] = [place(first) - (mark & 1) * devicePixelRatio, (mark >> 1) * devicePixelRatio];
+        context.drawImage(this.picture, first % VISIBLE, 0, end - first, this.rows, left, top, place(end) - place(first), bottom);
+      }
+    }
+    this.drawn = step;
     context.font = `${margin}px system-ui, sans-serif`;
     context.textBaseline = "middle";
     for (const { name, begin, rows, colour: role } of this.layers) {
@@ -307,7 +325,9 @@ class Trace {
     this.neuron = Math.min(Math.max(Math.trunc(Number(find("neuron").value)) || 0, 0), (size ?? 1) - 1);
     find("neuron").max = size - 1;
     this.length = 0;
-    if (model.states.length) this.draw();
+    this.text = "";
+    this.draw();
+    this.report();
   }
 
   add(state) {
@@ -318,11 +338,12 @@ class Trace {
   draw() {
     if (!this.spec) return;
     const [context, width, height] = fitted(find("trace"));
+    context.clearRect(0, 0, width, height);
     const count = Math.min(this.length, VISIBLE);
     const value = (i) => this.values[(this.length - count + i) % VISIBLE];
     let [low, high] = [Infinity, -Infinity];
     for (let i = 0; i < count; i++) [low, high] = [Math.min(low, value(i)), Math.max(high, value(i))];
-    find("value").textContent = count ? `${digits.format(value(count - 1))} ${this.spec.unit}, between ${digits.format(low)} and ${digits.format(high)}` : "";
+    this.text = count ? `${digits.format(value(count - 1))} ${this.spec.unit}, between ${digits.format(low)} and ${digits.format(high)}` : "";
     context.strokeStyle = colour("--even");
     context.lineWidth = 1.5 * devicePixelRatio;
     context.beginPath();
@@ -330,21 +351,32 @@ class Trace {
       context.lineTo(((VISIBLE - count + i + 0.5) * width) / VISIBLE, height * (0.95 - (0.9 * (value(i) - low)) / (high - low || 1)));
     context.stroke();
   }
+
+  report() {
+    find("value").textContent = this.text;
+  }
 }
 
 /** The weights that learning changes, as a picture: a tile for each target neuron if the source is an image. */
 class Weights {
   constructor() {
     this.specs = model.states.filter(({ kind, axes }) => kind === "weight" && axes.length === 2);
-    find("weights").hidden = !this.specs.length;
+    this.initial = model.initialState();
+    find("weights").hidden = !learns;
+    find("pictured").hidden = find("matrix").hidden = !this.specs.length;
+    find("scaling").hidden = !model.normalises;
+    find("auto-steps").textContent = site.steps;
+    find("auto").checked = model.normalises;
     for (const { name } of this.specs) find("weight").append(new Option(name));
-    find("weight").onchange = () => this.draw();
+    this.text = "";
+    find("weight").onchange = () => (this.draw(), this.report());
   }
 
   draw() {
     const spec = this.specs[find("weight").selectedIndex];
     if (!spec) return;
     const { data, shape: [from, to] } = model.state[spec.name];
+    const initial = this.initial[spec.name].data;
     const image = site.inputs.find(({ image: drawn, size }) => drawn && size === from);
     const [tileHeight, tileWidth] = image ? [image.height, image.width] : [from, 1];
     const across = image ? Math.ceil(Math.sqrt(2 * to)) : to;
@@ -352,14 +384,29 @@ class Weights {
     const canvas = find("matrix");
     canvas.width = across * (tileWidth + gap);
     canvas.height = Math.ceil(to / across) * (tileHeight + gap);
-    const context = canvas.getContext("2d");
-    const [low, high] = data.reduce(([a, b], w) => [Math.min(a, w), Math.max(b, w)], [Infinity, -Infinity]);
-    context.fillStyle = colour("--even");
-    for (let target = 0; target < to; target++)
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    const picture = context.createImageData(canvas.width, canvas.height);
+    const pixels = new Uint32Array(picture.data.buffer);
+    const ink = packed("--even") & 0xffffff;
+    let [low, high, changed] = [Infinity, -Infinity, 0];
+    for (let i = 0; i < data.length; i++) {
+      if (data[i] < low) low = data[i];
+      if (data[i] > high) high = data[i];
+      if (data[i] !== initial[i]) changed++;
+    }
+    for (let target = 0; target < to; target++) {
+      const corner = Math.floor(target / across) * (tileHeight + gap) * canvas.width + (target % across) * (tileWidth + gap);
       for (let source = 0; source < from; source++) {
-        context.globalAlpha = (data[source * to + target] - low) / (high - low || 1);
-        context.fillRect((target % across) * (tileWidth + gap) + (source % tileWidth), Math.floor(target / across) * (tileHeight + gap) + Math.floor(source / tileWidth), 1, 1);
+        const alpha = Math.round((255 * (data[source * to + target] - low)) / (high - low || 1));
+        pixels[corner + Math.floor(source / tileWidth) * canvas.width + (source % tileWidth)] = (alpha << 24) | ink;
       }
+    }
+    context.putImageData(picture, 0, 0);
+    this.text = `${whole.format(changed)} of ${whole.format(data.length)} weights differ from the first ones. They are between ${digits.format(low)} and ${digits.format(high)}.`;
+  }
+
+  report() {
+    find("learnt").textContent = this.text;
   }
 }
 
@@ -385,13 +432,16 @@ function packed(name) {
   return inks.get(name);
 }
 
+/** The context of a canvas with a pixel for each of the screen's, and whether that has changed and so cleared it. */
 function fitted(canvas) {
-  canvas.width = Math.round(canvas.clientWidth * devicePixelRatio);
-  canvas.height = Math.round(canvas.clientHeight * devicePixelRatio);
-  return [canvas.getContext("2d"), canvas.width, canvas.height];
+  const [width, height] = [canvas.clientWidth, canvas.clientHeight].map((length) => Math.round(length * devicePixelRatio));
+  const resized = canvas.width !== width || canvas.height !== height;
+  if (resized) Object.assign(canvas, { width, height });
+  return [canvas.getContext("2d"), width, height, resized];
 }
 
 function advance() {
+  if (learns && inSample >= site.steps && find("auto").checked) endSample();
   const inputs = Object.fromEntries(model.inputs.map(({ name }, i) => [name, sources[i].next()]));
   const outputs = model.step(inputs);
   history.raster.add({ ...inputs, ...outputs });
@@ -402,14 +452,33 @@ function advance() {
     for (let i = 0; i < counts.length; i++) counts[i] += spikes[i];
     shown++;
   }
+  inSample++;
 }
 
-function show() {
+/** Scale the weights, if a rule has a norm, and rest: what was learnt stays. */
+function endSample() {
+  if (model.normalises) model.normalise();
+  samples++;
+  nextSample();
+}
+
+function nextSample() {
+  model.rest();
+  counts?.fill(0);
+  shown = inSample = 0;
+}
+
+/** Draw; the texts change at most TEXTS_MS apart while the network runs, because each change lays out the page. */
+function show(now = Infinity) {
   history.raster.draw();
-  history.raster.report();
   history.trace.draw();
   if (!find("weights").hidden) history.weights.draw();
-  find("clock").textContent = `Step ${step}, ${digits.format(step * model.contract.dt)} ms`;
+  if (now - reported < TEXTS_MS) return;
+  reported = now === Infinity ? 0 : now;
+  history.raster.report();
+  history.trace.report();
+  if (!find("weights").hidden) history.weights.report();
+  find("clock").textContent = `Step ${step}, ${digits.format(step * model.contract.dt)} ms${learns ? `, sample ${samples + 1}` : ""}`;
   if (counts) answer();
 }
 
@@ -428,7 +497,7 @@ function restart() {
 }
 
 function begin() {
-  step = shown = 0;
+  step = shown = reported = samples = inSample = 0;
   random = uniform(SEED);
   counts?.fill(0);
   history.raster.clear();
@@ -452,7 +521,7 @@ function frame(now) {
     guarded(() => {
       const first = step;
       for (; due >= 1 && performance.now() < until; due--) advance();
-      if (step !== first) show();
+      if (step !== first) show(now);
     });
   }
   requestAnimationFrame(frame);
@@ -501,7 +570,7 @@ async function open(file) {
 }
 
 function listen() {
-  find("run").onclick = () => setRunning(!running);
+  find("run").onclick = () => guarded(() => (setRunning(!running), show()));
   find("step").onclick = () => guarded(() => (setRunning(false), advance(), show()));
   find("reset").onclick = () => guarded(restart);
   find("save").onclick = () => guarded(save);
@@ -514,13 +583,16 @@ function listen() {
   find("speed").oninput();
   find("classify").onclick = () => guarded(() => {
     setRunning(false);
-    restart();
+    if (learns) nextSample();
+    else restart();
     for (let i = 0; i < site.steps; i++) advance();
     show();
   });
+  find("sample").onclick = () => guarded(() => (endSample(), show()));
   const redraw = () => {
     colours.clear();
     inks.clear();
+    history.raster.drawn = null;
     for (const source of sources) source.paint?.();
     show();
   };
@@ -559,6 +631,7 @@ async function start() {
   model = await load("model.wasm", site.weights ? { weights: site.weights } : {});
   find("status").textContent = site.golden ? describe(model.check(await (await bytesOf("golden.safetensors")).arrayBuffer()))
     : "The bundle has no golden trace, so this page could not check itself.";
+  learns = model.states.some(isLearnt);
   random = uniform(SEED);
   sources = model.inputs.map(sourceOf);
   if (site.readout) {

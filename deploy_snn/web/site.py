@@ -9,7 +9,7 @@ from typing import Any
 
 from deploy_snn.bundle import Bundle
 from deploy_snn.bundle.bundle import GOLDEN
-from deploy_snn.contract import Role, TensorSpec
+from deploy_snn.contract import Kind, Role, TensorSpec
 from deploy_snn.errors import InvalidInput
 
 ASSETS = ("index.html", "style.css", "page.js", "deploy-snn.js", "deploy-snn.d.ts")
@@ -104,7 +104,9 @@ def _describe_input(bundle: Bundle, spec: TensorSpec, rate: float) -> dict[str, 
     structure = bundle.manifest.structure
     layers = structure.layers if structure is not None else ()
     spikes = any(layer.name == spec.owner and layer.class_name == "Input" for layer in layers)
-    height, width, image = _grid(shape, labelled=bundle.manifest.readout is not None)
+    weights = (state for state in bundle.contract.states if state.kind is Kind.WEIGHT and len(state.axes) == 2)
+    learnt_from = [state.axes[0].size for state in weights]
+    height, width, image = _grid(shape, drawn=bundle.manifest.readout is not None or size in learnt_from)
     return described | {
         "kind": "spikes" if spikes else "current",
         "height": height,
@@ -114,15 +116,16 @@ def _describe_input(bundle: Bundle, spec: TensorSpec, rate: float) -> dict[str, 
     }
 
 
-def _grid(shape: tuple[int, ...], *, labelled: bool) -> tuple[int, int, bool]:
+def _grid(shape: tuple[int, ...], *, drawn: bool) -> tuple[int, int, bool]:
     """The rows and columns in which an input is drawn, and whether it is an image.
 
-    An image is an input of two axes, with at most one channel, or a square number of inputs of a network with labels.
+    An image is an input of two axes, with at most one channel, or a square number of inputs of a network that has labels or
+    learns from them (``drawn``).
     """
     size, side = math.prod(shape), math.isqrt(math.prod(shape))
     if len(shape) >= 2 and size == shape[-2] * shape[-1] and min(shape[-2:]) > 1:
         return shape[-2], shape[-1], True
-    if labelled and side > 1 and side * side == size:
+    if drawn and side > 1 and side * side == size:
         return side, side, True
     columns = max(1, math.ceil(math.sqrt(2 * size)))
     return math.ceil(size / columns), min(columns, size), False

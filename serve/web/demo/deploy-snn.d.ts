@@ -63,8 +63,14 @@ export class Model {
   readonly batch: number;
   /** Whether every runtime computes the same bits. */
   readonly exact: boolean;
+  /** Whether a learning rule has a norm, so that `normalise` has something to do. */
+  readonly normalises: boolean;
   /** Return to the initial state, for `batch` rows; by default as many as now. */
   reset(batch?: number): void;
+  /** Start a new sample: return to the initial state, but keep the weights and thresholds that were learnt. */
+  rest(): void;
+  /** Scale the weights whose learning rule has a norm, as at the end of a sample. Throws if there are none. */
+  normalise(): void;
   /** The state before the first step. The model does not change. */
   initialState(): Record<string, Tensor>;
   /** One step: a tensor [batch, ...] for each input, to the data of a tensor [batch, ...] for each output. */
@@ -90,6 +96,9 @@ export function load(source: Source, options?: { weights?: Source }): Promise<Mo
 
 /** Read the contract from a module's bytes. */
 export function readContract(bytes: ArrayBuffer | ArrayBufferView, where?: string): Contract;
+
+/** Whether a state is learnt: a weight or a threshold that lasts from sample to sample, and that all rows share. */
+export function isLearnt(spec: TensorSpec): boolean;
 
 /** Read a .safetensors file of float32 and bool tensors. */
 export function readTensors(bytes: ArrayBuffer | ArrayBufferView, where?: string): Record<string, Tensor>;

@@ -18,6 +18,7 @@ const ALIGNMENT = 64;
 const WINDOW = 2 ** 20; // a run hands over at most so many bytes at once, if a step does not take more
 const LARGEST = 2 ** 32 - PAGE;
 const TOLERANCE = 1e-5; // of the largest magnitude of a tensor, where the contract names a rounding
+const LEARNT = ["weight", "threshold"]; // kinds of the states that learning changes
 const ROLES = { inputs: ["drive", "noise", "reward"], states: ["state"], outputs: ["spikes", "record"] };
 const ARRAYS = { float32: Float32Array, bool: Uint8Array };
 
@@ -75,12 +76,33 @@ export class Model {
     return this.contract.rounding.length === 0;
   }
 
+  /** Whether a learning rule has a norm, so that `normalise` has something to do. */
+  get normalises() {
+    return `${this.#prefix}_normalise` in this.#exports;
+  }
+
   /** Return to the initial state, for `batch` rows. */
   reset(batch = this.#batch || 1) {
     if (!Number.isInteger(batch) || batch < 1) throw new DeploySnnError(`batch ${batch}: expected a whole number of at least 1`);
     if (batch !== this.#batch) this.#bind(batch);
     for (let row = 0; row < batch; row++) this.#call("initial_state", this.#row(row));
     this.#setWeights();
+  }
+
+  /** Start a new sample: return to the initial state, but keep what was learnt, the weights and thresholds that all rows share. */
+  rest() {
+    const before = this.state;
+    this.reset();
+    if (!this.states.length) return;
+    this.#call("store_state", this.#states, this.#batch, this.#pointers.states);
+    this.states.forEach((spec, i) => isLearnt(spec) && this.#views.states[i].set(before[spec.name].data));
+    this.#call("load_state", this.#states, this.#batch, this.#pointers.states);
+  }
+
+  /** Scale the weights whose learning rule has a norm, as at the end of a sample. */
+  normalise() {
+    if (!this.normalises) throw new DeploySnnError("the program has no weights to normalise: no learning rule has a norm");
+    this.#call("normalise", this.#states, this.#batch);
   }
 
   /** The state before the first step, for as many rows as the model has now. The model does not change. */
@@ -318,6 +340,11 @@ export class Model {
     this.#pointers = pointers;
     this.#places = { weights };
   }
+}
+
+/** Whether a state of this record is learnt: it lasts from sample to sample. */
+export function isLearnt(spec) {
+  return LEARNT.includes(spec.kind) && !spec.axes.some(({ size }) => size === null);
 }
 
 /** Read a .safetensors file of float32 and bool tensors: its bytes, to { dtype, shape, data } by name. */
