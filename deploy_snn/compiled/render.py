@@ -3,8 +3,10 @@
 import math
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deploy_snn.compiled.loops import (
     ROWS,
@@ -63,6 +65,19 @@ def number(value: float, kind: Type = Type.FLOAT) -> str:
         return "INFINITY" if value > 0 else "-INFINITY"
     text = str(np.float32(value))
     return f"{text if set(text) & set('.e') else text + '.0'}f"
+
+
+def array_text(declaration: str, kind: Type, values: NDArray[Any]) -> Iterator[str]:
+    """An array of constants, with its values."""
+    if not np.isfinite(values).all() or values.size <= 8:
+        yield f"{declaration} = {{{', '.join(number(v.item(), kind) for v in values)}}};"
+        return
+    yield f"{declaration} = {{"
+    texts = [number(v.item(), kind) for v in values]
+    width = 8 if kind is Type.FLOAT else 24
+    for start in range(0, len(texts), width):
+        yield f"    {', '.join(texts[start : start + width])},"
+    yield "};"
 
 
 def place(array: Array) -> str:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from deploy_snn import __version__
 from deploy_snn.compiled.graph import Lifting
@@ -26,13 +24,12 @@ from deploy_snn.compiled.loops import (
     Type,
 )
 from deploy_snn.compiled.names import Namespace, comment, identifier
-from deploy_snn.compiled.render import Renderer, number
+from deploy_snn.compiled.render import Renderer, array_text, number
 from deploy_snn.compiled.schedule import Copy, Loop, Schedule, schedule
+from deploy_snn.compiled.self_check import SelfCheck
 from deploy_snn.contract import Role
-from deploy_snn.eager import to_numpy, to_torch
-from deploy_snn.errors import InvalidInput
+from deploy_snn.eager import to_numpy
 from deploy_snn.lowering import Lowered
-from deploy_snn.tensors import Arrays
 
 INSIDE = 2**20
 """Up to this size in bytes the parameters are arrays in the source. More of them go to a file, which compiles faster."""
@@ -94,7 +91,7 @@ class _Writer:
         self.normalised = normalisation.work if normalisation else []
         self.limited = {u.weights: names.add(f"{u.weights.name}_limited") for u in self.schedule.updates if u.event_driven}
         self.initial = to_numpy(lowered.initial_state)
-        self.check = _Check(self, check_steps, names) if check_steps else None
+        self.check = SelfCheck(lowered, self.prefix, self.program, check_steps, names) if check_steps else None
         self.starts = self._starts(names)
         self._choose_places()
 
@@ -294,7 +291,7 @@ class _Writer:
             yield f"void {p}_store_state(const {p}_state *states, int32_t rows, const {p}_state_arrays *to);"
             yield f"int {p}_load_state({p}_state *states, int32_t rows, const {p}_state_arrays *from);"
         if self.check:
-            yield from self.check.declaration()
+            yield from self.check.declaration(external=bool(self.external))
         yield from ("", "#ifdef __cplusplus", "}", "#endif", "", "#endif")
 
     def _state_types(self) -> list[str]:
@@ -354,7 +351,7 @@ class _Writer:
             if array.size == 1:
                 yield f"static const {array.type} {array.name} = {number(array.values[0].item(), array.type)};"
             else:
-                yield from _array_text(f"static const {array.type} {array.name}[{array.size}]", array.type, array.values)
+                yield from array_text(f"static const {array.type} {array.name}[{array.size}]", array.type, array.values)
 
     def _row_sums(self, renderer: Renderer) -> Iterator[str]:
         for array in sorted(renderer.summed, key=lambda a: a.name):
@@ -597,93 +594,6 @@ class _Writer:
         yield from ("    0,", "};")
 
 
-class _Check:
-    """The first steps of the golden trace, compiled in: a device compares its own results with them."""
-
-    def __init__(self, writer: _Writer, steps: int, names: Namespace) -> None:
-        golden = writer.lowered.golden
-        if golden is None or golden.steps < steps:
-            raise InvalidInput(
-                f"check_steps={steps}: the model has {'no golden trace' if golden is None else f'a golden trace of {golden.steps} steps'}"  # noqa: E501
-            )
-        self.writer, self.steps = writer, steps
-        self.inputs = {name: array[:steps, :1] for name, array in golden.inputs.items()}
-        self.outputs, self.state = self._expected()
-        self.names = {array: names.add(f"golden_{array.name}") for array in self._arrays()}
-        self.tolerance = 1e-5 if writer.contract.rounding else 0.0
-
-    def _arrays(self) -> list[Array]:
-        program = self.writer.program
-        return [*program.inputs, *program.outputs, *program.states]
-
-    def _expected(self) -> tuple[dict[str, NDArray[Any]], Arrays]:
-        """The results of the captured step for the first row alone."""
-        step = self.writer.lowered.step.module()
-        state, outputs = dict(self.writer.lowered.initial_state), []
-        with torch.no_grad():
-            for t in range(self.steps):
-                now, state = step(to_torch({name: array[t] for name, array in self.inputs.items()}), state)
-                outputs.append(to_numpy(now))
-        return {name: np.stack([now[name] for now in outputs]) for name in outputs[0]}, to_numpy(state)
-
-    def declaration(self) -> Iterator[str]:
-        p = self.writer.prefix
-        yield ""
-        yield f"/* The memory of {p}_check. */"
-        yield "typedef struct {"
-        yield f"    {p}_state state;"
-        for array in self.writer.program.outputs:
-            yield f"    {array.type} {array.name}[{array.size}];"
-        yield f"}} {p}_check_memory;"
-        yield ""
-        yield f"/* Compare {self.steps} steps with those of torch. Returns 0 if they are equal, or the number of the first step that"  # noqa: E501
-        yield f"   differs, from 1. {'Set memory->state.weights first.' if self.writer.external else ''} */"
-        yield f"int32_t {p}_check({p}_check_memory *memory);"
-
-    def function(self) -> Iterator[str]:
-        p, program = self.writer.prefix, self.writer.program
-        yield from ("", "/* The first steps of the golden trace. */")
-        for array in [*program.inputs, *program.outputs]:
-            values = (self.inputs if array.storage is Storage.INPUT else self.outputs)[array.tensor]
-            yield from self._text(array, values)
-        for array in program.states:
-            yield from self._text(array, self.state[array.tensor])
-        yield ""
-        yield f"int32_t {p}_check({p}_check_memory *memory)"
-        yield "{"
-        yield f"    {p}_inputs inputs;"
-        yield f"    {p}_outputs outputs;"
-        yield f"    {p}_initial_state(&memory->state);"
-        yield f"    for (int32_t t = 0; t < {self.steps}; t++) {{"
-        for array in program.inputs:
-            yield f"        inputs.{array.name} = {self.names[array]} + t * {array.size};"
-        for array in program.outputs:
-            yield f"        outputs.{array.name} = memory->{array.name};"
-        yield f"        {p}_step(&memory->state, &inputs, &outputs);"
-        for array in program.outputs:
-            yield from self._compared(array, f"memory->{array.name}[i]", f"t * {array.size} + i", "t + 1", "        ")
-        yield "    }"
-        for array in program.states:
-            yield from self._compared(array, f"memory->state.{array.name}[i]", "i", str(self.steps), "    ")
-        yield from ("    return 0;", "}")
-
-    def _compared(self, array: Array, actual: str, at: str, step: str, pad: str) -> Iterator[str]:
-        expected = f"{self.names[array]}[{at}]"
-        yield f"{pad}for (int32_t i = 0; i < {array.size}; i++) {{"
-        differs = f"{actual} != {expected}"
-        if self.tolerance and array.type is Type.FLOAT:
-            slack = f"{number(self.tolerance)} * (1.0f + ({expected} < 0.0f ? -{expected} : {expected}))"
-            differs = f"!({actual} - {expected} <= {slack} && {expected} - {actual} <= {slack})"
-        yield f"{pad}    if ({differs}) {{"
-        yield f"{pad}        return {step};"
-        yield from (f"{pad}    }}", f"{pad}}}")
-
-    def _text(self, array: Array, values: NDArray[Any]) -> Iterator[str]:
-        kind = Type.FLOAT if array.storage is Storage.INPUT else array.type
-        flat = values.reshape(-1)
-        yield from _array_text(f"static const {kind} {self.names[array]}[{flat.size}]", kind, flat)
-
-
 def _weights_of(kernel: Kernel) -> Type | None:
     if isinstance(kernel, Product):
         return kernel.w.array.type if hasattr(kernel.w, "array") else None
@@ -694,18 +604,6 @@ def _weights_of(kernel: Kernel) -> Type | None:
 
 def _bytes(array: Array) -> int:
     return array.size * int(np.dtype(NUMPY[array.type]).itemsize)
-
-
-def _array_text(declaration: str, kind: Type, values: NDArray[Any]) -> Iterator[str]:
-    if not np.isfinite(values).all() or values.size <= 8:
-        yield f"{declaration} = {{{', '.join(number(v.item(), kind) for v in values)}}};"
-        return
-    yield f"{declaration} = {{"
-    texts = [number(v.item(), kind) for v in values]
-    width = 8 if kind is Type.FLOAT else 24
-    for start in range(0, len(texts), width):
-        yield f"    {', '.join(texts[start : start + width])},"
-    yield "};"
 
 
 def _wrapped_call(start: str, arguments: list[str], end: str) -> Iterator[str]:
