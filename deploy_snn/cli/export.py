@@ -61,6 +61,18 @@ def export(
         int,
         typer.Option("--check-steps", min=0, help="Steps of the golden trace to compile into the C as a self-check."),
     ] = 0,
+    flash: Annotated[
+        int,
+        typer.Option(
+            "--flash", min=0, metavar="BYTES", help="Refuse a C model with more parameters.", show_default="no limit"
+        ),
+    ] = 0,
+    ram: Annotated[
+        int,
+        typer.Option(
+            "--ram", min=0, metavar="BYTES", help="Refuse a C model with a larger state.", show_default="no limit"
+        ),
+    ] = 0,
     golden_steps: Annotated[
         int | None,
         typer.Option(
@@ -100,7 +112,12 @@ def export(
         "onnx": {key: value for key, value in (("opset", opset), ("ir_version", ir_version)) if value is not None},
         "c": {
             key: value
-            for key, value in (("libraries", tuple(names(libraries) or ())), ("check_steps", check_steps))
+            for key, value in (
+                ("libraries", tuple(names(libraries) or ())),
+                ("check_steps", check_steps),
+                ("flash", flash),
+                ("ram", ram),
+            )
             if value
         },
     }

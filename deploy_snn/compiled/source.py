@@ -54,6 +54,10 @@ class CSource:
     parameters: list[dict[str, Any]]
     """Each array of parameters: its name, its type, its number of elements, its bytes and its scale."""
     work_bytes: int
+    constant_bytes: int
+    """What all parameters take together; on a microcontroller, in flash. The contract and the code come on top."""
+    state_bytes: int
+    """What the state of one row takes, with its scratch memory."""
     normalises: bool
     """Whether there is the function ``PREFIX_normalise``."""
     inputs: list[str]
@@ -161,7 +165,9 @@ class _Writer:
             "\n".join(source) + "\n",
             data,
             self._parameters(),
-            sum(_bytes(array) for array in self._work_arrays()) + self._list_bytes(),
+            self._work_bytes(),
+            sum(_bytes(array) for array in self.program.constants),
+            sum(_bytes(array) for array in self.program.states) + self._work_bytes(),
             self.normalisation is not None,
             *([a.name for a in arrays] for arrays in (self.program.inputs, self.program.states, self.program.outputs)),
         )
@@ -323,8 +329,8 @@ class _Writer:
             found.append(Array("sums", Type.INT32, max(integers), Storage.WORK))
         return found
 
-    def _list_bytes(self) -> int:
-        return sum(_bytes(array) for array in self._lists())
+    def _work_bytes(self) -> int:
+        return sum(_bytes(array) for array in [*self._work_arrays(), *self._lists()])
 
     # The source.
 

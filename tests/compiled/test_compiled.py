@@ -23,6 +23,8 @@ from deploy_snn.compiled import CSource, Refusal, c_source
 from deploy_snn.compiled.integers import integer_weights
 from deploy_snn.compiled.loops import Type
 from deploy_snn.eager import record
+from deploy_snn.errors import InvalidInput
+from deploy_snn.formats.c import C
 from deploy_snn.importers import load_model
 from deploy_snn.lowering import Lowered
 from deploy_snn.network import Connection, Dense, Lateral, MaxPool2d, Network, OneToOne, snap_weights
@@ -465,3 +467,22 @@ def test_the_runtime_in_parity_run_and_inspect(exported: Exported, command: Call
     assert "X_to_exc_w" in shown
     assert "int16" in shown
     assert shutil.which("cc")
+
+
+def test_a_model_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    """With the numbers: the state struct is as large as the compiler says, but for padding."""
+    path = Path(__file__).parents[2] / "models" / "conv_lif.py"
+    network = load_model(path, {"size": 6, "channels": 2}).program
+    fitting = export(network, tmp_path / "fits", formats=[C(flash=10_000, ram=10_000)], golden_steps=0)
+    session = fitting.session("c")
+    size = session._runtime._row_bytes
+    for limits, message in (
+        ({"ram": size // 2}, f"bytes of RAM for its state and scratch memory; the limit is {size // 2}"),
+        ({"flash": 16}, "bytes of flash for its parameters; the limit is 16"),
+    ):
+        with pytest.raises(InvalidInput, match=message) as caught:
+            export(network, tmp_path / "refused", formats=[C(**limits)], golden_steps=0)
+        if "ram" in limits:
+            needed = int(str(caught.value).split(" needs ")[1].split()[0])
+            assert size - 64 <= needed <= size
+        assert not (tmp_path / "refused").exists()
