@@ -13,7 +13,7 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 
-from deploy_snn import export
+from deploy_snn import export, load_model
 from deploy_snn.api import export_loaded
 from deploy_snn.bundle import Bundle, Trace
 from deploy_snn.bundle.readout import Readout, vote
@@ -304,6 +304,23 @@ def test_wrong_uses_say_what_is_expected(recorded: dict[str, Recorded]) -> None:
     for message, (use, expected) in zip(messages, WRONG_USES.items(), strict=True):
         assert message.startswith("DeploySnnError: "), use
         assert expected in message, use
+
+
+def test_a_number_that_is_not_finite_is_found_at_every_place(tmp_path: Path) -> None:
+    """Also where it stands behind the last group of four."""
+    bundle = export(load_model("lif", n=7), tmp_path / "lif", formats=["wasm"], golden_steps=0)
+    code = """
+        const model = await deploy.load(readFileSync(process.argv[1]));
+        const messages = [];
+        for (let i = 0; i < 7; i++)
+            for (const wrong of [NaN, Infinity, -Infinity])
+                try { model.step({ x: new Float32Array(7).map((_, at) => (at === i ? wrong : 1e30)) }); }
+                catch (error) { messages.push(error.message); }
+        console.log(JSON.stringify(messages));
+    """
+    wrong = ("NaN", "Infinity", "-Infinity")
+    expected = [f"input 'x' must be finite, but is {value} at index {i}" for i in range(7) for value in wrong]
+    assert script(code, bundle.file(MODULE)) == expected
 
 
 def test_votes_are_those_of_python() -> None:
