@@ -1,4 +1,4 @@
-"""Firmware on emulated processors: every neuron and a small Diehl & Cook network, checked on the device itself."""
+"""Firmware on emulated processors: every neuron, and a small Diehl & Cook network that is fixed or learns, checked there."""
 
 import shutil
 import subprocess
@@ -40,8 +40,11 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     models = {name: (load_model(name, n=5, traces=True), None) for name in NEURONS}
     models["small_diehl_cook"] = (load_model("models/diehl_cook_2015.py", n=8, n_input=40), 10)
+    models["small_diehl_cook_that_learns"] = (load_model("models/diehl_cook_2015.py", n=8, n_input=40, plastic=True), None)
     for name, (model, snap) in models.items():
-        export(model, folder / name, formats=[C(check_steps=STEPS)], golden_steps=STEPS, snap_bits=snap)
+        bundle = export(model, folder / name, formats=[C(check_steps=STEPS)], golden_steps=STEPS, snap_bits=snap)
+    weights = bundle.golden().states["X_to_exc.w"][-1]
+    assert (weights != bundle.initial_state(1)["X_to_exc.w"]).any(), "the last one does not learn"
     return folder
 
 
@@ -58,7 +61,7 @@ def run(target: str, bundles: Path, build: Path) -> tuple[int, list[str]]:
 def test_all_models_are_equal_on_the_device(target: str, bundles: Path, tmp_path: Path) -> None:
     need(target)
     status, shown = run(target, bundles, tmp_path / "build")
-    assert shown[-1] == f"{len(NEURONS) + 1} of {len(NEURONS) + 1} models are equal to torch"
+    assert shown[-1] == f"{len(NEURONS) + 2} of {len(NEURONS) + 2} models are equal to torch"
     assert status == 0
 
 
