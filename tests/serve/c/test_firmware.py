@@ -1,4 +1,4 @@
-"""Firmware on emulated processors: every neuron, and a small Diehl & Cook network that is fixed or learns, checked there."""
+"""Firmware on emulated processors: every neuron, and a small Diehl & Cook network, fixed and learning, checked there."""
 
 import shutil
 import subprocess
