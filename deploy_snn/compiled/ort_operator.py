@@ -229,21 +229,35 @@ static const OrtCustomOp op__step = {
     .GetEndVersion = op__one,
 };
 
-/* Register the operator Step of the domain @DOMAIN@. ONNX Runtime calls this when it loads the library. */
+/* Sessions refer to the domain. It lasts as long as the library is loaded. */
+static const OrtApi *op__api;
+static OrtCustomOpDomain *op__domain;
+
+#if defined(__GNUC__)
+__attribute__((destructor)) static void op__release(void)
+{
+    if (op__domain != NULL) {
+        op__api->ReleaseCustomOpDomain(op__domain);
+        op__domain = NULL;
+    }
+}
+#endif
+
+/* Register the operator Step of the domain @DOMAIN@. ONNX Runtime calls this for each session that loads the library. */
 OrtStatus *ORT_API_CALL RegisterCustomOps(OrtSessionOptions *options, const OrtApiBase *base)
 {
-    const OrtApi *api = base->GetApi(ORT_API_VERSION);
-    OrtCustomOpDomain *domain = NULL;
-    OrtStatus *status;
-    if (api == NULL) {
+    OrtStatus *status = NULL;
+    op__api = base->GetApi(ORT_API_VERSION);
+    if (op__api == NULL) {
         return base->GetApi(1)->CreateStatus(ORT_FAIL, "the library needs a newer ONNX Runtime");
     }
-    /* The domain stays as long as the process: sessions refer to it. */
-    status = api->CreateCustomOpDomain("@DOMAIN@", &domain);
-    if (status == NULL) {
-        status = api->CustomOpDomain_Add(domain, &op__step);
+    if (op__domain == NULL) {
+        status = op__api->CreateCustomOpDomain("@DOMAIN@", &op__domain);
+        if (status == NULL) {
+            status = op__api->CustomOpDomain_Add(op__domain, &op__step);
+        }
     }
-    return status == NULL ? api->AddCustomOpDomain(options, domain) : status;
+    return status == NULL ? op__api->AddCustomOpDomain(options, op__domain) : status;
 }
 """
 

@@ -17,8 +17,18 @@ from deploy_snn.errors import InvalidInput
 from deploy_snn.triton import repository, write_repository
 from deploy_snn.triton.config import onnxruntime_config, python_config
 
+from ..docs.clone import check_output  # noqa: TID252
 from ..serving_driver import EXPORT  # noqa: TID252
-from ..test_readme import BLOCK, check, run  # noqa: TID252
+
+BLOCK = re.compile(r"^```(console|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def run(command: list[str], folder: Path) -> str:
+    """What a command prints, with the programs of this environment on the path."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(command, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -144,4 +154,4 @@ def test_the_readme_s_commands(tmp_path: Path) -> None:
         if language == "console"
     ]
     for command, printed in re.findall(r"^\$ (.*)\n((?:(?!\$).*\n)*)", block, re.MULTILINE):
-        check(run(["bash", "-c", command], tmp_path), printed, command)
+        check_output(run(["bash", "-c", command], tmp_path), printed, command)

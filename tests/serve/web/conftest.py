@@ -39,8 +39,9 @@ def serve() -> Iterator[Callable[[Path], str]]:
         server.server_close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
+    """While it is open, this thread has a running event loop: tests that call asyncio.run() would fail."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     if not CHROMIUM:
         pytest.skip("there is no Chromium: apt-get install chromium-headless-shell")
