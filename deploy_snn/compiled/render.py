@@ -215,30 +215,52 @@ class Renderer:
 
     def weight_update(self, update: WeightUpdate, prefix: str, external: str) -> Iterator[str]:
         """The functions that change learnt weights. ``external`` declares the parameters in the weights file, if any."""
-        name, (n, m) = update.weights.name, update.extents
+        name = update.weights.name
         for term in update.terms:
             yield from self._term(term, update, prefix, external)
         if update.event_driven:
             yield from self._spiked(f"{prefix}_{name}_source", "i0", update.source_spikes, update, prefix)
             yield from self._spiked(f"{prefix}_{name}_target", "i1", update.target_spikes, update, prefix)
         body = list(self._body(update_loop(update), " " * 16))
+        yield from self._one_row(update, prefix, external, body)
+        yield from self._several_rows(update, prefix, external, body)
+
+    def _one_row(self, update: WeightUpdate, prefix: str, external: str, body: list[str]) -> Iterator[str]:
+        """The update for a batch of one row: its terms need no sums, and stay in registers."""
+        alone = "\n".join(body)
+        for term in update.terms:
+            alone = alone.replace(f"{place(term.array)}[i1]", f"{prefix}_{term.array.name}(state, i0, i1)")
+        lines = alone.splitlines()
+        name, (n, m) = update.weights.name, update.extents
         where = ", in the rows and columns of neurons that spiked" if update.event_driven else ""
         yield ""
         yield f"/* {comment(update.weights.tensor)}: each weight takes its next value{where}. */"
-        yield f"static void {prefix}_update_{name}({prefix}_state *states, int32_t rows)"
+        yield f"static void {prefix}_update_{name}({prefix}_state *restrict state)"
+        yield from ("{", *_used(external, "weights", alone))
+        yield from self._columns(update, prefix, "state, 1")
+        yield f"    for (int32_t i0 = 0; i0 < {n}; i0++) {{"
+        yield f"        if ({self._row_condition(update, prefix, 'state, 1')}) {{"
+        yield from (f"            for (int32_t i1 = 0; i1 < {m}; i1++) {{", *lines, "            }")
+        if update.event_driven:
+            yield from ("        } else {", "            for (int32_t k = 0; k < count; k++) {")
+            yield from ("                const int32_t i1 = state->work.list[k];", *lines, "            }")
+        yield from ("        }", "    }")
+        if update.event_driven:
+            yield f"    state->{name}_limited = 1;"
+        yield "}"
+
+    def _several_rows(self, update: WeightUpdate, prefix: str, external: str, body: list[str]) -> Iterator[str]:
+        """The update for a batch: each term is added up over its rows first."""
+        name, (n, m) = update.weights.name, update.extents
+        yield ""
+        yield "/* The same for the rows of a batch, whose changes are added up. */"
+        yield f"static void {prefix}_update_{name}_together({prefix}_state *states, int32_t rows)"
         yield "{"
         yield f"    {prefix}_state *restrict state = states;"
         yield from _used(external, "weights", " ".join(body))
-        if update.event_driven:
-            yield "    int32_t count = 0;"
-            yield f"    for (int32_t i1 = 0; i1 < {m}; i1++) {{"
-            yield f"        if ({prefix}_{name}_target(states, rows, i1)) {{"
-            yield from ("            state->work.list[count++] = i1;", "        }", "    }")
+        yield from self._columns(update, prefix, "states, rows")
         yield f"    for (int32_t i0 = 0; i0 < {n}; i0++) {{"
-        if update.event_driven:
-            yield f"        if (!state->{name}_limited || {prefix}_{name}_source(states, rows, i0)) {{"
-        else:
-            yield "        {"
+        yield f"        if ({self._row_condition(update, prefix, 'states, rows')}) {{"
         over_targets = f"for (int32_t i1 = 0; i1 < {m}; i1++) {{"
         for term in update.terms:
             array, function = place(term.array), f"{prefix}_{term.array.name}"
@@ -266,6 +288,22 @@ class Renderer:
         if update.event_driven:
             yield f"    state->{name}_limited = 1;"
         yield "}"
+
+    @staticmethod
+    def _columns(update: WeightUpdate, prefix: str, rows: str) -> Iterator[str]:
+        """List the targets that spiked."""
+        if not update.event_driven:
+            return
+        yield "    int32_t count = 0;"
+        yield f"    for (int32_t i1 = 0; i1 < {update.extents[1]}; i1++) {{"
+        yield f"        if ({prefix}_{update.weights.name}_target({rows}, i1)) {{"
+        yield from ("            state->work.list[count++] = i1;", "        }", "    }")
+
+    @staticmethod
+    def _row_condition(update: WeightUpdate, prefix: str, rows: str) -> str:
+        """Whether all weights of a source are computed."""
+        name = update.weights.name
+        return f"!state->{name}_limited || {prefix}_{name}_source({rows}, i0)" if update.event_driven else "1"
 
     def _term(self, term: Term, update: WeightUpdate, prefix: str, external: str) -> Iterator[str]:
         text = self._expression(term.of_row, Loop([], update.extents, update.weights.name))[0]

@@ -429,7 +429,11 @@ class _Writer:
         for loop in self.schedule.shared:
             yield from renderer.loop(loop)
         for update in self.schedule.updates:
-            yield f"    {p}_update_{update.weights.name}(states, rows);"
+            yield "    if (rows == 1) {"
+            yield f"        {p}_update_{update.weights.name}(states);"
+            yield "    } else {"
+            yield f"        {p}_update_{update.weights.name}_together(states, rows);"
+            yield "    }"
         yield from self._copied_to_rows([array for array in self.program.states if array.shared])
         yield "}"
 
