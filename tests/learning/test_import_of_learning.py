@@ -4,9 +4,11 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from deploy_snn import export
 from deploy_snn.errors import InvalidInput
 from deploy_snn.importers import from_bindsnet
 from deploy_snn.importers.bindsnet import read_bindsnet
@@ -18,7 +20,7 @@ from ..network.bindsnet_network import peer  # noqa: F401, TID252  (a fixture)
 
 pytestmark = pytest.mark.usefixtures("peer")
 
-SAMPLES, STEPS = 6, 60
+SAMPLES, STEPS = 20, 60
 
 
 def diehl_and_cook(name: str) -> object:
@@ -31,12 +33,17 @@ def diehl_and_cook(name: str) -> object:
 
 
 @pytest.mark.parametrize("name", ["DiehlAndCook2015", "DiehlAndCook2015v2"])
-def test_sample_after_sample(name: str) -> None:
-    """Weights, theta and traces after each sample, with winner-take-all and the norm that follows each of them."""
+def test_sample_after_sample(name: str, tmp_path: Path) -> None:
+    """Weights, theta and traces after each sample, with winner-take-all and the norm that follows each of them.
+
+    ONNX Runtime and C learn beside eager, with the same spikes. Their norm adds up each column in another order.
+    """
     network = diehl_and_cook(name)
     exc = "Ae" if name == "DiehlAndCook2015" else "Y"
     ours = from_bindsnet(network, plastic=True).network
     ours.record = ["X.s"]
+    bundle = export(ours, tmp_path / name, formats=["onnx", "c"], golden_steps=0)
+    sessions = {runtime: bundle.session(runtime) for runtime in ("onnxruntime-cpu", "c")}
     state = ours.initial_state(1)
     start = state[f"X_to_{exc}.w"].clone()
     fired = 0
@@ -56,6 +63,16 @@ def test_sample_after_sample(name: str) -> None:
         assert torch.equal(state[f"{exc}.theta"], network.layers[exc].theta), f"theta after sample {sample}"
         for layer in ("X", exc):
             assert torch.equal(state[f"{layer}.trace"], network.layers[layer].x), f"trace after sample {sample}"
+        for runtime, session in sessions.items():
+            kept = {key: value for key, value in session.state.items() if key.endswith((".w", ".theta"))}
+            session.state = bundle.initial_state(1) | kept
+            spiked = session.run({"X.x": spikes.numpy(), f"{exc}.noise": noise.numpy()})[f"{exc}.s"]
+            session.normalise()
+            np.testing.assert_array_equal(spiked, outputs[f"{exc}.s"].numpy(), f"{runtime}, sample {sample}")
+            learnt = session.state[f"X_to_{exc}.w"]
+            np.testing.assert_allclose(
+                learnt, w.detach().numpy(), rtol=1e-5, atol=1e-6, err_msg=f"{runtime}, sample {sample}"
+            )
     assert fired > SAMPLES * 5
     assert (state[f"X_to_{exc}.w"] != start).float().mean() > 0.9
 
