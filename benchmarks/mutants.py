@@ -55,6 +55,11 @@ EXPLAINED = [
     ),
     (
         "conv_lif",
+        r"ArgMax -> \S+: the last of equals",
+        "decayed rates are equal only after equal spikes, so that any of them gives the same",
+    ),
+    (
+        "conv_lif",
         r"line \d+: if \(!\(state->work\.conv_to_pool_values\[.*\] < best\)",
         "decayed rates are equal only after equal spikes, so that any of them gives the same",
     ),
