@@ -230,80 +230,71 @@ class Renderer:
         alone = "\n".join(body)
         for term in update.terms:
             alone = alone.replace(f"{place(term.array)}[i1]", f"{prefix}_{term.array.name}(state, i0, i1)")
-        lines = alone.splitlines()
-        name, (n, m) = update.weights.name, update.extents
         where = ", in the rows and columns of neurons that spiked" if update.event_driven else ""
         yield ""
         yield f"/* {comment(update.weights.tensor)}: each weight takes its next value{where}. */"
-        yield f"static void {prefix}_update_{name}({prefix}_state *restrict state)"
+        yield f"static void {prefix}_update_{update.weights.name}({prefix}_state *restrict state)"
         yield from ("{", *_used(external, "weights", alone))
-        yield from self._columns(update, prefix, "state, 1")
-        yield f"    for (int32_t i0 = 0; i0 < {n}; i0++) {{"
-        yield f"        if ({self._row_condition(update, prefix, 'state, 1')}) {{"
-        yield from (f"            for (int32_t i1 = 0; i1 < {m}; i1++) {{", *lines, "            }")
-        if update.event_driven:
-            yield from ("        } else {", "            for (int32_t k = 0; k < count; k++) {")
-            yield from ("                const int32_t i1 = state->work.list[k];", *lines, "            }")
-        yield from ("        }", "    }")
-        if update.event_driven:
-            yield f"    state->{name}_limited = 1;"
-        yield "}"
+        yield from self._over_weights(update, prefix, "state, 1", ([], []), alone.splitlines())
 
     def _several_rows(self, update: WeightUpdate, prefix: str, external: str, body: list[str]) -> Iterator[str]:
         """The update for a batch: each term is added up over its rows first."""
-        name, (n, m) = update.weights.name, update.extents
         yield ""
         yield "/* The same for the rows of a batch, whose changes are added up. */"
-        yield f"static void {prefix}_update_{name}_together({prefix}_state *states, int32_t rows)"
+        yield f"static void {prefix}_update_{update.weights.name}_together({prefix}_state *states, int32_t rows)"
         yield "{"
         yield f"    {prefix}_state *restrict state = states;"
         yield from _used(external, "weights", " ".join(body))
-        yield from self._columns(update, prefix, "states, rows")
-        yield f"    for (int32_t i0 = 0; i0 < {n}; i0++) {{"
-        yield f"        if ({self._row_condition(update, prefix, 'states, rows')}) {{"
-        over_targets = f"for (int32_t i1 = 0; i1 < {m}; i1++) {{"
+        over_targets = f"for (int32_t i1 = 0; i1 < {update.extents[1]}; i1++) {{"
+        of_all: list[str] = []
+        of_one: list[str] = []
         for term in update.terms:
             array, function = place(term.array), f"{prefix}_{term.array.name}"
-            yield f"            {over_targets}"
-            yield f"                {array}[i1] = {function}(states, i0, i1);"
-            yield from (
+            first, more = f"{array}[i1] = {function}(states, i0, i1);", f"{array}[i1] += {function}(&states[r], i0, i1);"
+            over_rows = "for (int32_t r = 1; r < rows; r++) {"
+            of_all += [
+                f"            {over_targets}",
+                f"                {first}",
                 "            }",
-                "            for (int32_t r = 1; r < rows; r++) {",
+                f"            {over_rows}",
+            ]
+            of_all += [
                 f"                {over_targets}",
-            )
-            yield f"                    {array}[i1] += {function}(&states[r], i0, i1);"
-            yield from ("                }", "            }")
-        yield from (f"            {over_targets}", *body, "            }")
+                f"                    {more}",
+                "                }",
+                "            }",
+            ]
+            of_one += [f"                {first}", f"                {over_rows}", f"                    {more}"]
+            of_one += ["                }"]
+        yield from self._over_weights(update, prefix, "states, rows", (of_all, of_one), body)
+
+    @staticmethod
+    def _over_weights(
+        update: WeightUpdate, prefix: str, rows: str, sums: tuple[list[str], list[str]], body: list[str]
+    ) -> Iterator[str]:
+        """The loops of an update, to the end of its function.
+
+        ``rows`` are the arguments that name the rows of a batch. ``sums`` compute the terms for all targets of a source and
+        for a single one.
+        """
+        name, (n, m) = update.weights.name, update.extents
+        condition = "1"
+        if update.event_driven:
+            condition = f"!state->{name}_limited || {prefix}_{name}_source({rows}, i0)"
+            yield "    int32_t count = 0;"
+            yield f"    for (int32_t i1 = 0; i1 < {m}; i1++) {{"
+            yield f"        if ({prefix}_{name}_target({rows}, i1)) {{"
+            yield from ("            state->work.list[count++] = i1;", "        }", "    }")
+        yield f"    for (int32_t i0 = 0; i0 < {n}; i0++) {{"
+        yield f"        if ({condition}) {{"
+        yield from (*sums[0], f"            for (int32_t i1 = 0; i1 < {m}; i1++) {{", *body, "            }")
         if update.event_driven:
             yield from ("        } else {", "            for (int32_t k = 0; k < count; k++) {")
-            yield "                const int32_t i1 = state->work.list[k];"
-            for term in update.terms:
-                array, function = place(term.array), f"{prefix}_{term.array.name}"
-                yield f"                {array}[i1] = {function}(states, i0, i1);"
-                yield "                for (int32_t r = 1; r < rows; r++) {"
-                yield f"                    {array}[i1] += {function}(&states[r], i0, i1);"
-                yield "                }"
-            yield from (*body, "            }")
+            yield from ("                const int32_t i1 = state->work.list[k];", *sums[1], *body, "            }")
         yield from ("        }", "    }")
         if update.event_driven:
             yield f"    state->{name}_limited = 1;"
         yield "}"
-
-    @staticmethod
-    def _columns(update: WeightUpdate, prefix: str, rows: str) -> Iterator[str]:
-        """List the targets that spiked."""
-        if not update.event_driven:
-            return
-        yield "    int32_t count = 0;"
-        yield f"    for (int32_t i1 = 0; i1 < {update.extents[1]}; i1++) {{"
-        yield f"        if ({prefix}_{update.weights.name}_target({rows}, i1)) {{"
-        yield from ("            state->work.list[count++] = i1;", "        }", "    }")
-
-    @staticmethod
-    def _row_condition(update: WeightUpdate, prefix: str, rows: str) -> str:
-        """Whether all weights of a source are computed."""
-        name = update.weights.name
-        return f"!state->{name}_limited || {prefix}_{name}_source({rows}, i0)" if update.event_driven else "1"
 
     def _term(self, term: Term, update: WeightUpdate, prefix: str, external: str) -> Iterator[str]:
         text = self._expression(term.of_row, Loop([], update.extents, update.weights.name))[0]

@@ -23,7 +23,7 @@ NO_CONTRACTION = """\
 
 
 def main() -> int:
-    """Write the library. Status 2 for what is not a bundle with format c, or a folder that exists."""
+    """Write the library. End with status 2 if the bundle has no format c, or if the folder exists already."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path)
     parser.add_argument("folder", type=Path)

@@ -164,7 +164,7 @@ def choose(shown: Digits, neurons: int, epochs: int) -> None:
 
 
 def main() -> None:
-    """Train, name the neurons, test, and write the bundle."""
+    """Train, find the digit that each neuron responds to, test, and write the bundle."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("bundle", type=Path, nargs="?")
     parser.add_argument("--neurons", type=int, default=256)

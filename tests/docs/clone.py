@@ -157,7 +157,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def clone_working_tree(folder: Path) -> None:
-    """Clone this repository, with what is not committed yet as one more commit."""
+    """Clone this repository. Changes that are not committed become one more commit of the clone."""
     git(ROOT, "clone", "--quiet", str(ROOT), str(folder))
     for name in git(ROOT, "ls-files", "--modified", "--others", "--deleted", "--exclude-standard").splitlines():
         (folder / name).unlink(missing_ok=True)
