@@ -32,12 +32,13 @@ MEMORY, FILE, REDIS = "in memory only", "--checkpoint", "--store redis://"
 
 @contextmanager
 def running_redis(folder: Path) -> Iterator[tuple[str, redis.Redis]]:
-    """A Redis that writes each command to its log, and leaves it to the system when that reaches the disk."""
+    """A Redis that keeps each acknowledged step: it writes to the disk before it answers."""
     program, port = shutil.which("redis-server"), any_port()
     if program is None:
         raise SystemExit("no redis-server: apt install redis-server")
-    options = f"--port {port} --bind 127.0.0.1 --dir {folder} --appendonly yes --loglevel warning --save"
-    process = subprocess.Popen([program, *options.split(), ""], stdout=subprocess.DEVNULL)
+    options = f"--port {port} --bind 127.0.0.1 --dir {folder} --loglevel warning"
+    durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+    process = subprocess.Popen([program, *options.split(), *durable], stdout=subprocess.DEVNULL)
     try:
         with redis.Redis(port=port) as client:
             for _ in range(100):

@@ -17,8 +17,9 @@ class Redis:
         self.start()
 
     def start(self) -> None:
-        options = f"--port {self.port} --bind 127.0.0.1 --dir {self.folder} --appendonly yes --loglevel warning --save"
-        self.process = subprocess.Popen([REDIS, *options.split(), ""])
+        options = f"--port {self.port} --bind 127.0.0.1 --dir {self.folder} --loglevel warning"
+        durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        self.process = subprocess.Popen([REDIS, *options.split(), *durable])
         self.wait()
 
     def wait(self) -> None:

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 from deploy_snn.bundle import Bundle
@@ -107,15 +108,25 @@ class RedisStore(SharedStore):
         self.address = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
         self._claim, self._write, self._add = (self._redis.register_script(script) for script in (CLAIM, WRITE, ADD))
         try:
-            self._warn_of_losses(self._redis.info())
+            self._warn_of_losses(self._redis.info(), self._appendfsync())
         except RedisError as error:
             raise InvalidInput(f"Redis at {self.address} cannot be used as a store: {error}") from None
 
-    def _warn_of_losses(self, info: Mapping[str, Any]) -> None:
+    def _appendfsync(self) -> str | None:
+        """When Redis writes its file to the disk; None where the command CONFIG is not allowed, as with many providers."""
+        try:
+            return self._redis.config_get("appendfsync").get("appendfsync")
+        except ResponseError:
+            return None
+
+    def _warn_of_losses(self, info: Mapping[str, Any], appendfsync: str | None) -> None:
         """Log the settings of Redis with which it may lose acknowledged steps."""
         losses = []
         if not info.get("aof_enabled"):
             losses.append("appendonly is off, so that streams are lost if Redis ends")
+        elif appendfsync in ("everysec", "no"):
+            # While an fsync runs, Redis answers first and writes to its file up to two seconds later.
+            losses.append(f"appendfsync is {appendfsync} and not always, so that the last steps may be lost if Redis ends")
         if info.get("maxmemory") and info.get("maxmemory_policy") != "noeviction":
             losses.append(f"maxmemory-policy is {info.get('maxmemory_policy')}, so that streams are lost if memory is full")
         for loss in losses:

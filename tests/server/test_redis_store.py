@@ -17,10 +17,12 @@ import httpx
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from redis import Redis as client_of_redis  # noqa: N813
 from websockets.sync.client import connect
 
 from deploy_snn.bundle import Bundle
 from deploy_snn.errors import InvalidInput
+from deploy_snn.server import redis_store
 from deploy_snn.server.errors import StepConflict, StoreFailed
 from deploy_snn.server.model import Limits, Model
 from deploy_snn.server.protocol import InferRequest
@@ -261,6 +263,28 @@ def test_redis_ends_and_comes_back(redis: Redis) -> None:
         return await server.step("a", step=step)
 
     together(scenario, *[lambda: Server(redis)] * 2)
+
+
+def test_settings_of_redis_that_lose_steps(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log names each setting, and none for the one that keeps everything."""
+
+    events: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(redis_store, "log_event", lambda event, _level, **fields: events.append((event, fields)))
+
+    bundle = Bundle.open(EXPORT / "lif")
+
+    def reasons(**settings: str) -> list[str]:
+        with client_of_redis(port=redis.port) as client:
+            for name, value in settings.items():
+                client.config_set(name.replace("_", "-"), value)
+        events.clear()
+        RedisStore(redis.url, 600, "lif", bundle)
+        return [fields["reason"] for event, fields in events if event == "store may lose streams"]
+
+    assert reasons() == []
+    (reason,) = reasons(appendfsync="everysec")
+    assert reason == "appendfsync is everysec and not always, so that the last steps may be lost if Redis ends"
+    assert len(reasons(appendonly="no", maxmemory="1gb", maxmemory_policy="allkeys-lru")) == 2
 
 
 def test_an_answer_of_redis_is_lost(redis: Redis) -> None:
