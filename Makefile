@@ -22,7 +22,7 @@ setup: .venv/toolkit  ## install into .venv, and nothing else
 
 test: .venv/dev .venv/tritonserver .venv/runtimes lint  ## lint, type check, tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
-	.venv/runtimes/bin/python -m pytest --numprocesses auto tests/runtimes/test_other_runtimes.py
+	.venv/runtimes/bin/python -m pytest --numprocesses auto tests/runtimes/test_other_runtimes.py tests/serve/cpp/test_executorch.py
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -73,6 +73,12 @@ def export(
             "--ram", min=0, metavar="BYTES", help="Refuse a C model with a larger state.", show_default="no limit"
         ),
     ] = 0,
+    max_batch: Annotated[
+        int | None,
+        typer.Option(
+            "--max-batch", min=2, metavar="ROWS", help="The largest batch of a step in ExecuTorch.", show_default="8"
+        ),
+    ] = None,
     golden_steps: Annotated[
         int | None,
         typer.Option(
@@ -108,7 +114,10 @@ def export(
 
     A bundle is exported again: with --state from what it has learnt, with --set learning=false as constants.
     """
+    executorch = {} if max_batch is None else {"max_batch": max_batch}
     format_options: dict[str, dict[str, Any]] = {
+        "executorch": executorch,
+        "executorch-xnnpack": executorch,
         "onnx": {key: value for key, value in (("opset", opset), ("ir_version", ir_version)) if value is not None},
         "c": {
             key: value

@@ -71,6 +71,9 @@ def _bundle(bundle: "Bundle", graphs: list[dict[str, Any]], out: "Console") -> N
         out.print(table("Parameters", ["name", "value"], rows))
     if "c" in manifest.formats:
         _compiled(manifest.formats["c"], out)
+    for name in ("executorch", "executorch-xnnpack"):
+        if name in manifest.formats:
+            _bounded(name, manifest.formats[name], out)
     for graph in graphs:
         _print_onnx(graph, out)
     if manifest.plan:
@@ -96,6 +99,14 @@ def _compiled(section: dict[str, Any], out: "Console") -> None:
     columns = ["name", "type", "elements", "size", "scale"]
     title = f"C: functions {section['prefix']}_..., {size(section['scratch_bytes'])} of scratch memory; parameters"
     out.print(table(title, columns, rows, right=columns[2:]))
+
+
+def _bounded(name: str, section: dict[str, Any], out: "Console") -> None:
+    """Show the batches and numbers of steps that an ExecuTorch program has memory for."""
+    out.print(
+        f"{name} {section['executorch']}: step with a batch of 1 to {section['max_batch']}; "
+        f"sequence with a batch of {section['sequence_batch']}, 1 to {section['max_steps']} steps"
+    )
 
 
 def _contract(contract: Contract | None, out: "Console") -> None:

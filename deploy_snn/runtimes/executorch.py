@@ -13,6 +13,9 @@ from deploy_snn.runtimes.torch_runtime import Function, TorchRuntime
 
 Tensors = dict[str, Tensor]
 
+DTYPES = {6: "float32", 11: "bool"}
+"""The numbers that ExecuTorch has for the element types of the contract."""
+
 
 class Executorch(TorchRuntime):
     """The methods ``step`` and ``sequence`` of a ``.pte`` file.
@@ -81,16 +84,17 @@ class Executorch(TorchRuntime):
             if count != len(specs):
                 raise InvalidInput(f"{path}: {name} has {count} {kind}s, but the contract lists {len(specs)}")
             for place, spec in enumerate(specs):
-                found = list(tensor(place).sizes())
-                expected = [axis.name if axis.size is None else axis.size for axis in spec.axes]
-                if len(found) == len(expected):
-                    for size, axis in zip(found, expected, strict=True):
-                        if isinstance(axis, str):
-                            sizes.setdefault(axis, size)
-                    expected = [sizes[axis] if isinstance(axis, str) else axis for axis in expected]
-                if found != expected:
+                found = tensor(place)
+                shape, dtype = list(found.sizes()), DTYPES.get(found.dtype(), f"of type {found.dtype()}")
+                expected = f"{spec.dtype} {[axis.name if axis.size is None else axis.size for axis in spec.axes]}"
+                if len(shape) == len(spec.axes):
+                    for size, axis in zip(shape, spec.axes, strict=True):
+                        if axis.size is None:
+                            sizes.setdefault(axis.name, size)
+                    expected = f"{spec.dtype} {list(spec.shape(**sizes))}"
+                if f"{dtype} {shape}" != expected:
                     raise InvalidInput(
-                        f"{path}: {kind} {place} of {name} is {found}, but '{spec.name}' of the contract is {expected}"
+                        f"{path}: {kind} {place} of {name} is {dtype} {shape}, but the contract has {spec.name} {expected}"
                     )
         return sizes
 

@@ -174,6 +174,36 @@ def test_bounds_of_executorch_come_from_its_file(bundle_for: Exported, tmp_path:
         opened.step({"x": torch.ones(1, 6).numpy()})
 
 
+def test_batch_bound_from_the_command_line(command: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    """Any batch up to the bound gives the bits of eager torch, one row more is refused with both numbers."""
+    need("executorch")
+    status, _, error = command(
+        "export", "lif", "--n", 6, "--format", "executorch", "--max-batch", 5, "-o", tmp_path / "lif"
+    )
+    assert status == 0, error
+    bundle = Bundle.open(tmp_path / "lif")
+    assert bundle.manifest.formats["executorch"]["max_batch"] == 5
+    program, session = reference_program(bundle), bundle.session("executorch")
+    for batch in (1, 3, 5):
+        inputs = make_stimulus("poisson", Request(program, 40, batch, 0)).inputs
+        trace = record(program, inputs, bundle.initial_state(batch))
+        assert trace.outputs["s"].any()
+        session.reset(batch=batch)
+        for step in range(40):
+            assert_array_equal(session.step(at(inputs, step))["s"], trace.outputs["s"][step])
+            assert_array_equal(session.state["v"], trace.states["v"][step])
+        session.reset(batch=batch)
+        assert_array_equal(session.run(inputs)["s"], trace.outputs["s"])
+    session.reset(batch=6)
+    with pytest.raises(
+        InvalidInput, match=r"batch 6, but model.pte was exported for at most 5: export it with max_batch=6"
+    ):
+        session.step(torch.ones(6, 6).numpy())
+    assert "step with a batch of 1 to 5; sequence with a batch of 1," in " ".join(
+        command("inspect", tmp_path / "lif")[1].split()
+    )
+
+
 def test_executorch_file_of_another_model_is_an_error(bundle_for: Exported, tmp_path: Path) -> None:
     need("executorch")
     bundle, other = (bundle_for("executorch", case) for case in ("neuron", "window"))

@@ -19,6 +19,7 @@ struct Options {
   int threads = 1;                                  // a step is too small to share between cores
   std::string onnxruntime = "libonnxruntime.so.1";  // the library that open_onnxruntime loads: a name or a path
   std::string operators;  // the library of step.custom.c, to run step.custom.onnx in ONNX Runtime
+  bool xnnpack = false;   // open_executorch: the file with XNNPACK's kernels
   std::string library;    // the library that open_c loads: a path; "" for the bundle's own
 };
 
@@ -90,6 +91,11 @@ std::unique_ptr<Program> open_aoti(const Bundle& bundle, const Options& options 
 // ONNX Runtime (step.onnx, sequence.onnx; with `options.operators`, step.custom.onnx). Throws Unavailable if a library
 // or the provider is missing.
 std::unique_ptr<Program> open_onnxruntime(const Bundle& bundle, const Options& options = {});
+
+// ExecuTorch (model.pte; with `options.xnnpack`, model.xnnpack.pte), on one thread. It redirects ExecuTorch's log, so
+// that its messages are in the errors. Throws InvalidInput for a file that does not match the manifest and for a batch
+// that it has no memory for, and Unavailable for a file whose operators or backend are missing.
+std::unique_ptr<Program> open_executorch(const Bundle& bundle, const Options& options = {});
 
 // A shared library built from model.c, without any framework: the bundle's own for this CPU (model.CPU.so), or
 // `options.library`. Throws InvalidInput for a library of another model, and Unavailable if there is none for this CPU.
