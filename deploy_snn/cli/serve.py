@@ -91,6 +91,16 @@ def serve(
             help="Redis to store streams in, redis://HOST:PORT/DB, so that any server with the same store can step them.",
         ),
     ] = None,
+    weights_every: Annotated[
+        int,
+        typer.Option(
+            "--weights-every",
+            min=1,
+            metavar="STEPS",
+            help="Steps after which --checkpoint or --store stores the weights of a stream that learns again. In between "
+            "it stores the inputs, from which a server computes the weights when it reads the stream.",
+        ),
+    ] = 100,
     trace: Annotated[
         bool,
         typer.Option(
@@ -148,6 +158,7 @@ def serve(
             certificate=(ssl_certfile, ssl_keyfile) if ssl_certfile and ssl_keyfile else None,
             grpc_port=grpc_port,
             open_store=open_store,
+            weights_every=weights_every,
             tracing=_tracing() if trace else None,
         )
         configure_log(log, log_level)

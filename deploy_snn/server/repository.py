@@ -14,6 +14,7 @@ from deploy_snn.errors import InvalidInput
 from deploy_snn.runtimes import fastest_runtime
 from deploy_snn.server.body import BodyLimits, BytesInFlight
 from deploy_snn.server.errors import Forbidden, ModelNotFound
+from deploy_snn.server.journal import Journal
 from deploy_snn.server.live_monitor import LiveMonitor
 from deploy_snn.server.log import log_event
 from deploy_snn.server.metrics import Metrics, gauge
@@ -48,6 +49,8 @@ class Settings:
     """The port for gRPC, or None for no gRPC."""
     open_store: OpenStore | None = None
     """Opens a model's store of streams, so that they outlive the server; None to keep them in memory only."""
+    weights_every: int = 100
+    """The number of steps after which a store keeps learnt weights again; in between, it keeps the inputs."""
     tracing: "Tracing | None" = None
     """Creates a span for each infer request, or None for no spans."""
 
@@ -125,8 +128,9 @@ class Repository(Collector):
 
     def _load_model(self, name: str) -> Model:
         bundle, settings = self.bundles[name], self.settings
-        store = settings.open_store(name, bundle) if settings.open_store else None
         runtime = settings.runtime or fastest_runtime(bundle)
+        journal = Journal(bundle, runtime, settings.weights_every)
+        store = settings.open_store(name, bundle, journal) if settings.open_store else None
         model = Model(bundle, runtime, settings.limits, store, (self.metrics, self.monitor))
         log_event("model loaded", model=name, runtime=runtime, streams=len(model.streams))
         return model
