@@ -166,6 +166,13 @@ class Checkpoint(Store):
         self._database.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)", fields)
         return True
 
+    def settle(self, streams: Mapping[SequenceId, Stream]) -> None:
+        query = "SELECT DISTINCT sequence FROM journal WHERE entry IS NOT NULL"
+        journals = {stored for (stored,) in self._database.execute(query)} if self._learns else set()
+        for name, stream in streams.items():
+            if json.dumps(name) in journals:
+                self.write({name: stream}, {})
+
     def _delete(self, names: list[str]) -> None:
         """Delete streams with their journals."""
         rows = [(stored,) for stored in names]

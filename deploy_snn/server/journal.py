@@ -26,6 +26,10 @@ Entry = tuple[int, bytes]
 """The number of steps that a stream has taken after a request, and the packed entry of the request."""
 
 
+class ReplayDiffers(InvalidInput):
+    """The replay of a journal gives another state than was acknowledged."""
+
+
 class Journal:
     """Packs the entries of one model's journals, and replays them.
 
@@ -51,8 +55,8 @@ class Journal:
     def replay(self, snapshot: Stream, entries: Sequence[Entry], runtime: str, where: str) -> Stream:
         """Step a stream from its snapshot through the entries that followed, in order, in the runtime that stepped it.
 
-        ``where`` names the stream in messages. Raises InvalidInput for entries that are damaged or incomplete, or whose
-        replay gives another state than was acknowledged; Unavailable if the runtime cannot be used here.
+        ``where`` names the stream in messages. Raises InvalidInput for entries that are damaged or incomplete;
+        ReplayDiffers if the replay gives another state than was acknowledged; Unavailable if the runtime cannot run here.
         """
         stream = snapshot
         for steps, packed in entries:
@@ -81,7 +85,10 @@ class Journal:
         except Exception as error:  # a runtime may raise anything
             raise InvalidInput(f"{name} cannot be replayed: {error}") from error
         if checksum(self.contract, after) != notes_on(content).get(STATE):
-            raise InvalidInput(f"{name} leads to another state than was acknowledged")
+            raise ReplayDiffers(
+                f"{name} leads to another state than was acknowledged: it is damaged, or this machine or version of the "
+                f"runtime computes other bits"
+            )
         return after
 
     def _step(self, runtime: Runtime, stream: Stream, inputs: Arrays) -> Stream:

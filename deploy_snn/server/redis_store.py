@@ -25,7 +25,7 @@ from redis.retry import Retry
 from deploy_snn.bundle import Bundle
 from deploy_snn.errors import InvalidInput, Unavailable
 from deploy_snn.server.errors import StoreFailed
-from deploy_snn.server.journal import Journal, length
+from deploy_snn.server.journal import Journal, ReplayDiffers, length
 from deploy_snn.server.log import log_event
 from deploy_snn.server.names import SequenceId
 from deploy_snn.server.store import NO_INPUTS, Claim, SharedStore, identify
@@ -179,17 +179,17 @@ class RedisStore(SharedStore):
     def _restore(self, name: SequenceId, fields: Mapping[bytes, bytes]) -> Stream | None:
         """Read a stored stream. One that cannot be read is logged, and counts as unknown.
 
-        Raises StoreFailed for a journal that the runtimes of this machine cannot replay.
+        Raises StoreFailed for a journal that this machine cannot replay: another server may.
         """
         if b"stream" not in fields and b"snapshot" not in fields:
             return None
         try:
             return self._unpack(name, fields)
+        except (Unavailable, ReplayDiffers) as error:
+            raise StoreFailed(str(error)) from None
         except (InvalidInput, ValueError) as error:
             log_event("stored stream unreadable", logging.WARNING, store=self.address, sequence=name, reason=str(error))
             return None
-        except Unavailable as error:
-            raise StoreFailed(str(error)) from None
 
     def _unpack(self, name: SequenceId, fields: Mapping[bytes, bytes]) -> Stream:
         if b"stream" in fields:
@@ -233,6 +233,13 @@ class RedisStore(SharedStore):
         if not self._journal.is_kept or not inputs or before == 0:
             return None
         return stream.token, b"entry", self._journal.pack_entry(inputs, stream), before, stream.steps, stream.nbytes
+
+    def settle(self, streams: Mapping[SequenceId, Stream]) -> None:
+        for name, stream in streams.items() if self.contract.weights else ():
+            with self._access():
+                first, last = cast("list[bytes | None]", self._redis.hmget(self._key(name), "first", "last"))
+            if first != last:
+                self.write({name: stream}, {})
 
     def read(self, sequence: SequenceId) -> Stream | None:
         with self._access():

@@ -147,6 +147,11 @@ class Stepper:
         if self._store:
             await self.in_thread(self._store.write, streams, ended)
 
+    async def settle(self, streams: Mapping[SequenceId, Stream]) -> None:
+        """Store whole what the store has in journals. Raises StoreFailed."""
+        if self._store:
+            await self.in_thread(self._store.settle, dict(streams))
+
     def close(self) -> None:
         """End the thread and close the store."""
         self._thread.shutdown()

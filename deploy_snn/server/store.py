@@ -40,6 +40,13 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def settle(self, streams: Mapping[SequenceId, Stream]) -> None:
+        """Store whole the streams that have a journal, before the server ends: the next one need not replay it.
+
+        Raises StoreFailed.
+        """
+
+    @abstractmethod
     def retry(self) -> None:
         """Find out whether a problem is over, without a stream to store."""
 
