@@ -167,8 +167,11 @@ class Checkpoint(Store):
         return True
 
     def settle(self, streams: Mapping[SequenceId, Stream]) -> None:
-        query = "SELECT DISTINCT sequence FROM journal WHERE entry IS NOT NULL"
-        journals = {stored for (stored,) in self._database.execute(query)} if self._learns else set()
+        if not self._learns:
+            return
+        with self._writing():
+            rows = self._database.execute("SELECT DISTINCT sequence FROM journal WHERE entry IS NOT NULL").fetchall()
+        journals = {stored for (stored,) in rows}
         for name, stream in streams.items():
             if json.dumps(name) in journals:
                 self.write({name: stream}, {})
