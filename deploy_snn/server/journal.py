@@ -10,6 +10,8 @@ import json
 import zlib
 from collections.abc import Sequence
 
+import numpy as np
+
 from deploy_snn.bundle import Bundle
 from deploy_snn.contract import Contract
 from deploy_snn.errors import InvalidInput, Unavailable
@@ -104,7 +106,7 @@ def checksum(contract: Contract, stream: Stream) -> str:
     """A checksum of all that the next step depends on: the states to the bit, and the generator of noise."""
     value = zlib.crc32(json.dumps(stream.generator.bit_generator.state).encode())
     for spec in contract.states:
-        value = zlib.crc32(stream.state[spec.name].tobytes(), value)
+        value = zlib.crc32(np.ascontiguousarray(stream.state[spec.name]).data, value)
     return f"{value:08x}"
 
 
