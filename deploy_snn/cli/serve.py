@@ -105,8 +105,8 @@ def serve(
         bool,
         typer.Option(
             "--trace",
-            help="Send an OpenTelemetry span for each infer request, as the environment variables OTEL_* say; by default "
-            "to a collector at localhost:4318.",
+            help="Send an OpenTelemetry span for each request that steps, reads or writes a stream, as the environment "
+            "variables OTEL_* say; by default to a collector at localhost:4318.",
         ),
     ] = False,
     log: Annotated[

@@ -1,7 +1,7 @@
 """The bundles that the server was started with, and the models that are loaded from them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +52,7 @@ class Settings:
     weights_every: int = 100
     """The number of steps after which a store keeps learnt weights again; in between, it keeps the inputs."""
     tracing: "Tracing | None" = None
-    """Creates a span for each infer request, or None for no spans."""
+    """Creates a span for each request of a stream, or None for no spans."""
 
 
 class Repository(Collector):
@@ -91,12 +91,17 @@ class Repository(Collector):
     @contextmanager
     def request(self, model: str, protocol: str, headers: Mapping[str, str]) -> Iterator[Callable[[int], None]]:
         """Count the enclosed code as one infer request, in a span of its own; gives a function that counts its bytes."""
-        with self.metrics.request(model), self.in_flight.request() as take:
-            if self.settings.tracing is None:
-                yield take
-            else:
-                with self.settings.tracing.request(model, protocol, headers):
-                    yield take
+        with (
+            self.metrics.request(model),
+            self.in_flight.request() as take,
+            self.span("infer", model, protocol, headers),
+        ):
+            yield take
+
+    def span(self, operation: str, model: str, protocol: str, headers: Mapping[str, str]) -> AbstractContextManager[None]:
+        """A span around the enclosed code, if the server sends spans."""
+        tracing = self.settings.tracing
+        return tracing.request(operation, model, protocol, headers) if tracing else nullcontext()
 
     def problems(self) -> list[str]:
         """Why the server is not ready, in a sentence for each model that cannot answer requests, and for gRPC."""
