@@ -3,6 +3,8 @@
 Rates depend on how many cores the servers and the load share. The processor time for a step, of the server and of Redis,
 does not: docs/capacity.md computes from it how many steps a core and a Redis can take.
 
+Of a network that learns, the weights are stored with each step, or every 100 steps with the inputs of those in between.
+
 ``python benchmarks/stores.py [--seconds 4] [--rounds 3]``; needs redis-server and the extras ``serve`` and ``redis``.
 """
 
@@ -15,12 +17,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import redis
 from rich.console import Console
-from serving import CASES, any_port, load, served
+from serving import CASES, ROOT, any_port, load, served
 from tables import Table
 
 from deploy_snn.bundle import Bundle
@@ -28,6 +31,10 @@ from deploy_snn.cli.export import export_model
 
 WIDTHS = (1, 16, 64, 256)
 MEMORY, FILE, REDIS = "in memory only", "--checkpoint", "--store redis://"
+LEARNER = "Diehl & Cook, 784 -> 400, learning"
+LEARNING = (str(ROOT / "models" / "diehl_cook_2015.py"), {"n": 400, "n_input": 784, "plastic": True}, None)
+LEARNERS = (1, 16)
+EACH = ["--weights-every", "1"]
 
 
 @contextmanager
@@ -55,27 +62,37 @@ def running_redis(folder: Path) -> Iterator[tuple[str, redis.Redis]]:
 
 @dataclass(frozen=True, order=True)
 class Cost:
-    """Steps a second, and microseconds of processor time for a step: of the server, and of Redis."""
+    """Steps a second; for a step microseconds of processor time, and bytes that the server writes, or Redis is sent."""
 
     rate: float
     server: float
     redis: float
+    server_bytes: float
+    redis_bytes: float
 
 
-def measure_one(address: str, bundle: Bundle, width: int, seconds: float, client: redis.Redis) -> Cost:
-    """Let streams step, and read before and after what the server and Redis say of themselves."""
+def measure_one(server: tuple[str, int], bundle: Bundle, width: int, seconds: float, client: redis.Redis) -> Cost:
+    """Let streams step, and read before and after what the server, Redis and the system say of the two."""
+    address, process = server
 
     def read() -> np.ndarray:
         lines = httpx.get(f"http://{address}/metrics").text.splitlines()
         values = {line.split()[0].partition("{")[0]: float(line.split()[-1]) for line in lines if line[:1] != "#"}
-        cpu = client.info("cpu")
+        told = client.info()
         steps = values.get("deploy_snn_steps_total", 0.0)
-        return np.array([steps, values["process_cpu_seconds_total"], cpu["used_cpu_user"] + cpu["used_cpu_sys"]])
+        cpu = [values["process_cpu_seconds_total"], told["used_cpu_user"] + told["used_cpu_sys"]]
+        return np.array([steps, *cpu, bytes_written(process), told["total_net_input_bytes"]])
 
     before = read()
     rate = load("http", address, bundle, width, seconds).rate
-    steps, server, store = read() - before
-    return Cost(rate, 1e6 * server / steps, 1e6 * store / steps)
+    steps, cpu, store_cpu, written, stored = read() - before
+    return Cost(rate, 1e6 * cpu / steps, 1e6 * store_cpu / steps, written / steps, stored / steps)
+
+
+def bytes_written(process: int) -> int:
+    """What a process has written, to files and as answers to clients."""
+    lines = Path(f"/proc/{process}/io").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("wchar")).split()[1])
 
 
 def measure(bundle: Bundle, rounds: int, seconds: float) -> tuple[dict[tuple[str, int], Cost], float]:
@@ -84,13 +101,19 @@ def measure(bundle: Bundle, rounds: int, seconds: float) -> tuple[dict[tuple[str
     The stores alternate in each round.
     """
     seen: dict[tuple[str, int], list[Cost]] = {}
+    learns = bool(bundle.contract.weights)
     with tempfile.TemporaryDirectory() as folder, running_redis(Path(folder)) as (url, client):
         for number in range(rounds):
             options = {MEMORY: [], FILE: ["--checkpoint", f"{folder}/{number}"], REDIS: ["--store", url]}
+            if learns:
+                options |= {
+                    f"{FILE}, weights each step": ["--checkpoint", f"{folder}/{number} each", *EACH],
+                    f"{REDIS}, weights each step": ["--store", url, *EACH],
+                }
             for name, given in options.items():
-                with served(bundle, *given) as (address, _):
-                    for width in WIDTHS:
-                        cost = measure_one(address, bundle, width, seconds, client)
+                with served(bundle, *given) as server:
+                    for width in LEARNERS if learns else WIDTHS:
+                        cost = measure_one(server, bundle, width, seconds, client)
                         seen.setdefault((name, width), []).append(cost)
         keys = client.keys()
         taken = sum(client.memory_usage(key) for key in keys) / len(keys)
@@ -104,17 +127,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     console = Console(width=120)
-    for title, (model, options, snap) in CASES.items():
+    for title, (model, options, snap) in (CASES | {LEARNER: LEARNING}).items():
         with tempfile.TemporaryDirectory() as folder:
             bundle = export_model(model, options, Path(folder) / "model", golden_steps=2, snap=snap)
             found, taken = measure(bundle, given.rounds, given.seconds)
-        columns = ["streams", *map(str, WIDTHS)]
-        stores = (MEMORY, FILE, REDIS)
-        rows = [[name, *(f"{found[name, width].rate:,.0f}" for width in WIDTHS)] for name in stores]
+        names, widths = (list(dict.fromkeys(key)) for key in zip(*found, strict=True))
+        columns = ["streams", *map(str, widths)]
+        in_redis = [name for name in names if name.startswith(REDIS)]
+
+        def row(label: str, name: str, field: str, *, columns: list[int] = widths, found: Any = found) -> list[str]:
+            return [label, *(f"{getattr(found[name, width], field):,.0f}" for width in columns)]
+
+        rows = [row(name, name, "rate") for name in names]
         Table(f"{title}: steps a second", columns, rows).show(console)
-        rows = [[f"{name}: server", *(f"{found[name, width].server:,.0f}" for width in WIDTHS)] for name in stores]
-        rows.append(["Redis", *(f"{found[REDIS, width].redis:,.1f}" for width in WIDTHS)])
+        rows = [row(f"{name}: server", name, "server") for name in names]
+        rows += [row(f"{name}: Redis", name, "redis") for name in in_redis]
         Table(f"{title}: microseconds of processor time for a step", columns, rows).show(console)
+        rows = [row(name, name, "redis_bytes" if name in in_redis else "server_bytes") for name in names]
+        Table(f"{title}: bytes for a step, written by the server, or sent to Redis", columns, rows).show(console)
         state = sum(array.nbytes for array in bundle.initial_state(1).values())
         console.print(f"a stream takes {taken:,.0f} bytes in Redis; its state {state:,}\n")
 

@@ -91,12 +91,22 @@ def serve(
             help="Redis to store streams in, redis://HOST:PORT/DB, so that any server with the same store can step them.",
         ),
     ] = None,
+    weights_every: Annotated[
+        int,
+        typer.Option(
+            "--weights-every",
+            min=1,
+            metavar="STEPS",
+            help="Steps after which --checkpoint or --store stores the weights of a stream that learns again. In between "
+            "it stores the inputs, from which a server computes the weights when it reads the stream.",
+        ),
+    ] = 100,
     trace: Annotated[
         bool,
         typer.Option(
             "--trace",
-            help="Send an OpenTelemetry span for each infer request, as the environment variables OTEL_* say; by default "
-            "to a collector at localhost:4318.",
+            help="Send an OpenTelemetry span for each request that steps, reads or writes a stream, as the environment "
+            "variables OTEL_* say; by default to a collector at localhost:4318.",
         ),
     ] = False,
     log: Annotated[
@@ -148,6 +158,7 @@ def serve(
             certificate=(ssl_certfile, ssl_keyfile) if ssl_certfile and ssl_keyfile else None,
             grpc_port=grpc_port,
             open_store=open_store,
+            weights_every=weights_every,
             tracing=_tracing() if trace else None,
         )
         configure_log(log, log_level)

@@ -140,6 +140,8 @@ class Model:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        with suppress(StoreFailed):  # it is logged, and the next server replays the journals
+            await self._stepper.settle(self.streams)
         self._stepper.close()
 
     async def infer(self, request: InferRequest) -> InferResult:

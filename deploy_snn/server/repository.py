@@ -1,7 +1,7 @@
 """The bundles that the server was started with, and the models that are loaded from them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from deploy_snn.errors import InvalidInput
 from deploy_snn.runtimes import fastest_runtime
 from deploy_snn.server.body import BodyLimits, BytesInFlight
 from deploy_snn.server.errors import Forbidden, ModelNotFound
+from deploy_snn.server.journal import Journal
 from deploy_snn.server.live_monitor import LiveMonitor
 from deploy_snn.server.log import log_event
 from deploy_snn.server.metrics import Metrics, gauge
@@ -48,8 +49,10 @@ class Settings:
     """The port for gRPC, or None for no gRPC."""
     open_store: OpenStore | None = None
     """Opens a model's store of streams, so that they outlive the server; None to keep them in memory only."""
+    weights_every: int = 100
+    """The number of steps after which a store keeps learnt weights again; in between, it keeps the inputs."""
     tracing: "Tracing | None" = None
-    """Creates a span for each infer request, or None for no spans."""
+    """Creates a span for each request of a stream, or None for no spans."""
 
 
 class Repository(Collector):
@@ -88,12 +91,17 @@ class Repository(Collector):
     @contextmanager
     def request(self, model: str, protocol: str, headers: Mapping[str, str]) -> Iterator[Callable[[int], None]]:
         """Count the enclosed code as one infer request, in a span of its own; gives a function that counts its bytes."""
-        with self.metrics.request(model), self.in_flight.request() as take:
-            if self.settings.tracing is None:
-                yield take
-            else:
-                with self.settings.tracing.request(model, protocol, headers):
-                    yield take
+        with (
+            self.metrics.request(model),
+            self.in_flight.request() as take,
+            self.span("infer", model, protocol, headers),
+        ):
+            yield take
+
+    def span(self, operation: str, model: str, protocol: str, headers: Mapping[str, str]) -> AbstractContextManager[None]:
+        """A span around the enclosed code, if the server sends spans."""
+        tracing = self.settings.tracing
+        return tracing.request(operation, model, protocol, headers) if tracing else nullcontext()
 
     def problems(self) -> list[str]:
         """Why the server is not ready, in a sentence for each model that cannot answer requests, and for gRPC."""
@@ -125,8 +133,9 @@ class Repository(Collector):
 
     def _load_model(self, name: str) -> Model:
         bundle, settings = self.bundles[name], self.settings
-        store = settings.open_store(name, bundle) if settings.open_store else None
         runtime = settings.runtime or fastest_runtime(bundle)
+        journal = Journal(bundle, runtime, settings.weights_every)
+        store = settings.open_store(name, bundle, journal) if settings.open_store else None
         model = Model(bundle, runtime, settings.limits, store, (self.metrics, self.monitor))
         log_event("model loaded", model=name, runtime=runtime, streams=len(model.streams))
         return model

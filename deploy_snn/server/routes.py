@@ -129,12 +129,12 @@ async def stream(
 @router.get("/models/{name}/sequences/{sequence:path}/state", responses=STATE_RESPONSES, response_class=Response)
 async def download_state(request: Request, name: str, sequence: str) -> Response:
     """The state of a stream, as a tensor file that every host and ``deploy-snn run`` can read."""
-    stream = await repository(request).find(name, VERSION).stream(sequence_in_path(sequence))
-    return Response(
-        await run_sized(stream.nbytes, pack_stream, stream),
-        media_type=OCTET_STREAM,
-        headers={STEP_HEADER: str(stream.steps)},
-    )
+    models, sequence_id = repository(request), sequence_in_path(sequence)
+    model = models.find(name, VERSION)
+    with models.span("read state", name, "http", request.headers):
+        stream = await model.stream(sequence_id)
+        packed = await run_sized(stream.nbytes, pack_stream, stream)
+    return Response(packed, media_type=OCTET_STREAM, headers={STEP_HEADER: str(stream.steps)})
 
 
 @router.put(
@@ -147,7 +147,7 @@ async def upload_state(request: Request, name: str, sequence: str) -> Response:
     """Create a stream from a state that was downloaded from this or another server."""
     models, sequence_id = repository(request), sequence_in_path(sequence)
     model = models.find(name, VERSION)
-    with models.in_flight.request() as take:
+    with models.in_flight.request() as take, models.span("write state", name, "http", request.headers):
         body = await read_body(request, models.settings.body, take)
         stream = await run_sized(len(body), unpack_stream, body, model.contract, sequence_id, "the body")
         await model.import_stream(sequence_id, stream)

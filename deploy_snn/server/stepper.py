@@ -17,7 +17,7 @@ from deploy_snn.server.errors import StepConflict
 from deploy_snn.server.names import SequenceId
 from deploy_snn.server.queue import PendingRequest
 from deploy_snn.server.store import Store
-from deploy_snn.server.stream import Stream, copy_generator, draw_noise
+from deploy_snn.server.stream import Stream, add_noise, copy_generator
 from deploy_snn.tensors import Arrays
 
 FAST_STEP = 0.005
@@ -83,8 +83,7 @@ class Stepper:
                 inputs = {name: array[pending.taken : pending.taken + steps] for name, array in inputs.items()}
             if self._draws_noise:
                 generator = copy_generator(generator)
-                noise = draw_noise(generator, self.contract, inputs, pending.batch, steps or 1)
-                inputs = inputs | {name: array if steps else array[0] for name, array in noise.items()}
+                inputs = add_noise(inputs, generator, self.contract, pending.batch, steps)
             generators.append(generator)
             entries.append(BatchEntry(inputs, stream.state, pending.batch))
         begun = perf_counter()
@@ -116,15 +115,16 @@ class Stepper:
     def _save_complete(self, batch: Batch, stepped: Stepped, steps: int | None) -> Stepped:
         """Store the streams whose request is complete. One that another server has taken over counts as not stepped."""
         complete = {
-            pending.request.sequence: (step[1], pending.request.end)
+            pending.request.sequence: (step[1], pending.request)
             for (pending, _), step in zip(batch, stepped, strict=True)
             if not isinstance(step, Exception) and _is_complete(pending, steps) and pending.request.sequence is not None
         }
         if not complete or self._store is None:
             return stepped
         refused = self._store.write(
-            {name: stream for name, (stream, end) in complete.items() if not end},
-            {name: stream for name, (stream, end) in complete.items() if end},
+            {name: stream for name, (stream, request) in complete.items() if not request.end},
+            {name: stream for name, (stream, request) in complete.items() if request.end},
+            {name: request.inputs for name, (_, request) in complete.items()},
         )
         taken_over = "another server has taken over the stream of sequence {!r}: this request was not stepped"
         return [
@@ -146,6 +146,11 @@ class Stepper:
         """Store a change that is made without a step. Raises StoreFailed."""
         if self._store:
             await self.in_thread(self._store.write, streams, ended)
+
+    async def settle(self, streams: Mapping[SequenceId, Stream]) -> None:
+        """Store whole what the store has in journals. Raises StoreFailed."""
+        if self._store:
+            await self.in_thread(self._store.settle, dict(streams))
 
     def close(self) -> None:
         """End the thread and close the store."""

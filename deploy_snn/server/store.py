@@ -5,11 +5,16 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from deploy_snn.bundle import Bundle
+from deploy_snn.server.journal import Journal
 from deploy_snn.server.log import log_event
 from deploy_snn.server.names import SequenceId
 from deploy_snn.server.stream import Stream
+from deploy_snn.tensors import Arrays
+
+NO_INPUTS: Final[Mapping[SequenceId, Arrays]] = {}
 
 
 class Store(ABC):
@@ -22,10 +27,23 @@ class Store(ABC):
         return {}
 
     @abstractmethod
-    def write(self, streams: Mapping[SequenceId, Stream], ended: Mapping[SequenceId, Stream]) -> Collection[SequenceId]:
+    def write(
+        self,
+        streams: Mapping[SequenceId, Stream],
+        ended: Mapping[SequenceId, Stream],
+        inputs: Mapping[SequenceId, Arrays] = NO_INPUTS,
+    ) -> Collection[SequenceId]:
         """Store streams and delete those that have ended. Raises StoreFailed.
 
-        Returns the names of those that another server has taken over, which are left as they are.
+        ``inputs`` are those of the request that led to a stream. A store may keep them, in a journal, in place of the
+        stream. Returns the names of the streams that another server has taken over, which are left as they are.
+        """
+
+    @abstractmethod
+    def settle(self, streams: Mapping[SequenceId, Stream]) -> None:
+        """Store whole the streams that have a journal, before the server ends: the next one need not replay it.
+
+        Raises StoreFailed.
         """
 
     @abstractmethod
@@ -80,8 +98,8 @@ class SharedStore(Store):
         """Store a new stream; returns False, and changes nothing, if there is one of this name. Raises StoreFailed."""
 
 
-OpenStore = Callable[[str, Bundle], Store]
-"""Opens the store of a model, given its name and its bundle. Raises InvalidInput for a store that cannot be used."""
+OpenStore = Callable[[str, Bundle, Journal], Store]
+"""Opens the store of a model, given its name, its bundle and its journal. Raises InvalidInput for an unusable store."""
 
 
 def identify(bundle: Bundle) -> str:

@@ -94,3 +94,9 @@ def draw_noise(generator: np.random.Generator, contract: Contract, inputs: Array
         for spec in missing:
             drawn[spec.name].append(generator.random(spec.shape(batch=batch), np.float32))
     return {name: np.stack(arrays) for name, arrays in drawn.items()}
+
+
+def add_noise(inputs: Arrays, generator: np.random.Generator, contract: Contract, batch: int, steps: int | None) -> Arrays:
+    """The inputs of a request with the noise that it omits. ``steps`` is None for a step without a time axis."""
+    noise = draw_noise(generator, contract, inputs, batch, steps or 1)
+    return inputs | {name: array if steps else array[0] for name, array in noise.items()}

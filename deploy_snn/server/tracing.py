@@ -1,4 +1,8 @@
-"""OpenTelemetry spans: one for each request, whose parent is the span that the client names in W3C trace context."""
+"""OpenTelemetry spans: one for each request to step a stream, or to read or write its state.
+
+The parent of a span is the one that the client names in W3C trace context: in the headers of a request, in the metadata of
+a gRPC call, or in the parameters of a message, as a call of ``ModelStreamInfer`` has many.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,14 +29,14 @@ class Tracing:
         self._tracer = provider.get_tracer("deploy_snn.server", __version__)
 
     @contextmanager
-    def request(self, model: str, protocol: str, headers: Mapping[str, str]) -> Iterator[None]:
+    def request(self, operation: str, model: str, protocol: str, headers: Mapping[str, str]) -> Iterator[None]:
         """A span around the enclosed code, as a child of the one in the request's headers, whose names are in lower case.
 
         Only an error of the server makes it a span that failed; one of the client is an attribute.
         """
         attributes = {"deploy_snn.model": model, "network.protocol.name": protocol}
         with self._tracer.start_as_current_span(
-            f"infer {model}",
+            f"{operation} {model}",
             PROPAGATOR.extract(headers),
             SpanKind.SERVER,
             attributes,

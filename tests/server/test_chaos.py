@@ -1,6 +1,6 @@
 """Servers and their Redis that are killed, stopped and started under 64 streams, whose clients hop between them and vanish.
 
-Each stream has to equal its lone run. No acknowledged step is lost, and none is taken twice.
+Each stream has to equal its lone run. No acknowledged step is lost, and none is taken twice. A third of the streams learn.
 ``DEPLOY_SNN_CHAOS_SECONDS`` sets how long it takes; ``make chaos`` runs it for ten minutes.
 """
 
@@ -24,7 +24,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from deploy_snn.bundle import Bundle
+from deploy_snn.cli.export import export_model
 from deploy_snn.eager import record
+from deploy_snn.runtimes import fastest_runtime
 from deploy_snn.runtimes.eager import Eager
 from deploy_snn.server.rpc.messages import SERVICE, message
 from deploy_snn.server.stream import draw_noise, new_stream
@@ -34,6 +36,9 @@ from ..redis_process import Redis  # noqa: TID252
 EXPORT = Path(__file__).parent.parent.parent / "export"
 SECONDS = float(os.environ.get("DEPLOY_SNN_CHAOS_SECONDS", "30"))
 NAMES = ("current-lif", "srm0")
+LEARNER = "learner"
+EVERY = 10
+"""Steps after which the weights of a stream that learns are stored. In between it is replayed wherever it goes on."""
 STREAMS, SERVERS = 64, 3
 STEPS = 40
 """Of a run, after which the stream ends, and its client starts another."""
@@ -53,10 +58,18 @@ Ask = Callable[[dict[str, Any]], Awaitable[Reply]]
 class Place:
     """A server that is started again at the same ports."""
 
-    def __init__(self, start: Callable[..., AbstractContextManager[Any]], redis: Redis, port: int, rpc: int) -> None:
+    def __init__(
+        self,
+        start: Callable[..., AbstractContextManager[Any]],
+        bundles: list[Bundle],
+        redis: Redis,
+        port: int,
+        rpc: int,
+    ) -> None:
         self.http, self.rpc = f"127.0.0.1:{port}", f"127.0.0.1:{rpc}"
-        bundles, options = [EXPORT / name for name in NAMES], ("--store", redis.url, "--grpc-port", rpc)
-        self._start = lambda: start(bundles, *options, "--log-level", "warning", port=port)
+        options = ("--store", redis.url, "--grpc-port", rpc, "--weights-every", EVERY, "--log-level", "warning")
+        paths = [bundle.path for bundle in bundles]
+        self._start = lambda: start(paths, *options, port=port)
 
     def start(self) -> None:
         self._running = self._start()
@@ -71,14 +84,20 @@ class Place:
 class Client:
     """One stream after the other, each request of which is repeated at any server until its outcome is known."""
 
-    def __init__(self, number: int, places: list[Place], seen: Counter[str]) -> None:
+    def __init__(self, number: int, bundle: Bundle, places: list[Place], seen: Counter[str]) -> None:
         self.number, self.places, self.seen = number, places, seen
         self.random = random.Random(number)
-        self.name = NAMES[number % len(NAMES)]
-        bundle = Bundle.open(EXPORT / self.name)
-        self.x = np.random.default_rng(number).random((STEPS, 1, 8), np.float32) * 25
-        noise = draw_noise(new_stream({}, 1, None, number).generator, bundle.contract, {"x": self.x}, 1, STEPS)
-        self.wanted = record(Eager(bundle).program, {"x": self.x} | noise, bundle.initial_state(1)).outputs["s"]
+        self.name, learns = bundle.path.name, bool(bundle.contract.weights)
+        self.input_name, self.output_name = ("X.x", "exc.s") if learns else ("x", "s")
+        x = np.random.default_rng(number).random((STEPS, 1, 100 if learns else 8), np.float32)
+        self.x = (x < 0.4).astype(np.float32) if learns else x * 25
+        given = {self.input_name: self.x}
+        given |= draw_noise(new_stream({}, 1, None, number).generator, bundle.contract, given, 1, STEPS)
+        if learns:  # its sums may round otherwise in eager torch
+            outputs = bundle.session(fastest_runtime(bundle)).run(given)
+        else:
+            outputs = record(Eager(bundle).program, given, bundle.initial_state(1)).outputs
+        self.wanted = outputs[self.output_name]
         self.runs = 0
         self.begin_run()
 
@@ -110,7 +129,7 @@ class Client:
         after = self.known + self.size
         if isinstance(reply, tuple):
             assert reply[1] == after, f"{where}, {reply[1]} were acknowledged"
-            spikes = reply[0].reshape(self.size, 1, 8)
+            spikes = reply[0].reshape(self.wanted[self.known : after].shape)
             assert_array_equal(spikes, self.wanted[self.known : after], err_msg=where)
             self.seen["answered"] += 1
         elif taken := re.search(r"has taken (\d+) steps, not", reply):
@@ -165,8 +184,9 @@ class Client:
 
 def body(client: Client, parameters: dict[str, Any]) -> bytes:
     x = client.input()
-    tensor = {"name": "x", "datatype": "FP32", "shape": list(x.shape), "data": x.ravel().tolist()}
-    return json.dumps({"inputs": [tensor], "parameters": parameters}).encode()
+    tensor = {"name": client.input_name, "datatype": "FP32", "shape": list(x.shape), "data": x.ravel().tolist()}
+    wanted = [{"name": client.output_name}]
+    return json.dumps({"inputs": [tensor], "outputs": wanted, "parameters": parameters}).encode()
 
 
 def reply_in(answer: dict[str, Any]) -> Reply:
@@ -227,7 +247,8 @@ async def over_grpc(place: Place, client: Client) -> AsyncIterator[Ask]:
 
         async def ask(parameters: dict[str, Any]) -> Reply:
             asked, x = message("ModelInferRequest")(model_name=client.name), client.input()
-            asked.inputs.add(name="x", datatype="FP32", shape=x.shape)
+            asked.inputs.add(name=client.input_name, datatype="FP32", shape=x.shape)
+            asked.outputs.add(name=client.output_name)
             asked.raw_input_contents.append(x.tobytes())
             for key, value in parameters.items():
                 choice = {str: "string_param", bool: "bool_param", int: "int64_param"}[type(value)]
@@ -304,10 +325,13 @@ class Chaos:
         process.send_signal(signal.SIGCONT)
 
 
-def test_chaos(running: Callable, redis: Redis, free_port: Callable[[], int]) -> None:
-    places = [Place(running, redis, free_port(), free_port()) for _ in range(SERVERS)]
+def test_chaos(running: Callable, redis: Redis, free_port: Callable[[], int], tmp_path: Path) -> None:
+    model, options = EXPORT.parent / "models" / "diehl_cook_2015.py", {"n": 40, "n_input": 100, "plastic": True}
+    learner = export_model(str(model), options, tmp_path / LEARNER, formats=["onnx", "c"], golden_steps=0)
+    bundles = [*(Bundle.open(EXPORT / name) for name in NAMES), learner]
+    places = [Place(running, bundles, redis, free_port(), free_port()) for _ in range(SERVERS)]
     seen: Counter[str] = Counter()
-    clients = [Client(number, places, seen) for number in range(1, STREAMS + 1)]
+    clients = [Client(number, bundles[number % len(bundles)], places, seen) for number in range(1, STREAMS + 1)]
 
     async def scenario() -> None:
         await asyncio.gather(*(asyncio.to_thread(place.start) for place in places))

@@ -1,4 +1,4 @@
-"""Spans: one for each infer request over each protocol, in the trace that the client names."""
+"""Spans: one for each request of a stream over each protocol, in the trace that the client names."""
 
 import asyncio
 import threading
@@ -19,12 +19,15 @@ from deploy_snn.server.app import create_app
 from deploy_snn.server.repository import Repository, Settings
 from deploy_snn.server.rpc import RpcServer
 from deploy_snn.server.rpc.messages import SERVICE, message
+from deploy_snn.tensors import pack_tensors
 
 pytest.importorskip("opentelemetry.sdk.trace", reason="no OpenTelemetry: pip install '.[otel]'")
 
 EXPORT = Path(__file__).parent.parent.parent / "export"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
+OTHER = {"traceparent": f"00-{TRACE}-c7ad6b7169203332-01"}
+parse = message("ModelStreamInferResponse").FromString
 X = {"name": "x", "datatype": "FP32", "shape": [1, 8], "data": [9.0] * 8}
 
 
@@ -71,6 +74,13 @@ def test_http_and_websocket(traced: Any, free_port: Callable[[], int]) -> None:
             for _ in range(2):
                 await wire.send(np.ones(8, np.float32).tobytes())
                 await wire.recv()
+        path, context = "/v2/models/lif/sequences/a/state", {"headers": PARENT}
+        async with httpx.AsyncClient(base_url=f"http://{address}") as client:
+            packed = pack_tensors(repository.bundles["lif"].initial_state(1))
+            assert (await client.put(path, content=packed, **context)).status_code == 201
+            assert (await client.put(path, content=packed, **context)).status_code == 409
+            assert (await client.get(path, **context)).status_code == 200
+            assert (await client.get("/v2/models/lif/sequences/b/state", **context)).status_code == 400
         repository.models["lif"].infer = broken  # an error of the server's own
         assert await infer([X], PARENT) == 500
         server.should_exit = True
@@ -78,6 +88,10 @@ def test_http_and_websocket(traced: Any, free_port: Callable[[], int]) -> None:
 
     asyncio.run(scenario())
     ended = spans()
+    of_states, ended = ended[5:9], [*ended[:5], *ended[9:]]
+    codes = [span.attributes.get("http.response.status_code") for span in of_states]
+    assert [span.name.removesuffix(" lif") for span in of_states] == ["write state"] * 2 + ["read state"] * 2
+    assert [codes, [is_child(span) for span in of_states]] == [[None, 409, None, 400], [True] * 4]
     assert [span.attributes["network.protocol.name"] for span in ended] == ["http"] * 3 + ["websocket"] * 2 + ["http"]
     assert [is_child(span) for span in ended if span.parent] == [True] * 5
     assert [index for index, span in enumerate(ended) if span.parent is None] == [2], "without a valid parent, a new trace"
@@ -105,13 +119,20 @@ def test_grpc(traced: Any, free_port: Callable[[], int]) -> None:
             metadata = list(PARENT.items())
             await channel.unary_unary(f"/{SERVICE}/ModelInfer")(asked.SerializeToString(), metadata=metadata)
             stream = channel.stream_stream(f"/{SERVICE}/ModelStreamInfer")
-            call = stream(iter([asked.SerializeToString()] * 2), metadata=metadata)
-            assert len([answer async for answer in call]) == 2
+            own = message("ModelInferRequest")()
+            own.CopyFrom(asked)
+            own.parameters["traceparent"].string_param = OTHER["traceparent"]
+            messages = [asked.SerializeToString(), own.SerializeToString(), asked.SerializeToString()]
+            answers = [parse(answer) async for answer in stream(iter(messages), metadata=metadata)]
+            assert [answer.error_message for answer in answers] == [""] * 3
         await server.stop(1)
         await repository.close()
 
     asyncio.run(scenario())
-    assert [(span.attributes["network.protocol.name"], is_child(span)) for span in spans()] == [("grpc", True)] * 3
+    ended = sorted(spans(), key=is_child)
+    assert [(span.attributes["network.protocol.name"], span.name) for span in ended] == [("grpc", "infer lif")] * 4
+    assert [is_child(span) for span in ended] == [False, True, True, True]
+    assert f"{ended[0].parent.span_id:016x}" == "c7ad6b7169203332", "a message may name a parent of its own"
 
 
 def test_spans_arrive_at_a_collector(running: Callable) -> None:

@@ -16,11 +16,13 @@ from deploy_snn.tensors import Array, Arrays
 
 CONTENTS = {"FP32": "fp32_contents", "BOOL": "bool_contents"}
 ModelInferResponse = message("ModelInferResponse")
+TRACE_CONTEXT = ("traceparent", "tracestate")
+"""The parameters with which a message names its parent span, in W3C trace context."""
 
 
 def parse_message(asked: Any) -> InferRequest:
     """Convert a ``ModelInferRequest``. Raises InvalidInput for one that does not conform to the protocol."""
-    given = {name: _parameter(value) for name, value in asked.parameters.items()}
+    given = {name: _parameter(value) for name, value in asked.parameters.items() if name not in TRACE_CONTEXT}
     try:
         parameters = RequestParameters.model_validate(given)
     except ValidationError as error:
@@ -46,6 +48,11 @@ def parse_message(asked: Any) -> InferRequest:
         seed=parameters.seed,
         step=parameters.sequence_step,
     )
+
+
+def trace_context(asked: Any) -> dict[str, str]:
+    """The trace context of a message, as headers have it; {} if it has none of its own."""
+    return {name: asked.parameters[name].string_param for name in TRACE_CONTEXT if name in asked.parameters}
 
 
 def _parameter(value: Any) -> object:

@@ -11,7 +11,7 @@ from deploy_snn.server.errors import explain
 from deploy_snn.server.large import LARGE, run_sized
 from deploy_snn.server.protocol import config, metadata, server_metadata
 from deploy_snn.server.repository import VERSION, Repository
-from deploy_snn.server.rpc.convert import parse_message, render_message
+from deploy_snn.server.rpc.convert import parse_message, render_message, trace_context
 from deploy_snn.server.rpc.messages import message, parse
 
 MAX_AHEAD = 64
@@ -75,7 +75,7 @@ class InferenceService:
             asked.model_name,
             asked.ByteSize(),
         )
-        with self.repository.request(name, "grpc", headers) as take:
+        with self.repository.request(name, "grpc", trace_context(asked) or headers) as take:
             take(size)
             request = await run_sized(size, parse_message, asked)
             result = await model.infer(request)
