@@ -67,7 +67,8 @@ def export(
         path: the bundle's folder. An existing bundle is replaced. Any other existing file or folder is an error.
         input_shape: the shape of the input without the batch axis, for a torch module whose first layer is not a Linear.
         formats: names, or formats with options, such as ``["pt2", Onnx(opset=18)]``. By default all but wasm, aoti,
-            executorch and onnx-custom. A format that cannot hold the model is left out; the manifest then says why.
+            executorch, onnx-custom and torchscript-custom. A format that cannot hold the model is left out; the manifest
+            then says why.
         golden_steps: the length of the golden trace; 0 for no golden trace. By default as many steps as fit into a size
             budget, which grows with the weights; at most 200.
         snap_bits: round the weights of a network to multiples of ``2**-snap_bits``, in place, so that every sum is exact.

@@ -182,6 +182,11 @@ FORMATS: Registry[Any] = Registry(
             "ONNX with the compiled step as one operator: step.custom.onnx. Not exported by default.",
             on_request=True,
         ),
+        "torchscript-custom": Entry(
+            "deploy_snn.formats.torchscript_custom:TorchScriptCustom",
+            "TorchScript with the compiled step as operators: model.custom.pt. Not exported by default.",
+            on_request=True,
+        ),
         "wasm": Entry(
             "deploy_snn.formats.wasm:Wasm",
             "WebAssembly with SIMD: model.wasm, for steps and runs. Not exported by default.",
@@ -235,6 +240,11 @@ RUNTIMES: Registry[Any] = Registry(
             "deploy_snn.runtimes.onnxruntime_custom:OnnxRuntimeCustom",
             "ONNX Runtime, CPU provider, with the compiled step as one operator.",
             ("onnxruntime",),
+        ),
+        "torchscript-custom": Entry(
+            "deploy_snn.runtimes.torchscript_custom:TorchScriptCustom",
+            "TorchScript on the CPU, with the compiled step as operators.",
+            ("torch",),
         ),
         "onnxruntime-cuda": Entry(
             "deploy_snn.runtimes.onnxruntime_cuda:OnnxRuntimeCuda",

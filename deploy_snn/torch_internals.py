@@ -32,9 +32,11 @@ __all__ = [
     "aot_compile",
     "drop_unused_scan_inputs",
     "export_to_onnx_ir",
+    "has_operator",
     "input_order",
     "is_scripting",
     "load_aoti_package",
+    "load_operators",
     "load_script",
     "observe_operations",
     "output_places",
@@ -42,6 +44,7 @@ __all__ = [
     "scan",
     "script",
     "script_export",
+    "script_operators",
     "script_unused",
     "silence_leaf_spec_warning",
     "torchscript_missing",
@@ -52,7 +55,7 @@ Tensors = dict[str, Tensor]
 ScanBody = Callable[[Tensors, Tensors], tuple[Tensors, Tensors]]
 
 _jit: Any = getattr(torch, "jit", None)
-TORCHSCRIPT = ("script", "load", "save", "export", "unused", "is_scripting")
+TORCHSCRIPT = ("script", "load", "save", "export", "unused", "is_scripting", "_recursive")
 
 
 def torchscript_missing() -> str | None:
@@ -108,6 +111,54 @@ def script(module: nn.Module) -> Any:
             f"TorchScript cannot compile the model: {' '.join(lines[:3])}; "
             "change the code, or export without the format torchscript"
         ) from error
+
+
+@contextmanager
+def script_operators(source: str, namespace: str, schemas: Sequence[str], buffers: Tensors) -> Iterator[Any]:
+    """Compile the methods of a module that calls operators, without the library of these operators.
+
+    The module is valid only within the context: its nodes point to the operators, whose schemas are registered meanwhile.
+
+    Args:
+        source: the methods, in TorchScript.
+        namespace: the namespace of the operators.
+        schemas: their schemas.
+        buffers: the buffers of the module.
+
+    Raises Unavailable if torch has no TorchScript.
+    """
+    reason = torchscript_missing()
+    if reason:
+        raise Unavailable(f"format torchscript-custom cannot be written: {reason}")
+    missing = [schema for schema in schemas if not has_operator(namespace, schema.partition("(")[0])]
+    with torch.library._scoped_library(namespace, "FRAGMENT") as library:
+        for schema in missing:
+            library.define(schema)
+        module = nn.Module()
+        for name, tensor in buffers.items():
+            module.register_buffer(name, tensor)
+        with _silence_torchscript_warning():
+            # torch.jit.script gives modules with equal buffers one type, which can have one set of methods.
+            scripted = _jit._recursive.create_script_module(module.eval(), lambda _: [], share_types=False)
+            scripted.define(source)
+        yield scripted
+
+
+def has_operator(namespace: str, name: str) -> bool:
+    """Whether an operator is registered in this process."""
+    return hasattr(getattr(torch.ops, namespace), name)
+
+
+def load_operators(library: Path, namespace: str, names: Sequence[str]) -> None:
+    """Load a library with operators, unless this process has them already.
+
+    Raises OSError if it cannot be loaded, and LookupError with the first operator that it does not register.
+    """
+    if not all(has_operator(namespace, name) for name in names):
+        torch.ops.load_library(library)  # type: ignore[no-untyped-call]
+    for name in names:
+        if not has_operator(namespace, name):
+            raise LookupError(name)
 
 
 def save_script(scripted: Any, path: Path, files: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deploy_snn.cli.json_file import JsonFile, write_json
-from deploy_snn.cli.model import Model, opening
+from deploy_snn.cli.model import Model, check_runtimes, opening
 from deploy_snn.cli.options import Dt, N, RuntimeNames, Set, Shape, names, one_thread
 from deploy_snn.cli.run import InputSeed, read_inputs
 from deploy_snn.cli.table import console, table
@@ -64,18 +64,18 @@ def bench(
 
     one_thread()
     requested = names(runtime)
-    for name in requested or []:
-        find_runtime(name)  # fail early
+    check_runtimes(requested or [], [model])
     records: list[dict[str, Any]] = []
     with ExitStack() as stack:
         options = {"n": n, "shape": shape, "dt": dt, "sets": sets, "seed": seed or 0}
         opened = opening(model, stack, golden_steps=0, **options)()  # type: ignore[arg-type]
+        chosen = {name: find_runtime(name, opened) for name in requested or [*_eager(), *usable_runtimes(opened)]}
         sequence, start = _inputs(opened, inputs, batch, seed)
         steps, rows = next(iter(sequence.values())).shape[:2]
         share = input_share(opened, sequence)
         one_step = [at(sequence, step) for step in range(steps)]
-        for name in requested or [*_eager(), *usable_runtimes(opened)]:
-            stepper = find_runtime(name)(opened)
+        for name, runtime_class in chosen.items():
+            stepper = runtime_class(opened)
             for mode, times in (("step", _steps(stepper, start, one_step)), ("sequence", _runs(stepper, start, sequence))):
                 median, late = statistics.median(times), _percentile_99(times)
                 measured = {"runtime": name, "mode": mode, "batch": rows, "median_us": median, "p99_us": late}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from deploy_snn.importers import Loaded
 
 
-ALL_FORMATS = "all but wasm, aoti, executorch and onnx-custom"
+ALL_FORMATS = "all but wasm, aoti, executorch, onnx-custom and torchscript-custom"
 
 
 def export(
@@ -35,9 +35,7 @@ def export(
     ] = None,
     formats: Annotated[
         str | None,
-        typer.Option(
-            "--format", help="Formats, separated by commas.", show_default="all but wasm, aoti, executorch and onnx-custom"
-        ),
+        typer.Option("--format", help="Formats, separated by commas.", show_default=ALL_FORMATS),
     ] = None,
     n: N = None,
     shape: Shape = None,

@@ -13,7 +13,7 @@ from deploy_snn.cli.options import model_options
 from deploy_snn.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from deploy_snn.bundle import Bundle
 
@@ -84,6 +84,22 @@ def opening(
         )
 
     return export
+
+
+def check_runtimes(runtimes: "Iterable[str]", models: "Sequence[str]") -> None:
+    """Check requested runtimes before models are exported.
+
+    For bundles, only the names are checked: an open bundle may carry a library, and then no compiler is needed.
+
+    Raises InvalidInput for an unknown runtime, Unavailable for one that cannot run here.
+    """
+    from deploy_snn.registry import RUNTIMES
+    from deploy_snn.runtimes import find_runtime
+
+    for name in runtimes:
+        RUNTIMES.entry(name)
+        if not all(map(is_bundle, models)):
+            find_runtime(name)
 
 
 def _formats_for(runtime: str) -> list[str]:

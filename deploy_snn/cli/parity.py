@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from deploy_snn import __version__
-from deploy_snn.cli.model import opening
+from deploy_snn.cli.model import check_runtimes, opening
 from deploy_snn.cli.options import (
     Definition,
     Dt,
@@ -144,15 +144,13 @@ def parity(
     from deploy_snn.parity import ParityReport, Plan, Tolerance
     from deploy_snn.parity.pair import compare_pair
     from deploy_snn.parity.self_test import self_test as run_self_test
-    from deploy_snn.runtimes import find_runtime
     from deploy_snn.tensors import check_writable
 
     requested, batches, seeds = names(runtime), numbers("batch", batch), numbers("seed", seed)
     for file in filter(None, (json_file, junit_file, html_file)):
         check_writable(file)
     one_thread()
-    for name in requested or []:
-        find_runtime(name)  # fail early
+    check_runtimes(requested or [], models or [])
     plan = Plan(
         runtimes=requested,
         modes=MODE_SETS[mode],

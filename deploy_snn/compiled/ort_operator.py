@@ -1,8 +1,6 @@
 """The compiled step as an operator of ONNX Runtime: the source of a library with ``RegisterCustomOps``."""
 
-import hashlib
-from collections.abc import Sequence
-
+from deploy_snn.compiled.single_file import run_lines, single_file, source_hash
 from deploy_snn.compiled.source import CSource
 from deploy_snn.contract import Contract, TensorSpec
 
@@ -10,14 +8,7 @@ OPERATOR = "Step"
 SOURCE_ATTRIBUTE = "source"
 """The attribute of a node with the hash of the compiled source. A library of another source refuses the node."""
 
-DATA = """
-/* The weights, at the address of this name. */
-__asm__(
-    ".pushsection .rodata\\n.balign 64\\n.globl @P@__data\\n.hidden @P@__data\\n"
-    "@P@__data:\\n.incbin \\"@WEIGHTS@\\"\\n.popsection"
-);
-extern const unsigned char @P@__data[];
-"""
+WRONG_SPIKES = 'status = op__error(api, "a state that holds spikes has an element that is neither 0 nor 1");'
 
 GLUE = r"""
 /* The operator. Names with two underscores are not those of a model. */
@@ -267,12 +258,6 @@ def operator_domain(compiled: CSource) -> str:
     return f"deploy_snn.{compiled.prefix}"
 
 
-def source_hash(compiled: CSource) -> str:
-    """What identifies the compiled step: a hash of its source and its weights."""
-    parts = (compiled.header.encode(), compiled.source.encode(), compiled.weights)
-    return hashlib.sha256(b"".join(len(part).to_bytes(8, "little") + part for part in parts)).hexdigest()
-
-
 def operator_source(compiled: CSource, contract: Contract, *, header_name: str, weights_name: str) -> str:
     """The source of the library, in one file.
 
@@ -285,60 +270,19 @@ def operator_source(compiled: CSource, contract: Contract, *, header_name: str, 
     taken = [*contract.inputs, *contract.states]
     given = [*contract.outputs, *contract.states]
     names = {
-        "P": compiled.prefix,
         "DOMAIN": operator_domain(compiled),
         "SOURCE": source_hash(compiled),
-        "WEIGHTS": weights_name,
         "INPUTS": str(len(taken)),
         "OUTPUTS": str(len(given)),
         "RANK": str(max(len(spec.axes) for spec in (*taken, *given))),
         "TAKES": "\n".join(map(_record, taken)),
         "GIVES": "\n".join(map(_record, given)),
-        "CALL": "\n".join(f"    {line}" for line in _call(compiled, contract)),
+        "CALL": "\n".join(f"    {line}" for line in run_lines(compiled, contract, steps="1", on_wrong_spikes=WRONG_SPIKES)),
     }
-    glue = (DATA if compiled.weights else "") + GLUE
-    for key, text in names.items():
-        glue = glue.replace(f"@{key}@", text)
-    include = f'#include "{header_name}"\n'
-    before, found, after = compiled.source.partition(include)
-    assert found
-    return f"{before}\n{compiled.header}{after}{glue}"
+    return single_file(compiled, GLUE, names, header_name=header_name, weights_name=weights_name)
 
 
 def _record(spec: TensorSpec) -> str:
     kind = "BOOL" if spec.dtype == "bool" else "FLOAT"
     shape = ", ".join(str(0 if axis.size is None else axis.size) for axis in spec.axes) or "0"
     return f"    {{ONNX_TENSOR_ELEMENT_DATA_TYPE_{kind}, {len(spec.axes)}, {{{shape}}}}},"
-
-
-def _members(members: Sequence[str], record: str, array: str, start: int) -> list[str]:
-    return [f"{record}.{name} = {array}[{start + place}];" for place, name in enumerate(members)]
-
-
-def _call(compiled: CSource, contract: Contract) -> list[str]:
-    p = compiled.prefix
-    lines = _members(compiled.inputs, "inputs", "given", 0)
-    lines += _members(compiled.outputs, "outputs", "results", 0)
-    if compiled.weights:
-        lines += [
-            "for (int64_t row = 0; row < rows; row++) {",
-            f"    {p}_set_weights(&states[row], {p}__data);",
-            "}",
-        ]
-    run = f"{p}_run(states, (int32_t)rows, 1, &inputs, &outputs);"
-    if not contract.states:
-        return [*lines, run]
-    return [
-        *lines,
-        "{",
-        *(f"    {line}" for line in [f"{p}_state_arrays from;", f"{p}_state_arrays to;"]),
-        *(f"    {line}" for line in _members(compiled.states, "from", "given", len(contract.inputs))),
-        *(f"    {line}" for line in _members(compiled.states, "to", "results", len(contract.outputs))),
-        f"    if ({p}_load_state(states, (int32_t)rows, &from)) {{",
-        '        status = op__error(api, "a state that holds spikes has an element that is neither 0 nor 1");',
-        "    } else {",
-        f"        {run}",
-        f"        {p}_store_state(states, (int32_t)rows, &to);",
-        "    }",
-        "}",
-    ]

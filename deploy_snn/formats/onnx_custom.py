@@ -8,7 +8,8 @@ from onnx import helper
 
 from deploy_snn import __version__
 from deploy_snn.compiled import CSource, c_source
-from deploy_snn.compiled.ort_operator import OPERATOR, SOURCE_ATTRIBUTE, operator_domain, operator_source, source_hash
+from deploy_snn.compiled.ort_operator import OPERATOR, SOURCE_ATTRIBUTE, operator_domain, operator_source
+from deploy_snn.compiled.single_file import source_hash
 from deploy_snn.contract import CONTRACT_KEY
 from deploy_snn.formats.c import HEADER, WEIGHTS
 from deploy_snn.formats.format import Format

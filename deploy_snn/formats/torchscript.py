@@ -19,11 +19,11 @@ class TorchScript(Format):
 
     def write(self, lowered: Lowered, folder: Path) -> dict[str, Any]:
         save_script(lowered.scripted, folder / MODEL, {CONTRACT_FILE: lowered.contract.model_dump_json()})
-        _drop_debug_entries(folder / MODEL)
+        drop_debug_entries(folder / MODEL)
         return {}
 
 
-def _drop_debug_entries(path: Path) -> None:
+def drop_debug_entries(path: Path) -> None:
     """Remove the debug entries. They repeat the source text, contain paths of this machine, and no loader needs them."""
     with zipfile.ZipFile(path) as archive:
         entries = {entry: archive.read(entry) for entry in archive.infolist() if not entry.filename.endswith(".debug_pkl")}

@@ -93,7 +93,7 @@ def open_side(
     if Path(folder).is_dir():
         bundle = Bundle.open(folder)
         program = reference_program(bundle, definition)
-        opened = TorchModule(program) if runtime == EAGER else find_runtime(runtime)(bundle)
+        opened = TorchModule(program) if runtime == EAGER else find_runtime(runtime, bundle)(bundle)
         return Side(text, opened, program)
     if Path(text).suffix == ".onnx" or (Path(text).suffix == ".pt" and (contract or _is_script(Path(text)))):
         return Side(text, StepFile(Path(text), contract), None)

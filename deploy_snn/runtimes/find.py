@@ -10,7 +10,7 @@ from deploy_snn.runtimes.cuda_libraries import missing_cuda_library
 from deploy_snn.runtimes.runtime import Runtime
 from deploy_snn.runtimes.torch_cuda import missing_torch_cuda
 
-BUILT_HERE = ("c", "onnxruntime-custom")
+BUILT_HERE = ("c", "onnxruntime-custom", "torchscript-custom")
 """The runtimes that need a C compiler."""
 
 EAGER = "eager"

@@ -30,7 +30,12 @@ def test_help(name: str, command: Call, monkeypatch: pytest.MonkeyPatch) -> None
 def test_defaults_in_words_are_shown(command: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     out = command("export", "--help")[1]
-    for default in ("bundles/NAME", "all but wasm, aoti, executorch and onnx-custom", "1 for a neuron", "64"):
+    for default in (
+        "bundles/NAME",
+        "all but wasm, aoti, executorch, onnx-custom and torchscript-custom",
+        "1 for a neuron",
+        "64",
+    ):
         assert f"[default: ({default})]" in out, out
 
 

@@ -20,6 +20,7 @@ from deploy_snn.cpus import CPUS, cpus_here, library_name
 from deploy_snn.errors import InvalidInput, Unavailable
 from deploy_snn.formats.c import C
 from deploy_snn.runtimes import fastest_runtime, find_runtime, usable_runtimes
+from deploy_snn.tensors import write_tensors
 
 SOURCE = {"add.c": '#include "add.h"\nint add(int a, int b) { return a + b; }\n', "add.h": "int add(int a, int b);\n"}
 WITHOUT_COMPILER = "no C compiler was found: install gcc or clang"
@@ -152,6 +153,32 @@ def test_a_bundle_with_a_library_needs_no_compiler(carrying: Bundle, cache: Path
     for actual, expected in zip(steps(carrying, "c"), steps(carrying, "eager"), strict=True):
         assert_array_equal(actual, expected)
     assert not cache.exists()
+
+
+@pytest.mark.usefixtures("without_compiler")
+def test_the_commands_need_no_compiler_for_a_bundle_with_a_library(
+    carrying: Bundle,
+    cache: Path,
+    command: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Each of them runs the carried library. A model beside the bundle still needs a compiler."""
+    monkeypatch.setattr("deploy_snn.cli.bench.SECONDS", 0.01)
+    recording = tmp_path / "x.safetensors"
+    write_tensors(recording, {"x": np.full((5, 1, 6), 30, np.float32)})
+    for arguments in (
+        ("parity", carrying.path, "--runtime", "c", "--steps", 20),
+        ("parity", "--reference", carrying.path, "--candidate", f"{carrying.path}:c", "--steps", 20),
+        ("bench", carrying.path, "--runtime", "c"),
+        ("run", carrying.path, "--runtime", "c", "--input", recording, "--output", tmp_path / "s.safetensors"),
+    ):
+        status, _, shown = command(*arguments)
+        assert status == 0, shown
+    assert not cache.exists()
+    status, _, shown = command("parity", carrying.path, "lif", "--runtime", "c")
+    assert status == 3
+    assert WITHOUT_COMPILER in " ".join(shown.split())
 
 
 def test_libraries_for_every_cpu(carrying: Bundle) -> None:

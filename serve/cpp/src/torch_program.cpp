@@ -1,4 +1,6 @@
 // TorchScript: `forward`, `rollout`, and the contract as an extra file.
+#include <dlfcn.h>
+
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <torch/cuda.h>
@@ -104,6 +106,12 @@ class TorchProgram final : public Program {
   std::int64_t warm_for_ = 0;
 };
 
+// Load the library of model.custom.c, which registers operators. It stays loaded, as libtorch keeps a list of them.
+void load_operators(const std::string& library) {
+  if (!dlopen(std::filesystem::absolute(library).c_str(), RTLD_NOW | RTLD_LOCAL))
+    throw Unavailable(std::string("the library of operators cannot be loaded: ") + dlerror());
+}
+
 at::Device device_of(const std::string& name) {
   if (name != "cpu" && name != "cuda") throw InvalidInput("unknown device '" + name + "'; choose from cpu, cuda");
   if (name == "cuda" && !torch::cuda::is_available())
@@ -115,7 +123,10 @@ at::Device device_of(const std::string& name) {
 
 std::unique_ptr<Program> open_torch(const Bundle& bundle, const Options& options) {
   const auto device = device_of(options.device);
-  const auto path = bundle.file("model.pt");
+  const bool compiled = !options.operators.empty();
+  if (compiled && !device.is_cpu()) throw Unavailable("device " + options.device + ": the operators run on the CPU only");
+  const auto path = bundle.file(compiled ? "model.custom.pt" : "model.pt");
+  if (compiled) load_operators(options.operators);
   at::set_num_threads(options.threads);
   if (device.is_cuda()) {  // TF32 would round products and convolutions differently from every other runtime
     at::globalContext().setAllowTF32CuBLAS(false);
@@ -130,6 +141,8 @@ std::unique_ptr<Program> open_torch(const Bundle& bundle, const Options& options
     return std::make_unique<TorchProgram>(std::move(contract), std::move(module), device);
   } catch (const c10::Error& error) {
     throw InvalidInput(path.string() + " is not a TorchScript file of deploy_snn: " + first_line(error));
+  } catch (const torch::jit::ErrorReport&) {  // an operator that is not registered
+    throw InvalidInput(options.operators + " is not the library of " + path.string() + ": build model.custom.c of this bundle");
   }
 }
 

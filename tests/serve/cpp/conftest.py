@@ -100,7 +100,7 @@ def compiled(shared: "SharedFolder") -> Callable[[str], Bundle]:
         network = model.endswith(".py")
         options = {"n": 6, "n_input": 8} if network else {"n": 6}
         snap = 14 if network else None
-        formats = ["onnx", "onnx-custom", "torchscript", "c", "aoti"]
+        formats = ["onnx", "onnx-custom", "torchscript", "torchscript-custom", "c", "aoti"]
         path = shared.once(
             f"compiled/{Path(model).stem}",
             lambda path: export_model(

@@ -18,6 +18,7 @@ from deploy_snn.bundle import Bundle
 from deploy_snn.eager import record
 from deploy_snn.reference import reference_program
 from deploy_snn.runtimes import unavailable_reason
+from deploy_snn.runtimes.torchscript_custom import link_flags
 from deploy_snn.tensors import Arrays, read_tensors, write_tensors
 
 pytestmark = pytest.mark.hosts
@@ -104,6 +105,23 @@ def test_the_compiled_operator(model: str, compiled: Callable[[str], Bundle], he
     assert "all equal" in done.stdout
     message = "the library of operators cannot be loaded"
     build.hosts["ort"].refuses(3, message, "check", bundle.path, "--operators", tmp_path / "none.so")
+
+
+@pytest.mark.parametrize("model", MODELS[:1] + MODELS[-1:])
+def test_the_compiled_operators_of_torch(model: str, compiled: Callable[[str], Bundle], build, tmp_path: Path) -> None:
+    """libtorch runs model.custom.pt with the library of its source. A library of another model is refused."""
+    bundle, library, other = compiled(model), tmp_path / "model.custom.so", tmp_path / "other.so"
+    another = compiled(next(name for name in MODELS if name != model))
+    flags = ["-std=c99", "-O3", "-ffp-contract=off", "-shared", "-fPIC", *link_flags()]
+    for path, source in ((library, bundle), (other, another)):
+        subprocess.run(["cc", source.file("model.custom.c"), "-o", path, *flags, "-lm"], check=True)
+    torch_host = build.hosts["torch"]
+    done = torch_host("check", bundle.path, "--operators", library)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "all equal" in done.stdout
+    torch_host.refuses(2, "build model.custom.c of this bundle", "check", bundle.path, "--operators", other)
+    missing = "the library of operators cannot be loaded"
+    torch_host.refuses(3, missing, "check", bundle.path, "--operators", tmp_path / "none.so")
 
 
 def draw(bundle: Bundle, steps: int, batch: int) -> Arrays:

@@ -18,7 +18,7 @@ struct Options {
   std::string device = "cpu";                       // or "cuda"
   int threads = 1;                                  // a step is too small to share between cores
   std::string onnxruntime = "libonnxruntime.so.1";  // the library that open_onnxruntime loads: a name or a path
-  std::string operators;  // the library of step.custom.c, to run step.custom.onnx in ONNX Runtime
+  std::string operators;  // the library of step.custom.c or model.custom.c, to run step.custom.onnx or model.custom.pt
   bool xnnpack = false;   // open_executorch: the file with XNNPACK's kernels
   std::string library;    // the library that open_c loads: a path; "" for the bundle's own
 };
@@ -81,8 +81,8 @@ class Program {
   std::int64_t batch_ = 0;
 };
 
-// TorchScript in libtorch (model.pt). Throws InvalidInput for a file that does not match the manifest, and Unavailable
-// for a missing device.
+// TorchScript in libtorch (model.pt; with `options.operators`, model.custom.pt). Throws InvalidInput for a file that does
+// not match the manifest, and Unavailable for a missing device or library.
 std::unique_ptr<Program> open_torch(const Bundle& bundle, const Options& options = {});
 
 // A step compiled ahead of time, in libtorch (step.aoti.pt2). Throws Unavailable on a CPU that it was not compiled for.
