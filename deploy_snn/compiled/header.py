@@ -35,14 +35,14 @@ def header_text(model: Model, weights: int) -> Iterator[str]:  # noqa: C901, PLR
         for array in model.program.states:
             if (array.type is not Type.SPIKE) is wide:
                 yield f"    {array.type} {array.name}[{array.size}]; /* {comment(array.tensor)} */"
-        if wide:
-            for array, name in model.limited.items():
-                yield f"    int32_t {name}; /* set it to 0 after you change {array.name} */"
         if wide and work:
             yield "    struct {"
             for array in sorted(work, key=lambda array: array.type is Type.SPIKE):
                 yield f"        {array.type} {array.name}[{array.size}];"
             yield "    } work;"
+        if wide:
+            for array, name in model.limited.items():
+                yield f"    int32_t {name}; /* set it to 0 after you change {array.name} */"
     if model.external:
         yield f"    const {p}_weights *weights; /* set it before the first step */"
     if not (model.external or model.program.states or work):

@@ -101,7 +101,7 @@ class Model:
         products = [k for k in self.kernels if isinstance(k, Product) and hasattr(k.w, "array")]
         integers = [kernel.out.size for kernel in self.kernels if _weights_of(kernel) in (Type.INT8, Type.INT16)]
         found = []
-        listed = [k.z.size for k in products] + [u.extents[1] for u in self.schedule.updates if u.event_driven]
+        listed = [k.z.size for k in products] + [max(u.extents) for u in self.schedule.updates if u.event_driven]
         if listed:
             found.append(Array("list", Type.INT32, max(listed), Storage.WORK))
         if integers:

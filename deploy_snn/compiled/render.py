@@ -22,10 +22,10 @@ PATTERNS = {
     # A NaN is passed on, as in torch.
     "maximum": "{0} > {1} || {0} != {0} ? {0} : {1}",
     "minimum": "{0} < {1} || {0} != {0} ? {0} : {1}",
-    "relu": "{0} <= 0.0f ? 0.0f : {0}",
+    "relu": "{0} < 0.0f ? 0.0f : {0}",
 }
-LIMITS = {"maximum": "{0} <= {1} ? {1} : {0}", "minimum": "{0} >= {1} ? {1} : {0}"}
-"""The patterns where the second operand is a constant that is not NaN. gcc can vectorise them."""
+LIMITS = {"maximum": "{0} < {1} ? {1} : {0}", "minimum": "{0} > {1} ? {1} : {0}"}
+"""The patterns where the second operand is a constant that is not NaN: one instruction, and zeros as in ``torch.clamp``."""
 ATOM, UNARY, CONDITIONAL = 0, 2, 13
 ARITHMETIC = frozenset({"add", "sub", "mul", "div", "neg"})
 

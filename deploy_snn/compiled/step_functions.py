@@ -19,6 +19,9 @@ def row_sums(model: Model, renderer: Renderer) -> Iterator[str]:
         yield "/* The sum over the rows of a batch. */"
         yield f"static float sum_{array.name}(const {model.prefix}_state *states, int32_t rows, int32_t i)"
         yield "{"
+        yield "    if (rows == 1) {"  # a loop over elements can then be vectorised
+        yield f"        return {'(float)' if array.type is Type.SPIKE else ''}states->work.{array.name}[i];"
+        yield "    }"
         yield f"    {kind} sum = 0;"
         yield "    for (int32_t r = 0; r < rows; r++) {"
         yield f"        sum += states[r].work.{array.name}[i];"
@@ -37,12 +40,13 @@ def step_of_row(model: Model, renderer: Renderer) -> Iterator[str]:
     yield "/* One step of one row. */"
     yield from wrapped_call(f"static void {p}_row(", parameters, ")")
     yield "{"
-    if model.external:
+    statements = list(_statements(model.schedule, renderer))
+    if any("weights->" in line for line in statements):
         yield f"    const {p}_weights *restrict weights = state->weights;"
     for array in model.locals():
         yield f"    {array.type} {array.name} = 0;"
     yield from _unused(model)
-    yield from _statements(model.schedule, renderer)
+    yield from statements
     yield "}"
 
 

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from deploy_snn.compiled.elements import place
-from deploy_snn.compiled.loops import View
+from deploy_snn.compiled.elements import place, pointer_to
+from deploy_snn.compiled.loops import Type, View
 from deploy_snn.compiled.names import comment
 from deploy_snn.compiled.render import Renderer
 from deploy_snn.compiled.schedule import Loop, update_loop
@@ -87,24 +87,50 @@ class WeightFunctions:
         ``rows`` are the arguments that name the rows of a batch. ``sums`` compute the terms for all targets of a source and
         for a single one.
         """
-        name, (n, m) = self.name, self.update.extents
-        condition = "1"
+        n, m = self.update.extents
+        over_targets = [*sums[0], f"            for (int32_t i1 = 0; i1 < {m}; i1++) {{", *body, "            }"]
         if self.update.event_driven:
-            condition = f"!state->{name}_limited || {self.prefix}_{name}_source({rows}, i0)"
-            yield "    int32_t count = 0;"
-            yield f"    for (int32_t i1 = 0; i1 < {m}; i1++) {{"
-            yield f"        if ({self.prefix}_{name}_target({rows}, i1)) {{"
-            yield from ("            state->work.list[count++] = i1;", "        }", "    }")
-        yield f"    for (int32_t i0 = 0; i0 < {n}; i0++) {{"
-        yield f"        if ({condition}) {{"
-        yield from (*sums[0], f"            for (int32_t i1 = 0; i1 < {m}; i1++) {{", *body, "            }")
-        if self.update.event_driven:
-            yield from ("        } else {", "            for (int32_t k = 0; k < count; k++) {")
-            yield from ("                const int32_t i1 = state->work.list[k];", *sums[1], *body, "            }")
-        yield from ("        }", "    }")
-        if self.update.event_driven:
-            yield f"    state->{name}_limited = 1;"
+            yield from self._over_spikes(rows, over_targets, sums[1] + body)
+        else:
+            yield f"    for (int32_t i0 = 0; i0 < {n}; i0++) {{"
+            yield from _dedented(over_targets)
+            yield "    }"
         yield "}"
+
+    def _over_spikes(self, rows: str, over_targets: list[str], of_target: list[str]) -> Iterator[str]:
+        """The loops over the sources that spiked, and over the targets that spiked for each other source."""
+        (n, m), limited = self.update.extents, f"state->{self.name}_limited"
+        source, target = (f"{self.prefix}_{self.name}_{end}({rows}, " for end in ("source", "target"))
+        yield from ("    int32_t *restrict list = state->work.list;", "    int32_t count = 0;")
+        listed = self._listed_sources() if rows == "state, 1" else None
+        if listed is not None:
+            yield from (f"    if ({limited}) {{", f"        count = {listed};", "    } else {")
+            yield from (
+                f"        for (; count < {n}; count++) {{",
+                "            list[count] = count;",
+                "        }",
+                "    }",
+            )
+        else:
+            yield f"    for (int32_t i0 = 0; i0 < {n}; i0++) {{"
+            yield from ("        list[count] = i0;", f"        count += !{limited} || {source}i0);", "    }")
+        yield from ("    for (int32_t k = 0; k < count; k++) {", "        const int32_t i0 = list[k];")
+        yield from (*_dedented(over_targets), "    }", "    uint8_t any = 0;")
+        yield f"    for (int32_t i1 = 0; i1 < {m}; i1++) {{"
+        yield from (f"        any = (uint8_t)(any | {target}i1));", "    }", f"    if (any && {limited}) {{")
+        yield from ("        count = 0;", f"        for (int32_t i1 = 0; i1 < {m}; i1++) {{")
+        yield from ("            list[count] = i1;", f"            count += {target}i1);", "        }")
+        yield from (f"        for (int32_t i0 = 0; i0 < {n}; i0++) {{", f"            if ({source}i0)) {{ continue; }}")
+        yield from ("            for (int32_t k = 0; k < count; k++) {", "                const int32_t i1 = list[k];")
+        yield from (*of_target, "            }", "        }", "    }", f"    {limited} = 1;")
+
+    def _listed_sources(self) -> str | None:
+        """The call that lists the sources that spiked, if their spikes are one array."""
+        views = self.update.source_spikes
+        if len(views) != 1 or views[0].array.type is not Type.SPIKE or views[0].array.size != self.update.extents[0]:
+            return None
+        self.renderer.helpers.add("listed_spike")
+        return f"listed_spike(list, {pointer_to(views[0].array)}, {views[0].array.size})"
 
     def _term(self, term: Term) -> Iterator[str]:
         text = self.renderer.expression(term.of_row, Loop([], self.update.extents, self.name))[0]
@@ -124,6 +150,11 @@ class WeightFunctions:
         yield f"        const {self.prefix}_state *state = &states[r];"
         yield from _ignored(("state", index), text, "        ")
         yield from (f"        if ({text}) {{", "            return 1;", "        }", "    }", "    return 0;", "}")
+
+
+def _dedented(lines: list[str]) -> list[str]:
+    """The lines one level to the left."""
+    return [line[4:] for line in lines]
 
 
 def _used(declaration: str, name: str, text: str) -> list[str]:
