@@ -51,7 +51,7 @@ LISTED_SPIKE = """
 static int32_t listed_spike(int32_t *restrict list, const uint8_t *restrict z, int32_t n)
 {
     int32_t count = 0, i = 0;
-#if defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#if defined(__GNUC__) && !defined(__wasm__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     /* 64 inputs at once: the product moves the lowest bits of 8 bytes into one byte. */
     for (; i + 64 <= n; i += 64) {
         uint64_t spikes = 0;
@@ -62,6 +62,13 @@ static int32_t listed_spike(int32_t *restrict list, const uint8_t *restrict z, i
         }
         for (; spikes != 0; spikes &= spikes - 1) {
             list[count++] = i + __builtin_ctzll(spikes);
+        }
+    }
+#else
+    for (; i + 4 <= n; i += 4) {
+        for (int32_t k = i; k < i + 4; k++) {
+            list[count] = k;
+            count += z[k] != 0;
         }
     }
 #endif
