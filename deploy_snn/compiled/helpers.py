@@ -46,8 +46,43 @@ static void {name}(float *restrict out, const {kind} *restrict w, int32_t n, con
 """
 
 
+LISTED_SPIKE = """
+/* List the indices of the inputs that are 1. Returns their number. */
+static int32_t listed_spike(int32_t *restrict list, const uint8_t *restrict z, int32_t n)
+{
+    int32_t count = 0, i = 0;
+#if defined(__GNUC__) && !defined(__wasm__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    /* 64 inputs at once: the product moves the lowest bits of 8 bytes into one byte. */
+    for (; i + 64 <= n; i += 64) {
+        uint64_t spikes = 0;
+        for (int32_t k = 0; k < 64; k += 8) {
+            uint64_t bytes;
+            memcpy(&bytes, z + i + k, sizeof bytes);
+            spikes |= ((bytes * 0x0102040810204080u) >> 56) << k;
+        }
+        for (; spikes != 0; spikes &= spikes - 1) {
+            list[count++] = i + __builtin_ctzll(spikes);
+        }
+    }
+#else
+    for (; i + 4 <= n; i += 4) {
+        for (int32_t k = i; k < i + 4; k++) {
+            list[count] = k;
+            count += z[k] != 0;
+        }
+    }
+#endif
+    for (; i < n; i++) {
+        list[count] = i;
+        count += z[i] != 0;
+    }
+    return count;
+}
+"""
+
+
 HELPERS = {
-    "listed_spike": _listed("listed_spike", "uint8_t"),
+    "listed_spike": LISTED_SPIKE,
     "listed_float": _listed("listed_float", "float"),
     "add_rows": """
 /* The listed rows of w [., n], added up one after the other. */

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from deploy_snn.compiled.elements import array_text, number
 from deploy_snn.compiled.loops import Array, LoopProgram, Storage, Type
 from deploy_snn.compiled.names import Namespace
-from deploy_snn.compiled.render import array_text, number
 from deploy_snn.eager import to_numpy, to_torch
 from deploy_snn.errors import InvalidInput
 from deploy_snn.lowering import Lowered

@@ -14,7 +14,7 @@ import numpy as np
 
 from deploy_snn.bundle import Bundle
 from deploy_snn.c_compiler import FLAGS, LIBRARY, NO_COMPILER, compile_in, find_compiler
-from deploy_snn.compiled.render import number
+from deploy_snn.compiled.elements import number
 from deploy_snn.errors import InvalidInput, Unavailable
 from deploy_snn.parity.comparison import Plan, References
 from deploy_snn.parity.lockstep import Lockstep, Progress
