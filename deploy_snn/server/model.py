@@ -20,7 +20,7 @@ from deploy_snn.server.log import LOGGER, log_event
 from deploy_snn.server.names import SequenceId
 from deploy_snn.server.observer import CompletedRequest, Observer, notify
 from deploy_snn.server.protocol import MAX_JSON_OUTPUTS, InferRequest
-from deploy_snn.server.queue import InferResult, PendingRequest, RequestQueue
+from deploy_snn.server.queue import Answer, InferResult, PendingRequest, RequestQueue
 from deploy_snn.server.stepper import Batch, Stepped, Stepper
 from deploy_snn.server.store import SharedStore, Store
 from deploy_snn.server.stream import MAX_STEPS, Stream, new_stream
@@ -98,7 +98,9 @@ class Model:
         self._observers = tuple(observers)
         for sequence, stream in store.load().items() if store else ():
             self._put(sequence, stream)
-        self._unanswered: set[asyncio.Future[InferResult]] = set()
+        self._unanswered: set[PendingRequest] = set()
+        self._all_answered = asyncio.Event()
+        """Set once the model is closing and has answered all requests."""
 
     @property
     def queued(self) -> int:
@@ -136,7 +138,8 @@ class Model:
     async def close(self) -> None:
         """Answer the pending requests, refuse new ones, and stop."""
         self._closing = True
-        await asyncio.gather(*self._unanswered, return_exceptions=True)
+        if self._unanswered:
+            await self._all_answered.wait()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -149,15 +152,42 @@ class Model:
         another step than the client expects; ServerBusy if a limit is reached.
         """
         size = sum(array.nbytes for array in request.inputs.values())
-        pending = PendingRequest(request, *await run_sized(size, self._validate, request))
+        rows, steps = await run_sized(size, self._validate, request)
+        future: asyncio.Future[InferResult] = asyncio.get_running_loop().create_future()
+
+        def answer(result: InferResult | Exception) -> None:
+            # A client that disconnects does not cancel its request: the stream may have been stepped already.
+            if future.done():
+                return
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        self._enqueue(request, rows, steps, answer)
+        return await future
+
+    def submit(self, request: InferRequest, on_answer: Answer) -> None:
+        """Step a small request; ``on_answer`` is called with its result, or with the error of its step.
+
+        It does without the tasks and futures that ``infer`` takes. Raises what ``infer`` raises before the step.
+        """
+        rows, steps = self._validate(request)
+        self._enqueue(request, rows, steps, on_answer)
+
+    def _enqueue(self, request: InferRequest, rows: int, steps: int | None, on_answer: Answer) -> None:
         self._check_open()
         if len(self._queue) >= self.limits.max_queue:
             raise ServerBusy(f"the queue of {self.name} is full: {len(self._queue)} requests are waiting")
-        self._unanswered.add(pending.result)
-        pending.result.add_done_callback(self._unanswered.discard)
+        pending = PendingRequest(request, rows, steps, on_answer)
+        self._unanswered.add(pending)
         self._queue.put(pending)
-        # A client that disconnects does not cancel its request: the stream may have been stepped already.
-        return await pending.result
+
+    def _answer(self, pending: PendingRequest, result: InferResult | Exception) -> None:
+        self._unanswered.discard(pending)
+        pending.answer(result)
+        if self._closing and not self._unanswered:
+            self._all_answered.set()
 
     async def stream(self, sequence: SequenceId) -> Stream:
         """The current state of a stream. Raises InvalidInput for an unknown one, StoreFailed if it cannot be read."""
@@ -317,7 +347,7 @@ class Model:
             claim = await self._stepper.in_thread(store.claim, held, starting, named.keys() - held.keys() - starting)
         except Exception as error:  # noqa: BLE001  (whatever it is, the loop must go on)
             for pending in named.values():
-                pending.fail(error)
+                self._answer(pending, error)
             return [pending for pending in requests if pending.request.sequence is None]
         ready = []
         for pending in requests:
@@ -326,7 +356,7 @@ class Model:
                 if name is not None and name not in starting:
                     self._refresh(name, claim.streams.get(name))
             except Exception as error:  # noqa: BLE001  (no room, or no memory: the other requests go on)
-                pending.fail(error)
+                self._answer(pending, error)
             else:
                 ready.append(pending)
         return ready
@@ -391,7 +421,7 @@ class Model:
             try:
                 found.append((pending, self._stream_of(pending)))
             except Exception as error:  # noqa: BLE001  (memory may be exhausted: the other requests go on)
-                pending.fail(error)
+                self._answer(pending, error)
         return found
 
     def _stream_of(self, pending: PendingRequest) -> Stream:
@@ -436,8 +466,7 @@ class Model:
                 log_event("stream ended", logging.DEBUG, model=self.name, sequence=sequence, steps=after.steps)
             else:
                 self._put(sequence, after)
-        if not pending.result.done():
-            pending.result.set_result(InferResult(outputs, after.steps))
+        self._answer(pending, InferResult(outputs, after.steps))
 
     def _fail(self, pending: PendingRequest, error: Exception) -> None:
         """Answer a failed step with its error. Its stream is unchanged; a stream that started with it is removed."""
@@ -445,7 +474,7 @@ class Model:
         stream = None if sequence is None else self.streams.get(sequence)
         if sequence is not None and stream and pending.request.start and not stream.steps:
             self._drop(sequence)
-        pending.fail(error)
+        self._answer(pending, error)
 
     def _put(self, sequence: SequenceId, stream: Stream) -> None:
         before = self.streams.pop(sequence, None)  # removed first, to be inserted at the end
