@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from deploy_snn.server.log import LOGGER
 from deploy_snn.server.names import SequenceId
@@ -11,8 +12,7 @@ from deploy_snn.server.protocol import InferRequest
 from deploy_snn.tensors import Arrays
 
 
-@dataclass(frozen=True)
-class InferResult:
+class InferResult(NamedTuple):
     """The outputs of a request, and the number of steps that its stream has taken, these included."""
 
     outputs: Arrays

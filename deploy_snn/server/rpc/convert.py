@@ -7,11 +7,11 @@ import numpy as np
 from pydantic import ValidationError
 
 from deploy_snn.errors import InvalidInput
-from deploy_snn.server.protocol import DATATYPE_OF_DTYPE, DATATYPES, InferRequest, first_problem, read_binary
+from deploy_snn.server.protocol import DATATYPE_OF_DTYPE, DATATYPES, InferRequest, read_binary
 from deploy_snn.server.queue import InferResult
 from deploy_snn.server.repository import VERSION
 from deploy_snn.server.rpc.messages import message
-from deploy_snn.server.schema import MAX_AXES, MAX_TENSORS, RequestParameters
+from deploy_snn.server.schema import MAX_AXES, MAX_TENSORS, RequestParameters, first_problem
 from deploy_snn.tensors import Array, Arrays
 
 CONTENTS = {"FP32": "fp32_contents", "BOOL": "bool_contents"}
@@ -65,7 +65,7 @@ def _parse_tensor(tensor: Any, raw: bytes | None) -> Array:
         raw = np.array(getattr(tensor.contents, CONTENTS[datatype]), dtype).tobytes()
     if len(raw) != count * dtype.itemsize:
         raise InvalidInput(f"input '{name}' has {len(raw)} bytes; {datatype} {list(shape)} takes {count * dtype.itemsize}")
-    return read_binary(name, memoryview(raw), dtype.name, shape)
+    return read_binary(name, memoryview(raw), dtype, shape)
 
 
 def render_message(model: str, request: InferRequest, result: InferResult) -> Any:
