@@ -44,6 +44,7 @@ class Limits:
     """The memory of all tensors of a request: its inputs with their noise, its outputs and its state."""
 
 
+FLOAT32 = np.dtype("float32")
 LONGEST_BATCH = 30.0
 """A batch that takes more seconds than this makes its model not ready."""
 RESTART_DELAY = 0.1
@@ -78,6 +79,11 @@ class Model:
         """The streams, least recently stepped first. With a shared store these are copies, which may be out of date."""
         self._output_names = [spec.name for spec in self.contract.outputs]
         self._output_elements = {spec.name: math.prod(spec.shape(batch=1)) for spec in self.contract.outputs}
+        self._drives = {
+            spec.name: spec.shape(batch=1)[1:] if spec.batch_axis == 0 else (-1,)  # which no shape matches
+            for spec in self.contract.inputs
+            if spec.role is not Role.NOISE
+        }
         self._specs_in_time = {spec.name: spec.in_time() for spec in self.contract.inputs}
         self._state_row, self._state_shared = _row_bytes(self.contract.states)
         self._step_row, self._step_shared = _row_bytes((*self.contract.inputs, *self.contract.outputs))
@@ -281,25 +287,46 @@ class Model:
         for name in request.outputs:
             if name not in self._output_names:  # checked before the step, whose results the client would not get
                 raise InvalidInput(f"unknown output '{name}'; choose from {', '.join(self._output_names)}")
-        expected = [spec for spec in self.contract.inputs if spec.role is not Role.NOISE or spec.name in request.inputs]
-        ranks = {len(spec.axes) - request.inputs[spec.name].ndim for spec in expected if spec.name in request.inputs}
-        chunk = ranks == {-1}
-        sizes = check_tensors(
-            [self._specs_in_time[spec.name] for spec in expected] if chunk else expected, request.inputs, "input"
-        )
-        rows, steps = sizes["batch"], sizes["time"] if chunk else None
+        rows, steps = self._sizes(request.inputs) or self._check_inputs(request.inputs)
         self._check_size(rows, steps or 1)
-        json_outputs = [
-            name
-            for name, binary in (request.outputs or dict.fromkeys(self._output_names, request.binary)).items()
-            if not binary
-        ]
-        if sum(self._output_elements[name] for name in json_outputs) * rows * (steps or 1) > MAX_JSON_OUTPUTS:
-            raise InvalidInput(
-                f"outputs of more than {MAX_JSON_OUTPUTS} elements must be asked for in binary (binary_data)"
-            )
+        if not request.binary or request.outputs:
+            asked = request.outputs or dict.fromkeys(self._output_names, request.binary)
+            elements = sum(self._output_elements[name] for name, binary in asked.items() if not binary)
+            if elements * rows * (steps or 1) > MAX_JSON_OUTPUTS:
+                raise InvalidInput(
+                    f"outputs of more than {MAX_JSON_OUTPUTS} elements must be asked for in binary (binary_data)"
+                )
         check_finite(request.inputs, "input")
         return rows, steps
+
+    def _sizes(self, inputs: Arrays) -> tuple[int, int | None] | None:
+        """The rows and steps of inputs that are just the drives, each with its batch first; None for all others.
+
+        It finds in a fraction of the time what ``_check_inputs`` finds for them.
+        """
+        if inputs.keys() != self._drives.keys():
+            return None
+        leading: tuple[int, ...] | None = None
+        for name, array in inputs.items():
+            own = self._drives[name]
+            axes = array.ndim - len(own)
+            if array.dtype is not FLOAT32 or axes not in (1, 2) or array.shape[axes:] != own:
+                return None
+            if leading is None:
+                leading = array.shape[:axes]
+            elif leading != array.shape[:axes]:
+                return None
+        if not leading or 0 in leading:
+            return None
+        return (leading[0], None) if len(leading) == 1 else (leading[1], leading[0])
+
+    def _check_inputs(self, inputs: Arrays) -> tuple[int, int | None]:
+        """Check inputs against the contract; noise may be omitted. Return their rows and steps, as ``_validate``."""
+        expected = [spec for spec in self.contract.inputs if spec.role is not Role.NOISE or spec.name in inputs]
+        ranks = {len(spec.axes) - inputs[spec.name].ndim for spec in expected if spec.name in inputs}
+        chunk = ranks == {-1}
+        sizes = check_tensors([self._specs_in_time[spec.name] for spec in expected] if chunk else expected, inputs, "input")
+        return sizes["batch"], sizes["time"] if chunk else None
 
     def _check_size(self, rows: int, steps: int) -> None:
         """Check, before memory is taken, what a request will need. Raises InvalidInput for one that is too large."""
