@@ -24,7 +24,7 @@ class _AnySeed(ISeedSequence):
 
     words = np.zeros(8, np.uint64)
 
-    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> Array:  # noqa: ARG002  (numpy's signature)
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> Array:
         return self.words[:n_words]
 
 
