@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from pydantic import ValidationError
 
 from deploy_snn.errors import InvalidInput
+from deploy_snn.server import schema
 from deploy_snn.server.names import SequenceId, parse_sequence
 from deploy_snn.server.schema import MAX_AXES, MAX_AXIS_SIZE, MAX_TENSORS, InferBody, first_problem
 
@@ -48,7 +49,7 @@ class RequestOutput(Struct, gc=False):
 class RequestParameters(Struct, gc=False):
     """The stream of a request, and options."""
 
-    sequence_id: SequenceId | None = None
+    sequence_id: SequenceId = ""
     sequence_start: bool = False
     sequence_end: bool = False
     sequence_step: UInt64 | None = None
@@ -87,8 +88,28 @@ def _decode(text: bytes) -> Body:
     body = _DECODER.decode(text)
     parameters = body.parameters
     if parameters is not None:
-        if parameters.sequence_id is not None:
-            parameters.sequence_id = parse_sequence(parameters.sequence_id)
-        if max(parameters.sequence_step or 0, parameters.seed or 0) >= 2**64:
-            raise ValueError
+        _check(parameters)
     return body
+
+
+def decode_parameters(given: dict[str, object]) -> RequestParameters | schema.RequestParameters:
+    """Check the parameters of a request that did not come as JSON. Raises InvalidInput, as ``decode_body``."""
+    try:
+        parameters = msgspec.convert(given, RequestParameters)
+        _check(parameters)
+    except (ValueError, InvalidInput):
+        pass
+    else:
+        return parameters
+    try:
+        return schema.RequestParameters.model_validate(given)
+    except ValidationError as error:
+        raise InvalidInput(first_problem(error)) from None
+
+
+def _check(parameters: RequestParameters) -> None:
+    """Check what the decoder cannot. Raises ValueError or InvalidInput."""
+    if parameters.sequence_id:
+        parse_sequence(parameters.sequence_id)
+    if max(parameters.sequence_step or 0, parameters.seed or 0) >= 2**64:
+        raise ValueError

@@ -9,7 +9,6 @@ import asyncio
 import gzip
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import perf_counter
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -21,7 +20,7 @@ from deploy_snn.server.infer import MIN_GZIP_BYTES, PATH, finish
 from deploy_snn.server.large import LARGE
 from deploy_snn.server.protocol import HEADER_LENGTH, InferRequest, parse_request, render_response
 from deploy_snn.server.queue import InferResult
-from deploy_snn.server.repository import VERSION, Repository
+from deploy_snn.server.repository import VERSION, Outcome, Repository
 from deploy_snn.server.schema import OCTET_STREAM
 
 MAX_HEADS, MAX_HEAD_BYTES = 512, 4096
@@ -29,6 +28,9 @@ MAX_HEADS, MAX_HEAD_BYTES = 512, 4096
 END = b"\r\n\r\n"
 EXCLUDED = frozenset((b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"trailer"))
 """A request with one of these headers takes the other way."""
+
+BINARY = f"{HEADER_LENGTH.lower()}: %d\r\ncontent-length: %d\r\ncontent-type: {OCTET_STREAM}\r\n".encode()
+"""The headers of a response with binary data."""
 
 Respond = Callable[[bytes, bytes], None]
 """Writes a response: its status line and headers, each with its line end, and its body."""
@@ -92,87 +94,52 @@ class Lane:
 
     def infer(self, known: KnownHead, body: bytes, respond: Respond) -> None:
         """Step a request; ``respond`` is called once, now or when its batch ends."""
-        call = _Call(self, known, respond)
-        try:
-            model = self._repository.find(known.model, known.version)
-        except Exception as error:  # noqa: BLE001  (whatever it is, it has a response)
-            call.refuse(error)
-            return
-        try:
-            self._repository.in_flight.take(known.size)
-            call.taken = known.size
-            call.request = request = parse_request(body, known.json_size)
-            model.submit(request, call.end)
-        except Exception as error:  # noqa: BLE001
-            call.end(error)
 
-    def count(self, call: "_Call", error: Exception | None) -> None:
-        """Count a request that has ended."""
-        self._repository.in_flight.give_back(call.taken)
-        self._repository.metrics.count(call.known.model, error, perf_counter() - call.begun)
+        def parse() -> InferRequest:
+            return parse_request(body, known.json_size)
 
-    def respond_later(self, call: "_Call", request: InferRequest, result: InferResult) -> None:
-        """Render a large response in a thread."""
-        task = asyncio.get_running_loop().create_task(self._respond(call, request, result))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _respond(self, call: "_Call", request: InferRequest, result: InferResult) -> None:
-        error = None
-        try:
-            response = await finish(call.known.model, request, result, accepts_gzip=call.known.gzip)
-        except Exception as raised:  # noqa: BLE001
-            error, response = raised, error_response(call.known.path, raised)
-        self.count(call, error)
-        call.send(response)
-
-
-class _Call:
-    """One request on its way."""
-
-    __slots__ = ("begun", "known", "lane", "request", "respond", "taken")
-
-    def __init__(self, lane: Lane, known: KnownHead, respond: Respond) -> None:
-        self.lane, self.known, self.respond = lane, known, respond
-        self.begun, self.taken = perf_counter(), 0
-        self.request: InferRequest | None = None
-
-    def end(self, result: InferResult | Exception) -> None:
-        """Answer with a result, or with an error."""
-        request, known = self.request, self.known
-        if isinstance(result, InferResult) and request is not None:
+        def answer(outcome: Outcome) -> None:
+            if isinstance(outcome, Exception):
+                _send(error_response(known.path, outcome), respond)
+                return
+            request, result = outcome
             if sum(array.nbytes for array in result.outputs.values()) > LARGE:
-                self.lane.respond_later(self, request, result)
+                task = asyncio.get_running_loop().create_task(self._finish(known, request, result, respond))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
                 return
             try:
-                rendered, length = render_response(known.model, request, result.outputs, result.steps)
-            except Exception as error:  # noqa: BLE001
-                result = error
+                head, rendered = _render(known, request, result)
+            except Exception as error:  # noqa: BLE001  (whatever it is, it has a response)
+                _send(error_response(known.path, error), respond)
             else:
-                self.lane.count(self, None)
-                self._write(rendered, length)
-                return
-        if isinstance(result, Exception):
-            self.lane.count(self, result)
-            self.refuse(result)
+                respond(head, rendered)
 
-    def _write(self, rendered: bytes, length: int | None) -> None:
-        head = b"HTTP/1.1 200 OK\r\n"
-        if self.known.gzip and len(rendered) >= MIN_GZIP_BYTES:
-            rendered = gzip.compress(rendered, 6)
-            head += b"content-encoding: gzip\r\nvary: Accept-Encoding\r\n"
-        if length is None:
-            head += b"content-length: %d\r\ncontent-type: application/json\r\n" % len(rendered)
-        else:
-            named = HEADER_LENGTH.lower().encode(), length, len(rendered), OCTET_STREAM.encode()
-            head += b"%b: %d\r\ncontent-length: %d\r\ncontent-type: %b\r\n" % named
-        self.respond(head, rendered)
+        self._repository.submit(known.model, known.version, known.size, parse, answer)
 
-    def refuse(self, error: Exception) -> None:
-        """Respond with an error."""
-        self.send(error_response(self.known.path, error))
+    async def _finish(self, known: KnownHead, request: InferRequest, result: InferResult, respond: Respond) -> None:
+        """Render a large response in a thread."""
+        try:
+            response = await finish(known.model, request, result, accepts_gzip=known.gzip)
+        except Exception as error:  # noqa: BLE001  (whatever it is, it has a response)
+            response = error_response(known.path, error)
+        _send(response, respond)
 
-    def send(self, response: Response) -> None:
-        """Send a response."""
-        lines = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
-        self.respond(STATUS_LINE[response.status_code] + lines, bytes(response.body))
+
+def _render(known: KnownHead, request: InferRequest, result: InferResult) -> tuple[bytes, bytes]:
+    """The head and the body of the response with a small result."""
+    rendered, length = render_response(known.model, request, result.outputs, result.steps)
+    head = b"HTTP/1.1 200 OK\r\n"
+    if known.gzip and len(rendered) >= MIN_GZIP_BYTES:
+        rendered = gzip.compress(rendered, 6)
+        head += b"content-encoding: gzip\r\nvary: Accept-Encoding\r\n"
+    if length is None:
+        head += b"content-length: %d\r\ncontent-type: application/json\r\n" % len(rendered)
+    else:
+        head += BINARY % (length, len(rendered))
+    return head, rendered
+
+
+def _send(response: Response, respond: Respond) -> None:
+    lines = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
+    respond(STATUS_LINE[response.status_code] + lines, bytes(response.body))

@@ -87,7 +87,7 @@ def parse_request(body: bytes, header_length: str | None) -> InferRequest:
         inputs=inputs,
         outputs=outputs,
         binary=binary,
-        sequence=parameters.sequence_id,
+        sequence=parameters.sequence_id or None,
         start=parameters.sequence_start,
         end=parameters.sequence_end,
         seed=parameters.seed,

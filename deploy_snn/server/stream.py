@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.random.bit_generator import ISeedSequence
@@ -28,7 +28,7 @@ class _AnySeed(ISeedSequence):
         return self.words[:n_words]
 
 
-ANY_SEED = _AnySeed()
+ANY_SEED = cast("np.random.SeedSequence", _AnySeed())
 
 
 @dataclass(frozen=True)
