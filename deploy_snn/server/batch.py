@@ -1,8 +1,8 @@
 """Stepping several streams as one batch: concatenate their states, step the runtime once, split the results."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,8 +11,7 @@ from deploy_snn.runtimes import Runtime
 from deploy_snn.tensors import Array, Arrays
 
 
-@dataclass(frozen=True)
-class BatchEntry:
+class BatchEntry(NamedTuple):
     """One stream's rows of a batch: of every input and of every state."""
 
     inputs: Arrays
@@ -20,8 +19,7 @@ class BatchEntry:
     batch: int
 
 
-@dataclass(frozen=True)
-class BatchResult:
+class BatchResult(NamedTuple):
     """One stream's rows of the outputs and of the next state."""
 
     outputs: Arrays
@@ -45,13 +43,15 @@ def step_together(runtime: Runtime, contract: Contract, entries: Sequence[BatchE
     outputs = runtime.run(inputs) if chunk else runtime.step(inputs)
     state = runtime.state()
     bounds = [0, *accumulate(entry.batch for entry in entries)]
-    split_outputs = {spec.name: _split(spec, outputs[spec.name], bounds, time_axes) for spec in contract.outputs}
+    split_outputs = {
+        spec.name: _split(spec, outputs[spec.name], bounds, time_axes, copy=False) for spec in contract.outputs
+    }
     split_state = {spec.name: _split(spec, state[spec.name], bounds) for spec in contract.states}
     infinite = [name for name, array in state.items() if not np.isfinite(array).all()]  # of the batch: once is cheap
     results = []
     for index in range(len(entries)):
         own = {name: arrays[index] for name, arrays in split_state.items()}
-        found = next((name for name in infinite if not np.isfinite(own[name]).all()), None)
+        found = next((name for name in infinite if not np.isfinite(own[name]).all()), None) if infinite else None
         results.append(BatchResult({name: arrays[index] for name, arrays in split_outputs.items()}, own, found))
     return results
 
@@ -62,9 +62,13 @@ def _concatenate(spec: TensorSpec, arrays: list[Array], time_axes: int = 0) -> A
     return np.concatenate(arrays, axis=spec.batch_axis + time_axes)
 
 
-def _split(spec: TensorSpec, array: Array, bounds: list[int], time_axes: int = 0) -> list[Array]:
-    """Copy each stream's rows: a view would keep the whole batch in memory."""
+def _split(spec: TensorSpec, array: Array, bounds: list[int], time_axes: int = 0, *, copy: bool = True) -> list[Array]:
+    """Each stream's rows: copies of what is kept, because a view would keep the whole batch in memory."""
     if spec.batch_axis is None or len(bounds) == 2:
         return [array]
     leading = (slice(None),) * (spec.batch_axis + time_axes)
-    return [array[(*leading, slice(begin, end))].copy() for begin, end in pairwise(bounds)]
+    if leading:
+        rows = [array[(*leading, slice(begin, end))] for begin, end in pairwise(bounds)]
+    else:
+        rows = [array[begin:end] for begin, end in pairwise(bounds)]
+    return [row.copy() for row in rows] if copy else rows

@@ -30,6 +30,16 @@ class BytesInFlight:
     def __init__(self, limit: int) -> None:
         self._limit, self._used = limit, 0
 
+    def take(self, size: int) -> None:
+        """Count bytes. Raises ServerBusy beyond the limit."""
+        if self._used + size > self._limit:
+            raise ServerBusy(f"the requests in progress have more than {self._limit} bytes in all")
+        self._used += size
+
+    def give_back(self, size: int) -> None:
+        """Count bytes back."""
+        self._used -= size
+
     @contextmanager
     def request(self) -> Iterator[Callable[[int], None]]:
         """Give a function that counts bytes, which are counted back at the end. It raises ServerBusy beyond the limit."""
@@ -37,15 +47,13 @@ class BytesInFlight:
 
         def take(size: int) -> None:
             nonlocal own
-            if self._used + size > self._limit:
-                raise ServerBusy(f"the requests in progress have more than {self._limit} bytes in all")
+            self.take(size)
             own += size
-            self._used += size
 
         try:
             yield take
         finally:
-            self._used -= own
+            self.give_back(own)
 
 
 PIECE = 2**18

@@ -124,7 +124,7 @@ class Channel:
         for spec, size in zip(specs, sizes, strict=True):
             time = (steps,) if steps > 1 else ()
             shape = (*time, *spec.shape(batch=self.batch))
-            inputs[spec.name] = read_binary(spec.name, data[: steps * size], spec.dtype, shape)
+            inputs[spec.name] = read_binary(spec.name, data[: steps * size], DATATYPES[DATATYPE_OF_NAME[spec.dtype]], shape)
             data = data[steps * size :]
         return inputs
 

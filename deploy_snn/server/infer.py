@@ -9,7 +9,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from deploy_snn.server.body import read_body
 from deploy_snn.server.errors import error_response
 from deploy_snn.server.large import run_sized
-from deploy_snn.server.protocol import HEADER_LENGTH, parse_request, render_response
+from deploy_snn.server.protocol import HEADER_LENGTH, InferRequest, parse_request, render_response
+from deploy_snn.server.queue import InferResult
 from deploy_snn.server.repository import VERSION, Repository
 from deploy_snn.server.schema import OCTET_STREAM
 
@@ -47,10 +48,15 @@ async def infer(repository: Repository, request: Request, name: str, version: st
         body = await read_body(request, repository.settings.body, take)
         parsed = await run_sized(len(body), parse_request, body, request.headers.get(HEADER_LENGTH))
         result = await model.infer(parsed)
-        size = sum(array.nbytes for array in result.outputs.values())
-        rendered, length = await run_sized(size, render_response, name, parsed, result.outputs, result.steps)
+        return await finish(name, parsed, result, accepts_gzip="gzip" in request.headers.get("accept-encoding", ""))
+
+
+async def finish(name: str, request: InferRequest, result: InferResult, *, accepts_gzip: bool) -> Response:
+    """The response to an infer request: of a large one, in a thread."""
+    size = sum(array.nbytes for array in result.outputs.values())
+    rendered, length = await run_sized(size, render_response, name, request, result.outputs, result.steps)
     headers = {} if length is None else {HEADER_LENGTH: str(length)}
-    if len(rendered) >= MIN_GZIP_BYTES and "gzip" in request.headers.get("accept-encoding", ""):
+    if accepts_gzip and len(rendered) >= MIN_GZIP_BYTES:
         rendered = await run_sized(len(rendered), gzip.compress, rendered, 6)
         headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
     return Response(rendered, media_type="application/json" if length is None else OCTET_STREAM, headers=headers)

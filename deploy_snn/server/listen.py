@@ -7,17 +7,21 @@ import resource
 import signal
 import socket
 import sys
+from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import uvicorn
 
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.app import create_app
 from deploy_snn.server.connection import Connection
+from deploy_snn.server.lane import Lane
 from deploy_snn.server.repository import Repository, Settings
 
 if TYPE_CHECKING:
+    import asyncio
+
     from deploy_snn.server.rpc import RpcServer
 
 MAX_MESSAGE = 4 * 2**20
@@ -73,7 +77,7 @@ def listen(settings: Settings, host: str, port: int) -> None:
         create_app(repository),
         host,
         port,
-        http=Connection,
+        http=cast("type[asyncio.Protocol]", partial(Connection, Lane(repository))),
         timeout_keep_alive=math.ceil(settings.body.seconds),
         ws="websockets-sansio",
         ws_max_size=MAX_MESSAGE,

@@ -21,6 +21,8 @@ from deploy_snn.server.statistics import Statistics
 T = TypeVar("T", Counter, Histogram)
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+BUSY = (ServerBusy, StoreFailed)
+REFUSED = (InvalidInput, StepConflict, BodyTooLarge, BodyTimeout)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
@@ -47,21 +49,23 @@ class Metrics:
     @contextmanager
     def request(self, model: str) -> Iterator[None]:
         """Count the enclosed code as one infer request, with its outcome and its duration."""
-        start, outcome = perf_counter(), "failed"
+        start, failed = perf_counter(), None
         try:
             yield
-            outcome = "answered"
-        except (ServerBusy, StoreFailed):
-            outcome = "busy"
-            raise
-        except (InvalidInput, StepConflict, BodyTooLarge, BodyTimeout):
-            outcome = "refused"
+        except BaseException as error:
+            failed = error
             raise
         finally:
-            seconds = perf_counter() - start
-            _labelled(self.requests, model, outcome).inc()
-            _labelled(self.seconds, model).observe(seconds)
-            self.statistics[model].add_request(seconds, answered=outcome == "answered")
+            self.count(model, failed, perf_counter() - start)
+
+    def count(self, model: str, error: BaseException | None, seconds: float) -> None:
+        """Count an infer request that took so many seconds and ended with an error, or None."""
+        outcome = "answered"
+        if error is not None:
+            outcome = "busy" if isinstance(error, BUSY) else "refused" if isinstance(error, REFUSED) else "failed"
+        _labelled(self.requests, model, outcome).inc()
+        _labelled(self.seconds, model).observe(seconds)
+        self.statistics[model].add_request(seconds, answered=error is None)
 
     def on_batch(self, model: str, contract: Contract, requests: list[CompletedRequest]) -> None:
         """Count a batch."""

@@ -20,7 +20,7 @@ from deploy_snn.server.log import LOGGER, log_event
 from deploy_snn.server.names import SequenceId
 from deploy_snn.server.observer import CompletedRequest, Observer, notify
 from deploy_snn.server.protocol import MAX_JSON_OUTPUTS, InferRequest
-from deploy_snn.server.queue import InferResult, PendingRequest, RequestQueue
+from deploy_snn.server.queue import Answer, InferResult, PendingRequest, RequestQueue
 from deploy_snn.server.stepper import Batch, Stepped, Stepper
 from deploy_snn.server.store import SharedStore, Store
 from deploy_snn.server.stream import MAX_STEPS, Stream, new_stream
@@ -44,6 +44,7 @@ class Limits:
     """The memory of all tensors of a request: its inputs with their noise, its outputs and its state."""
 
 
+FLOAT32 = np.dtype("float32")
 LONGEST_BATCH = 30.0
 """A batch that takes more seconds than this makes its model not ready."""
 RESTART_DELAY = 0.1
@@ -78,6 +79,11 @@ class Model:
         """The streams, least recently stepped first. With a shared store these are copies, which may be out of date."""
         self._output_names = [spec.name for spec in self.contract.outputs]
         self._output_elements = {spec.name: math.prod(spec.shape(batch=1)) for spec in self.contract.outputs}
+        self._drives = {
+            spec.name: spec.shape(batch=1)[1:] if spec.batch_axis == 0 else (-1,)  # which no shape matches
+            for spec in self.contract.inputs
+            if spec.role is not Role.NOISE
+        }
         self._specs_in_time = {spec.name: spec.in_time() for spec in self.contract.inputs}
         self._state_row, self._state_shared = _row_bytes(self.contract.states)
         self._step_row, self._step_shared = _row_bytes((*self.contract.inputs, *self.contract.outputs))
@@ -98,7 +104,9 @@ class Model:
         self._observers = tuple(observers)
         for sequence, stream in store.load().items() if store else ():
             self._put(sequence, stream)
-        self._unanswered: set[asyncio.Future[InferResult]] = set()
+        self._unanswered: set[PendingRequest] = set()
+        self._all_answered = asyncio.Event()
+        """Set once the model is closing and has answered all requests."""
 
     @property
     def queued(self) -> int:
@@ -136,7 +144,8 @@ class Model:
     async def close(self) -> None:
         """Answer the pending requests, refuse new ones, and stop."""
         self._closing = True
-        await asyncio.gather(*self._unanswered, return_exceptions=True)
+        if self._unanswered:
+            await self._all_answered.wait()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -151,15 +160,42 @@ class Model:
         another step than the client expects; ServerBusy if a limit is reached.
         """
         size = sum(array.nbytes for array in request.inputs.values())
-        pending = PendingRequest(request, *await run_sized(size, self._validate, request))
+        rows, steps = await run_sized(size, self._validate, request)
+        future: asyncio.Future[InferResult] = asyncio.get_running_loop().create_future()
+
+        def answer(result: InferResult | Exception) -> None:
+            # A client that disconnects does not cancel its request: the stream may have been stepped already.
+            if future.done():
+                return
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        self._enqueue(request, rows, steps, answer)
+        return await future
+
+    def submit(self, request: InferRequest, on_answer: Answer) -> None:
+        """Step a small request; ``on_answer`` is called with its result, or with the error of its step.
+
+        It does without the tasks and futures that ``infer`` takes. Raises what ``infer`` raises before the step.
+        """
+        rows, steps = self._validate(request)
+        self._enqueue(request, rows, steps, on_answer)
+
+    def _enqueue(self, request: InferRequest, rows: int, steps: int | None, on_answer: Answer) -> None:
         self._check_open()
         if len(self._queue) >= self.limits.max_queue:
             raise ServerBusy(f"the queue of {self.name} is full: {len(self._queue)} requests are waiting")
-        self._unanswered.add(pending.result)
-        pending.result.add_done_callback(self._unanswered.discard)
+        pending = PendingRequest(request, rows, steps, on_answer)
+        self._unanswered.add(pending)
         self._queue.put(pending)
-        # A client that disconnects does not cancel its request: the stream may have been stepped already.
-        return await pending.result
+
+    def _answer(self, pending: PendingRequest, result: InferResult | Exception) -> None:
+        self._unanswered.discard(pending)
+        pending.answer(result)
+        if self._closing and not self._unanswered:
+            self._all_answered.set()
 
     async def stream(self, sequence: SequenceId) -> Stream:
         """The current state of a stream. Raises InvalidInput for an unknown one, StoreFailed if it cannot be read."""
@@ -253,25 +289,46 @@ class Model:
         for name in request.outputs:
             if name not in self._output_names:  # checked before the step, whose results the client would not get
                 raise InvalidInput(f"unknown output '{name}'; choose from {', '.join(self._output_names)}")
-        expected = [spec for spec in self.contract.inputs if spec.role is not Role.NOISE or spec.name in request.inputs]
-        ranks = {len(spec.axes) - request.inputs[spec.name].ndim for spec in expected if spec.name in request.inputs}
-        chunk = ranks == {-1}
-        sizes = check_tensors(
-            [self._specs_in_time[spec.name] for spec in expected] if chunk else expected, request.inputs, "input"
-        )
-        rows, steps = sizes["batch"], sizes["time"] if chunk else None
+        rows, steps = self._sizes(request.inputs) or self._check_inputs(request.inputs)
         self._check_size(rows, steps or 1)
-        json_outputs = [
-            name
-            for name, binary in (request.outputs or dict.fromkeys(self._output_names, request.binary)).items()
-            if not binary
-        ]
-        if sum(self._output_elements[name] for name in json_outputs) * rows * (steps or 1) > MAX_JSON_OUTPUTS:
-            raise InvalidInput(
-                f"outputs of more than {MAX_JSON_OUTPUTS} elements must be asked for in binary (binary_data)"
-            )
+        if not request.binary or request.outputs:
+            asked = request.outputs or dict.fromkeys(self._output_names, request.binary)
+            elements = sum(self._output_elements[name] for name, binary in asked.items() if not binary)
+            if elements * rows * (steps or 1) > MAX_JSON_OUTPUTS:
+                raise InvalidInput(
+                    f"outputs of more than {MAX_JSON_OUTPUTS} elements must be asked for in binary (binary_data)"
+                )
         check_finite(request.inputs, "input")
         return rows, steps
+
+    def _sizes(self, inputs: Arrays) -> tuple[int, int | None] | None:
+        """The rows and steps of inputs that are just the drives, each with its batch first; None for all others.
+
+        It finds in a fraction of the time what ``_check_inputs`` finds for them.
+        """
+        if inputs.keys() != self._drives.keys():
+            return None
+        leading: tuple[int, ...] | None = None
+        for name, array in inputs.items():
+            own = self._drives[name]
+            axes = array.ndim - len(own)
+            if array.dtype is not FLOAT32 or axes not in (1, 2) or array.shape[axes:] != own:
+                return None
+            if leading is None:
+                leading = array.shape[:axes]
+            elif leading != array.shape[:axes]:
+                return None
+        if not leading or 0 in leading:
+            return None
+        return (leading[0], None) if len(leading) == 1 else (leading[1], leading[0])
+
+    def _check_inputs(self, inputs: Arrays) -> tuple[int, int | None]:
+        """Check inputs against the contract; noise may be omitted. Return their rows and steps, as ``_validate``."""
+        expected = [spec for spec in self.contract.inputs if spec.role is not Role.NOISE or spec.name in inputs]
+        ranks = {len(spec.axes) - inputs[spec.name].ndim for spec in expected if spec.name in inputs}
+        chunk = ranks == {-1}
+        sizes = check_tensors([self._specs_in_time[spec.name] for spec in expected] if chunk else expected, inputs, "input")
+        return sizes["batch"], sizes["time"] if chunk else None
 
     def _check_size(self, rows: int, steps: int) -> None:
         """Check, before memory is taken, what a request will need. Raises InvalidInput for one that is too large."""
@@ -319,7 +376,7 @@ class Model:
             claim = await self._stepper.in_thread(store.claim, held, starting, named.keys() - held.keys() - starting)
         except Exception as error:  # noqa: BLE001  (whatever it is, the loop must go on)
             for pending in named.values():
-                pending.fail(error)
+                self._answer(pending, error)
             return [pending for pending in requests if pending.request.sequence is None]
         ready = []
         for pending in requests:
@@ -328,7 +385,7 @@ class Model:
                 if name is not None and name not in starting:
                     self._refresh(name, claim.streams.get(name))
             except Exception as error:  # noqa: BLE001  (no room, or no memory: the other requests go on)
-                pending.fail(error)
+                self._answer(pending, error)
             else:
                 ready.append(pending)
         return ready
@@ -393,7 +450,7 @@ class Model:
             try:
                 found.append((pending, self._stream_of(pending)))
             except Exception as error:  # noqa: BLE001  (memory may be exhausted: the other requests go on)
-                pending.fail(error)
+                self._answer(pending, error)
         return found
 
     def _stream_of(self, pending: PendingRequest) -> Stream:
@@ -438,8 +495,7 @@ class Model:
                 log_event("stream ended", logging.DEBUG, model=self.name, sequence=sequence, steps=after.steps)
             else:
                 self._put(sequence, after)
-        if not pending.result.done():
-            pending.result.set_result(InferResult(outputs, after.steps))
+        self._answer(pending, InferResult(outputs, after.steps))
 
     def _fail(self, pending: PendingRequest, error: Exception) -> None:
         """Answer a failed step with its error. Its stream is unchanged; a stream that started with it is removed."""
@@ -447,7 +503,7 @@ class Model:
         stream = None if sequence is None else self.streams.get(sequence)
         if sequence is not None and stream and pending.request.start and not stream.steps:
             self._drop(sequence)
-        pending.fail(error)
+        self._answer(pending, error)
 
     def _put(self, sequence: SequenceId, stream: Stream) -> None:
         before = self.streams.pop(sequence, None)  # removed first, to be inserted at the end

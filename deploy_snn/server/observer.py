@@ -1,7 +1,6 @@
 """Observers, which are notified of every batch: the metrics and the live monitor."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from deploy_snn.contract import Contract
 from deploy_snn.server.log import LOGGER
@@ -9,8 +8,7 @@ from deploy_snn.server.names import SequenceId
 from deploy_snn.tensors import Arrays
 
 
-@dataclass(frozen=True)
-class CompletedRequest:
+class CompletedRequest(NamedTuple):
     """A request that has been stepped. ``steps`` is the length of its chunk, or None for a step without a time axis."""
 
     sequence: SequenceId | None

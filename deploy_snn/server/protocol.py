@@ -4,27 +4,28 @@ https://github.com/kserve/open-inference-protocol. In a body with binary data, t
 in the header ``HEADER_LENGTH``.
 """
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
-from pydantic import ValidationError
 
 from deploy_snn import __version__
 from deploy_snn.contract import Contract, Role, TensorSpec
 from deploy_snn.errors import InvalidInput
+from deploy_snn.server import decode
+from deploy_snn.server.decode import decode_body
 from deploy_snn.server.names import SequenceId
-from deploy_snn.server.schema import InferBody, RequestInput, RequestParameters
+from deploy_snn.server.schema import RequestInput, RequestParameters
 from deploy_snn.tensors import Array, Arrays
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 DATATYPES = {"FP32": np.dtype("float32"), "BOOL": np.dtype("bool")}
 DATATYPE_OF_NAME = {dtype.name: datatype for datatype, dtype in DATATYPES.items()}
 DATATYPE_OF_DTYPE = {dtype: datatype for datatype, dtype in DATATYPES.items()}
-COMPACT_JSON = json.JSONEncoder(separators=(",", ":"))
+ENCODER = msgspec.json.Encoder()
 MAX_JSON_BYTES, MAX_JSON_ELEMENTS = 16 * 2**20, 2**19
 """Of a request. Values in binary are limited by the size of the body alone."""
 MAX_JSON_OUTPUTS = 2**21
@@ -67,10 +68,7 @@ def parse_request(body: bytes, header_length: str | None) -> InferRequest:
         raise InvalidInput(
             f"the JSON has more than {MAX_JSON_BYTES} bytes or {MAX_JSON_ELEMENTS} elements: send the values in binary"
         )
-    try:
-        request = InferBody.model_validate_json(head)
-    except ValidationError as error:
-        raise InvalidInput(first_problem(error)) from None
+    request = decode_body(head)
     inputs: Arrays = {}
     for tensor in request.inputs:
         if tensor.name in inputs:
@@ -89,21 +87,12 @@ def parse_request(body: bytes, header_length: str | None) -> InferRequest:
         inputs=inputs,
         outputs=outputs,
         binary=binary,
-        sequence=parameters.sequence_id,
+        sequence=parameters.sequence_id or None,
         start=parameters.sequence_start,
         end=parameters.sequence_end,
         seed=parameters.seed,
         step=parameters.sequence_step,
     )
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first mistake in a request, in a sentence."""
-    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    if problem["type"] == "json_invalid":
-        return f"the request is not valid JSON: {problem['msg'].removeprefix('Invalid JSON: ')}"
-    place = ".".join(map(str, problem["loc"])) or "the request"
-    return f"{place}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def render_response(model: str, request: InferRequest, outputs: Arrays, steps: int) -> tuple[bytes, int | None]:
@@ -113,44 +102,46 @@ def render_response(model: str, request: InferRequest, outputs: Arrays, steps: i
     """
     wanted = request.outputs or dict.fromkeys(outputs, request.binary)
     tensors: list[dict[str, Any]] = []
-    binary_data = []
+    binary_data, is_large = [], False
     for name, binary in wanted.items():
         array = outputs[name]
         tensor: dict[str, Any] = {"name": name, "datatype": DATATYPE_OF_DTYPE[array.dtype], "shape": list(array.shape)}
         if binary:
-            binary_data.append(np.ascontiguousarray(array).tobytes())
+            binary_data.append(array.tobytes())
             tensor["parameters"] = {"binary_data_size": len(binary_data[-1])}
         elif array.size <= RENDERED_AT_ONCE:
             tensor["data"] = array.ravel().tolist()
+        else:
+            is_large = True
         tensors.append(tensor)
     response: dict[str, Any] = {"model_name": model, "model_version": "1"}
     if request.id:
         response["id"] = request.id
     if request.sequence is not None:
         response["parameters"] = {"sequence_id": request.sequence, "sequence_step": steps}
-    if any(outputs[name].size > RENDERED_AT_ONCE for name, binary in wanted.items() if not binary):
-        parts = ",".join(_render_tensor(tensor, outputs[tensor["name"]]) for tensor in tensors)
-        rendered = f'{COMPACT_JSON.encode(response)[:-1]},"outputs":[{parts}]}}'.encode()
+    if is_large:
+        parts = b",".join(_render_tensor(tensor, outputs[tensor["name"]]) for tensor in tensors)
+        rendered = b'%b,"outputs":[%b]}' % (ENCODER.encode(response)[:-1], parts)
     else:
         response["outputs"] = tensors
-        rendered = COMPACT_JSON.encode(response).encode()
+        rendered = ENCODER.encode(response)
     return (b"".join([rendered, *binary_data]), len(rendered)) if binary_data else (rendered, None)
 
 
-def _render_tensor(tensor: dict[str, Any], array: Array) -> str:
+def _render_tensor(tensor: dict[str, Any], array: Array) -> bytes:
     """An output as JSON; the values of a large one are rendered in pieces."""
-    rendered = COMPACT_JSON.encode(tensor)
+    rendered = ENCODER.encode(tensor)
     if "data" in tensor or "parameters" in tensor:
         return rendered
     flat = array.ravel()
     pieces = (flat[begin : begin + RENDERED_AT_ONCE] for begin in range(0, flat.size, RENDERED_AT_ONCE))
-    data = ",".join(COMPACT_JSON.encode(piece.tolist())[1:-1] for piece in pieces)
-    return f'{rendered[:-1]},"data":[{data}]}}'
+    data = b",".join(ENCODER.encode(piece.tolist())[1:-1] for piece in pieces)
+    return b'%b,"data":[%b]}' % (rendered[:-1], data)
 
 
-def read_binary(name: str, data: memoryview, dtype: str, shape: Iterable[int]) -> Array:
+def read_binary(name: str, data: memoryview, dtype: np.dtype[Any], shape: Iterable[int]) -> Array:
     """Copy a tensor's bytes, as many as its shape needs, to an array. Raises InvalidInput for a BOOL other than 0 and 1."""
-    if dtype == "bool" and (np.frombuffer(data, np.uint8) > 1).any():
+    if dtype.kind == "b" and (np.frombuffer(data, np.uint8) > 1).any():
         raise InvalidInput(f"input '{name}' is BOOL and has bytes other than 0 and 1")
     return _reshaped(name, np.frombuffer(data, dtype), tuple(shape)).copy()
 
@@ -209,7 +200,7 @@ def _parse_length(text: str, body_length: int) -> int:
     return int(text)
 
 
-def _parse_input(tensor: RequestInput, binary_data: memoryview) -> tuple[Array, memoryview]:
+def _parse_input(tensor: RequestInput | decode.RequestInput, binary_data: memoryview) -> tuple[Array, memoryview]:
     """Convert one input to an array. Returns it with the binary data of the inputs after it."""
     name, datatype, shape = tensor.name, tensor.datatype, tensor.shape
     size = tensor.parameters.binary_data_size if tensor.parameters else None
@@ -220,7 +211,7 @@ def _parse_input(tensor: RequestInput, binary_data: memoryview) -> tuple[Array, 
                 f"input '{name}': binary_data_size is {size}, but {datatype} {shape} takes {count * dtype.itemsize} bytes "
                 f"and the body has {len(binary_data)} bytes left"
             )
-        return read_binary(name, binary_data[:size], dtype.name, shape), binary_data[size:]
+        return read_binary(name, binary_data[:size], dtype, shape), binary_data[size:]
     array = _parse_data(tensor.data, dtype)
     if array is None:
         raise InvalidInput(f"input '{name}': data: expected numbers for {datatype}, flat or nested as its shape {shape}")

@@ -2,42 +2,53 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from deploy_snn.server.log import LOGGER
 from deploy_snn.server.names import SequenceId
 from deploy_snn.server.protocol import InferRequest
 from deploy_snn.tensors import Arrays
 
 
-@dataclass(frozen=True)
-class InferResult:
+class InferResult(NamedTuple):
     """The outputs of a request, and the number of steps that its stream has taken, these included."""
 
     outputs: Arrays
     steps: int
 
 
-@dataclass
+Answer = Callable[[InferResult | Exception], None]
+"""Is called once with the result of a request, or with the error for which it has none."""
+
+
+@dataclass(eq=False)
 class PendingRequest:
-    """A request whose inputs conform to the contract, and the future of its result."""
+    """A request whose inputs conform to the contract, and who waits for its result."""
 
     request: InferRequest
     batch: int
     steps: int | None
     """The length of its chunk; None for a single step, whose tensors have no time axis."""
+    on_answer: Answer
     parts: list[Arrays] = field(default_factory=list)
     """The outputs of the steps that a long chunk has taken so far."""
     taken: int = 0
     """How many steps these are."""
     token: str = ""
     """The fencing token for a stream that starts with this request, if servers share a store."""
-    result: asyncio.Future[InferResult] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    answered: bool = False
 
-    def fail(self, error: Exception) -> None:
-        """Set the error, unless the client has disconnected."""
-        if not self.result.done():
-            self.result.set_exception(error)
+    def answer(self, result: InferResult | Exception) -> None:
+        """Hand on the result or the error, unless that has been done."""
+        if self.answered:
+            return
+        self.answered = True
+        try:
+            self.on_answer(result)
+        except Exception:  # noqa: BLE001  (the other requests of the batch go on)
+            LOGGER.exception("answer failed", extra={"fields": {"sequence": self.request.sequence}})
 
 
 class RequestQueue:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Metric
@@ -19,10 +20,16 @@ from deploy_snn.server.live_monitor import LiveMonitor
 from deploy_snn.server.log import log_event
 from deploy_snn.server.metrics import Metrics, gauge
 from deploy_snn.server.model import Limits, Model
+from deploy_snn.server.protocol import InferRequest
+from deploy_snn.server.queue import InferResult
 from deploy_snn.server.store import OpenStore
 
 if TYPE_CHECKING:
     from deploy_snn.server.tracing import Tracing
+
+Parse = Callable[[], InferRequest]
+Outcome = tuple[InferRequest, InferResult] | Exception
+OnAnswer = Callable[[Outcome], None]
 
 VERSION = "1"
 """The only version of every model: another export is another bundle, with a name of its own."""
@@ -102,6 +109,32 @@ class Repository(Collector):
         """A span around the enclosed code, if the server sends spans."""
         tracing = self.settings.tracing
         return tracing.request(operation, model, protocol, headers) if tracing else nullcontext()
+
+    def submit(self, name: str, version: str, size: int, parse: Parse, on_answer: OnAnswer) -> None:
+        """Parse and step a small request of ``size`` bytes, and count it as one infer request, as ``request`` does.
+
+        ``on_answer`` is called once, now or when the request's batch ends, with the request and its result, or with the
+        error for which it has none. It is for servers without tracing: a span needs a task.
+        """
+        begun, taken = perf_counter(), 0
+
+        def end(outcome: Outcome) -> None:
+            self.in_flight.give_back(taken)
+            self.metrics.count(name, outcome if isinstance(outcome, Exception) else None, perf_counter() - begun)
+            on_answer(outcome)
+
+        try:
+            model = self.find(name, version)
+        except ModelNotFound as error:  # which is not counted: any client could add a name to the metrics
+            on_answer(error)
+            return
+        try:
+            self.in_flight.take(size)
+            taken = size
+            request = parse()
+            model.submit(request, lambda result: end(result if isinstance(result, Exception) else (request, result)))
+        except Exception as error:  # noqa: BLE001  (whatever it is, it has a response)
+            end(error)
 
     def problems(self) -> list[str]:
         """Why the server is not ready, in a sentence for each model that cannot answer requests, and for gRPC."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from deploy_snn.server.names import SequenceId, parse_sequence
 
@@ -167,6 +167,15 @@ class InferBody(Strict):
     inputs: Annotated[list[RequestInput], Field(max_length=MAX_TENSORS)]
     outputs: Annotated[list[RequestOutput] | None, Field(max_length=MAX_TENSORS)] = None
     parameters: RequestParameters | None = None
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first mistake in a request, in a sentence."""
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    if problem["type"] == "json_invalid":
+        return f"the request is not valid JSON: {problem['msg'].removeprefix('Invalid JSON: ')}"
+    place = ".".join(map(str, problem["loc"])) or "the request"
+    return f"{place}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:

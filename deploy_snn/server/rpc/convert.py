@@ -4,14 +4,14 @@ import math
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from deploy_snn.errors import InvalidInput
-from deploy_snn.server.protocol import DATATYPE_OF_DTYPE, DATATYPES, InferRequest, first_problem, read_binary
+from deploy_snn.server.decode import decode_parameters
+from deploy_snn.server.protocol import DATATYPE_OF_DTYPE, DATATYPES, InferRequest, read_binary
 from deploy_snn.server.queue import InferResult
 from deploy_snn.server.repository import VERSION
 from deploy_snn.server.rpc.messages import message
-from deploy_snn.server.schema import MAX_AXES, MAX_TENSORS, RequestParameters
+from deploy_snn.server.schema import MAX_AXES, MAX_TENSORS
 from deploy_snn.tensors import Array, Arrays
 
 CONTENTS = {"FP32": "fp32_contents", "BOOL": "bool_contents"}
@@ -23,10 +23,7 @@ TRACE_CONTEXT = ("traceparent", "tracestate")
 def parse_message(asked: Any) -> InferRequest:
     """Convert a ``ModelInferRequest``. Raises InvalidInput for one that does not conform to the protocol."""
     given = {name: _parameter(value) for name, value in asked.parameters.items() if name not in TRACE_CONTEXT}
-    try:
-        parameters = RequestParameters.model_validate(given)
-    except ValidationError as error:
-        raise InvalidInput(first_problem(error)) from None
+    parameters = decode_parameters(given)
     if max(len(asked.inputs), len(asked.outputs)) > MAX_TENSORS:
         raise InvalidInput(f"a request has at most {MAX_TENSORS} inputs and outputs")
     raw = asked.raw_input_contents
@@ -42,7 +39,7 @@ def parse_message(asked: Any) -> InferRequest:
         inputs=inputs,
         outputs={output.name: True for output in asked.outputs},
         binary=True,
-        sequence=parameters.sequence_id,
+        sequence=parameters.sequence_id or None,
         start=parameters.sequence_start,
         end=parameters.sequence_end,
         seed=parameters.seed,
@@ -72,20 +69,28 @@ def _parse_tensor(tensor: Any, raw: bytes | None) -> Array:
         raw = np.array(getattr(tensor.contents, CONTENTS[datatype]), dtype).tobytes()
     if len(raw) != count * dtype.itemsize:
         raise InvalidInput(f"input '{name}' has {len(raw)} bytes; {datatype} {list(shape)} takes {count * dtype.itemsize}")
-    return read_binary(name, memoryview(raw), dtype.name, shape)
+    return read_binary(name, memoryview(raw), dtype, shape)
 
 
 def render_message(model: str, request: InferRequest, result: InferResult) -> Any:
     """The ``ModelInferResponse`` to a request. Outputs are raw, as Triton's are."""
-    answer = ModelInferResponse(model_name=model, model_version=VERSION, id=request.id)
+    answer = ModelInferResponse()
+    fill_message(answer, model, request, result)
+    return answer
+
+
+def fill_message(answer: Any, model: str, request: InferRequest, result: InferResult) -> None:
+    """Fill an empty ``ModelInferResponse``: what ``render_message`` returns."""
+    answer.model_name, answer.model_version = model, VERSION
+    if request.id:
+        answer.id = request.id
     for name in request.outputs or result.outputs:
         array = result.outputs[name]
         answer.outputs.add(name=name, datatype=DATATYPE_OF_DTYPE[array.dtype], shape=array.shape)
-        answer.raw_output_contents.append(np.ascontiguousarray(array).tobytes())
+        answer.raw_output_contents.append(array.tobytes())
     if isinstance(request.sequence, int):
         answer.parameters["sequence_id"].uint64_param = request.sequence
     elif request.sequence is not None:
         answer.parameters["sequence_id"].string_param = request.sequence
     if request.sequence is not None:
         answer.parameters["sequence_step"].int64_param = result.steps
-    return answer

@@ -123,7 +123,7 @@ class RpcServer:
 
     async def stop(self, seconds: float) -> None:
         """Answer the requests in progress, for at most so many seconds, and stop."""
-        self._service.closing.set()
+        self._service.close()
         await self._server.stop(seconds)
         await self._supervisor
 
@@ -132,14 +132,12 @@ def _handler(service: InferenceService, method: Any) -> Any:
     """The handler of a method, with its messages and with its errors as gRPC statuses."""
     implementation = getattr(service, method.name)
     kind = GetMessageClass(method.input_type)
-    codecs = {"response_serializer": GetMessageClass(method.output_type).SerializeToString}
-    if method.server_streaming:
+    if method.server_streaming:  # it writes messages that are serialised already
 
-        async def stream(requests: Any, context: Any) -> Any:
-            async for answer in implementation(requests, _headers(context)):
-                yield answer
+        async def stream(_: Any, context: Any) -> None:
+            await implementation(context, _headers(context))
 
-        return grpc.stream_stream_rpc_method_handler(stream, **codecs)
+        return grpc.stream_stream_rpc_method_handler(stream)
 
     async def call(data: bytes, context: Any) -> Any:
         try:
@@ -148,7 +146,9 @@ def _handler(service: InferenceService, method: Any) -> Any:
             explained = explain(error, call=method.name)
             await context.abort(STATUS_CODES.get(explained.status, grpc.StatusCode.UNKNOWN), explained.message)
 
-    return grpc.unary_unary_rpc_method_handler(call, **codecs)
+    return grpc.unary_unary_rpc_method_handler(
+        call, response_serializer=GetMessageClass(method.output_type).SerializeToString
+    )
 
 
 def _headers(context: Any) -> dict[str, str]:
