@@ -71,7 +71,7 @@ def served(running: Callable, free_port: Callable[[], int]) -> Iterator[tuple[An
 
 
 @pytest.fixture
-def bystander(served: tuple[Any, int], client_of: Callable) -> Iterator[None]:
+def other_client(served: tuple[Any, int], client_of: Callable) -> Iterator[None]:
     """A client that steps its stream during the test. Afterwards the server must be the same process, and ready."""
     client, stop, errors = client_of(3, "lif"), threading.Event(), []
 
@@ -164,7 +164,7 @@ def infer_body(chance: random.Random) -> bytes:
     return json.dumps({"id": "7", "inputs": [X], "outputs": [{"name": "s"}], "parameters": parameters}).encode()
 
 
-@pytest.mark.usefixtures("bystander")
+@pytest.mark.usefixtures("other_client")
 def test_http(served: tuple[Any, int]) -> None:
     paths = (
         b"POST /v2/models/lif/infer",
@@ -197,7 +197,7 @@ def frame(first: int, payload: bytes) -> bytes:
     return bytes([first]) + size + bytes(4) + payload
 
 
-@pytest.mark.usefixtures("bystander")
+@pytest.mark.usefixtures("other_client")
 def test_websocket(served: tuple[Any, int]) -> None:
     handshake = (
         b"GET /v2/models/%s/stream%s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -249,7 +249,7 @@ def infer_message(chance: random.Random) -> bytes:
     return request.SerializeToString()
 
 
-@pytest.mark.usefixtures("bystander")
+@pytest.mark.usefixtures("other_client")
 def test_grpc_messages(served: tuple[Any, int]) -> None:
     """Each call with a mutated message gets a response, or a status that means a client error."""
     names, seen = [method.name for method in methods() if not method.server_streaming], Counter[Any]()
@@ -285,7 +285,7 @@ def call_headers(path: bytes) -> bytes:
     return b"".join(b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in pairs)
 
 
-@pytest.mark.usefixtures("bystander")
+@pytest.mark.usefixtures("other_client")
 def test_grpc_bytes(served: tuple[Any, int]) -> None:
     """Mutated HTTP/2 frames of a gRPC call do not end the server."""
     headers = call_headers(f"/{SERVICE}/ModelInfer".encode())
@@ -302,7 +302,7 @@ def test_grpc_bytes(served: tuple[Any, int]) -> None:
     assert answered, "no call was answered"
 
 
-@pytest.mark.usefixtures("bystander")
+@pytest.mark.usefixtures("other_client")
 def test_grpc_path_that_is_not_utf8(served: tuple[Any, int]) -> None:
     """A path that is not UTF-8 shuts grpcio's server down; our server starts it again."""
     call = http2(1, 5, 1, call_headers(b"/\xee/ModelInfer"))

@@ -29,7 +29,7 @@ def served(running: Callable) -> Iterator[Any]:
 
 
 @contextmanager
-def bystander(served: Any) -> Iterator[None]:
+def other_client(served: Any) -> Iterator[None]:
     """A client that steps inside the block: no step takes long, and the server's memory stays bounded."""
     waits, stop, memory = [0.0], threading.Event(), [0]
 
@@ -37,12 +37,12 @@ def bystander(served: Any) -> Iterator[None]:
         return int(Path(f"/proc/{served.process.pid}/statm").read_text().split()[1]) * 4096
 
     def step_until_stopped() -> None:
-        with connect(f"ws://{served.address}/v2/models/lif/stream") as wire:
-            wire.recv()
+        with connect(f"ws://{served.address}/v2/models/lif/stream") as connection:
+            connection.recv()
             while not stop.is_set():
                 begun = time.monotonic()
-                wire.send(bytes(32))
-                wire.recv()
+                connection.send(bytes(32))
+                connection.recv()
                 waits.append(time.monotonic() - begun)
                 memory.append(resident())
                 time.sleep(0.005)
@@ -86,10 +86,10 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_bystander_does_not_wait(name: str, served: Any) -> None:
+def test_other_clients_do_not_wait(name: str, served: Any) -> None:
     """While the server handles a large request, another client does not wait for long."""
     body, headers, refused = HOSTILE[name]
-    with bystander(served):
+    with other_client(served):
         answer = httpx.post(f"http://{served.address}/v2/models/lif/infer", content=body, headers=headers, timeout=60)
     if refused is None:
         assert answer.status_code == 200, answer.text
@@ -102,19 +102,19 @@ def test_bytes_in_flight_are_bounded(served: Any) -> None:
     host, port = served.address.split(":")
     size = 60 * MB
     head = f"POST /v2/models/lif/infer HTTP/1.1\r\nHost: {host}\r\nContent-Length: {size}\r\n\r\n".encode()
-    with bystander(served), ExitStack() as stack:
-        wires = [stack.enter_context(socket.create_connection((host, int(port)), timeout=30)) for _ in range(7)]
+    with other_client(served), ExitStack() as stack:
+        connections = [stack.enter_context(socket.create_connection((host, int(port)), timeout=30)) for _ in range(7)]
         refused = []
 
-        def send(wire: socket.socket) -> None:
+        def send(connection: socket.socket) -> None:
             try:
-                wire.sendall(head + bytes(size - 1))
-                wire.settimeout(1)
-                refused.append(wire.recv(100))
+                connection.sendall(head + bytes(size - 1))
+                connection.settimeout(1)
+                refused.append(connection.recv(100))
             except (TimeoutError, ConnectionError):
                 pass
 
-        threads = [threading.Thread(target=send, args=[wire]) for wire in wires]
+        threads = [threading.Thread(target=send, args=[connection]) for connection in connections]
         for thread in threads:
             thread.start()
         for thread in threads:
