@@ -134,17 +134,17 @@ def connect_with_retries(port: int) -> socket.socket:
     raise AssertionError("gRPC was not started again")
 
 
-def exchange(wire: socket.socket, sent_bytes: bytes, wait: float | None = None) -> bytes:
+def exchange(connection: socket.socket, sent_bytes: bytes, wait: float | None = None) -> bytes:
     """Send bytes, then receive until the server closes or for ``wait`` seconds. Without ``wait``, half-close first."""
     answer = b""
     with suppress(ConnectionError):
-        wire.sendall(sent_bytes)
+        connection.sendall(sent_bytes)
         if wait is None:
-            wire.shutdown(socket.SHUT_WR)
+            connection.shutdown(socket.SHUT_WR)
         else:
-            wire.settimeout(wait)
+            connection.settimeout(wait)
     with suppress(ConnectionError, TimeoutError):
-        while piece := wire.recv(2**16):
+        while piece := connection.recv(2**16):
             answer += piece
     return answer
 
@@ -183,8 +183,8 @@ def test_http(served: tuple[Any, int]) -> None:
             path = chance.choice((paths[0], chance.choice(paths)))
             head = b"%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (path, len(body))
             sent_bytes += (mutate(chance, head) if chance.random() < 0.3 else head) + body
-        with connect(served[0].address) as wire:
-            answer = exchange(wire, sent_bytes)
+        with connect(served[0].address) as connection:
+            answer = exchange(connection, sent_bytes)
         for part in answer.split(b"HTTP/1.1 ")[1:]:
             seen[int(part[:3])] += 1
             assert int(part[:3]) < 500, (sent_bytes, answer)
@@ -214,12 +214,12 @@ def test_websocket(served: tuple[Any, int]) -> None:
             framed = frame(first, mutate(chance, body) if chance.random() < 0.7 else body)
             sent_bytes += mutate(chance, framed) if chance.random() < 0.3 else framed
         answer = b""
-        with connect(served[0].address) as wire:
-            wire.sendall(opening)
-            wire.settimeout(0.1)
+        with connect(served[0].address) as connection:
+            connection.sendall(opening)
+            connection.settimeout(0.1)
             with suppress(ConnectionError, TimeoutError):
-                answer = wire.recv(2**16)  # a client may send no frame before the handshake is answered
-            answer += exchange(wire, sent_bytes, wait=0.02)
+                answer = connection.recv(2**16)  # a client may send no frame before the handshake is answered
+            answer += exchange(connection, sent_bytes, wait=0.02)
         assert b"internal server error" not in answer, (sent_bytes, answer)
         assert not answer.startswith(b"HTTP/1.1 5"), (sent_bytes, answer)
         assert b"\x88\x02\x03\xf3" not in answer, (sent_bytes, answer)  # close code 1011: internal error
@@ -296,8 +296,8 @@ def test_grpc_bytes(served: tuple[Any, int]) -> None:
         frames = [http2(1, 4, 1, headers), http2(0, 1, 1, data), http2(chance.randrange(12), 0, 1, chance.randbytes(8))]
         sent_bytes = PREFACE + http2(4, 0, 0, b"")
         sent_bytes += b"".join(mutate(chance, each) if chance.random() < 0.5 else each for each in frames)
-        with connect_with_retries(served[1]) as wire:
-            answer = exchange(wire, mutate(chance, sent_bytes) if chance.random() < 0.2 else sent_bytes, wait=0.05)
+        with connect_with_retries(served[1]) as connection:
+            answer = exchange(connection, mutate(chance, sent_bytes) if chance.random() < 0.2 else sent_bytes, wait=0.05)
         answered += b"application/grpc" in answer
     assert answered, "no call was answered"
 
@@ -307,8 +307,8 @@ def test_grpc_path_that_is_not_utf8(served: tuple[Any, int]) -> None:
     """A path that is not UTF-8 shuts grpcio's server down; our server starts it again."""
     call = http2(1, 5, 1, call_headers(b"/\xee/ModelInfer"))
     for _ in range(3):
-        with connect_with_retries(served[1]) as wire:
-            answer = exchange(wire, PREFACE + http2(4, 0, 0, b"") + call, wait=1)
+        with connect_with_retries(served[1]) as connection:
+            answer = exchange(connection, PREFACE + http2(4, 0, 0, b"") + call, wait=1)
         assert b"shutdown" in answer, "grpcio has fixed this: remove the restart from RpcServer"
         with connect_with_retries(served[1]), grpc.insecure_channel(f"127.0.0.1:{served[1]}") as channel:
             live = channel.unary_unary(f"/{SERVICE}/ServerReady")(b"", wait_for_ready=True, timeout=10)

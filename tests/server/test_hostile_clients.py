@@ -86,19 +86,19 @@ def post(body: bytes, *headers: str) -> bytes:
     return HEAD + "".join(f"{line}\r\n" for line in lines).encode() + b"\r\n" + body
 
 
-def receive_all(wire: socket.socket) -> bytes:
+def receive_all(connection: socket.socket) -> bytes:
     """Receive until the server closes the connection. It may reset it, since it does not read what follows."""
     received = b""
     try:
-        while piece := wire.recv(MB):
+        while piece := connection.recv(MB):
             received += piece
     except ConnectionError:
         pass
     return received
 
 
-def receive_response(wire: socket.socket) -> HTTPResponse:
-    answer = HTTPResponse(wire)
+def receive_response(connection: socket.socket) -> HTTPResponse:
+    answer = HTTPResponse(connection)
     answer.begin()
     answer.read()
     return answer
@@ -144,10 +144,10 @@ def bounded(served: Any, most: int) -> Iterator[None]:
 )
 def test_incomplete_request(sent_bytes: bytes, error: bytes, served: Any) -> None:
     """The server closes a connection whose request is not complete after the client timeout."""
-    with connect(served) as wire:
+    with connect(served) as connection:
         begun = time.monotonic()
-        wire.sendall(sent_bytes)
-        answer = receive_all(wire)
+        connection.sendall(sent_bytes)
+        answer = receive_all(connection)
         assert TIMEOUT - 0.5 < time.monotonic() - begun < TIMEOUT + 3
     assert error in answer
     assert not error or status(answer) == 408
@@ -158,12 +158,12 @@ def test_incomplete_request(sent_bytes: bytes, error: bytes, served: Any) -> Non
 def test_slow_request(packed: bytes, served: Any) -> None:
     """The server disconnects a client that sends its headers (slowloris) or its body too slowly."""
     with ExitStack() as stack:
-        wires = [stack.enter_context(connect(served)) for _ in range(20)]
+        connections = [stack.enter_context(connect(served)) for _ in range(20)]
         begun = time.monotonic()
         for begin in range(len(packed)):
             try:
-                for wire in wires:
-                    wire.sendall(packed[begin : begin + 1])
+                for connection in connections:
+                    connection.sendall(packed[begin : begin + 1])
             except ConnectionError:
                 break
             time.sleep(0.1)
@@ -172,14 +172,14 @@ def test_slow_request(packed: bytes, served: Any) -> None:
 
 def test_keep_alive_timeout(served: Any) -> None:
     """A keep-alive connection serves later requests; the client timeout applies to a later incomplete request too."""
-    with connect(served) as wire:
+    with connect(served) as connection:
         for _ in range(3):
-            wire.sendall(post(GOOD))
-            assert receive_response(wire).status == 200
+            connection.sendall(post(GOOD))
+            assert receive_response(connection).status == 200
             time.sleep(TIMEOUT * 0.6)
         begun = time.monotonic()
-        wire.sendall(HEAD[:10])
-        assert receive_all(wire) == b""
+        connection.sendall(HEAD[:10])
+        assert receive_all(connection) == b""
         assert time.monotonic() - begun < TIMEOUT + 2
 
 
@@ -193,14 +193,14 @@ def test_disconnects(reset: bool, served: Any) -> None:
     head = json.dumps({"inputs": [tensor], "parameters": {"sequence_id": sequence, "sequence_start": True}}).encode()
     whole = post(head + drive.tobytes(), f"Inference-Header-Content-Length: {len(head)}")
     for sent_bytes in (HEAD[:20], post(GOOD)[:-5], whole[:-5], whole):
-        wire = connect(served)
-        wire.sendall(sent_bytes)
+        connection = connect(served)
+        connection.sendall(sent_bytes)
         if reset:
-            wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        wire.close()
-    with connect(served) as wire:  # read only the first bytes of a response of 1 MB
-        wire.sendall(whole.replace(b"vanished", b"answered"))
-        assert wire.recv(10) == b"HTTP/1.1 2"
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+    with connect(served) as connection:  # read only the first bytes of a response of 1 MB
+        connection.sendall(whole.replace(b"vanished", b"answered"))
+        assert connection.recv(10) == b"HTTP/1.1 2"
     with httpx.Client(base_url=f"http://{served.address}/v2/models/lif", timeout=60) as http:
         done = [sequence.replace("vanished", "answered")]
         if not reset:  # a reset discards what the server has not read yet
@@ -218,14 +218,14 @@ def test_unread_responses(served: Any) -> None:
     tensor = {"name": "x", "datatype": "FP32", "shape": list(drive.shape), "parameters": {"binary_data_size": drive.nbytes}}
     head = json.dumps({"inputs": [tensor]}).encode()
     with ExitStack() as stack:
-        wires = [stack.enter_context(connect(served)) for _ in range(3)]
-        for wire in wires:  # `false, ` takes 6 bytes: responses of 9.6 MB
-            wire.sendall(post(head + drive.tobytes(), f"Inference-Header-Content-Length: {len(head)}"))
-        for wire in wires:
-            assert wire.recv(10) == b"HTTP/1.1 2"
+        connections = [stack.enter_context(connect(served)) for _ in range(3)]
+        for connection in connections:  # `false, ` takes 6 bytes: responses of 9.6 MB
+            connection.sendall(post(head + drive.tobytes(), f"Inference-Header-Content-Length: {len(head)}"))
+        for connection in connections:
+            assert connection.recv(10) == b"HTTP/1.1 2"
         time.sleep(TIMEOUT + 3)
-        for wire in wires:
-            assert len(receive_all(wire)) < 9_600_000, "the whole response was sent"
+        for connection in connections:
+            assert len(receive_all(connection)) < 9_600_000, "the whole response was sent"
 
 
 @pytest.mark.usefixtures("others")
@@ -235,9 +235,9 @@ def test_backpressure_on_requests(served: Any) -> None:
     tensor = {"name": "x", "datatype": "FP32", "shape": list(drive.shape), "parameters": {"binary_data_size": drive.nbytes}}
     head = json.dumps({"inputs": [tensor]}).encode()
     asked = post(head + drive.tobytes(), f"Inference-Header-Content-Length: {len(head)}")
-    with bounded(served, 100 * MB), connect(served) as wire, suppress(OSError):
+    with bounded(served, 100 * MB), connect(served) as connection, suppress(OSError):
         for _ in range(800):  # responses of 300 MB in total
-            wire.sendall(asked)
+            connection.sendall(asked)
 
 
 @pytest.mark.usefixtures("others")
@@ -247,15 +247,15 @@ def test_body_of_a_gigabyte(header: bytes, served: Any) -> None:
     piece, sent = b" " * MB, 0
     if b"chunked" in header:
         piece = b"%x\r\n" % MB + piece + b"\r\n"
-    with bounded(served, 300 * MB), connect(served) as wire:
-        wire.sendall(HEAD + header)
+    with bounded(served, 300 * MB), connect(served) as connection:
+        connection.sendall(HEAD + header)
         try:
             while sent < 1024:
-                wire.sendall(piece)
+                connection.sendall(piece)
                 sent += 1
         except ConnectionError:
             pass
-        response = receive_all(wire)
+        response = receive_all(connection)
     assert sent < 200
     assert not response or status(response) == 413
 
@@ -305,26 +305,26 @@ INVALID_FRAMING = [
 @pytest.mark.parametrize(("sent_bytes", "statuses"), INVALID_FRAMING)
 def test_invalid_framing(sent_bytes: bytes, statuses: set[int], served: Any) -> None:
     """Requests with a wrong length or an invalid encoding are rejected, or the connection is closed."""
-    with connect(served) as wire:
+    with connect(served) as connection:
         with suppress(ConnectionError):
-            wire.sendall(sent_bytes)
-        answer = receive_all(wire)
+            connection.sendall(sent_bytes)
+        answer = receive_all(connection)
         assert not answer or status(answer) in statuses, answer[:300]
 
 
 @pytest.mark.parametrize("first", [True, False])
 def test_invalid_body_after_rejected_headers(first: bool, served: Any) -> None:
     """A rejected request gets one response, whether its invalid body arrives with the headers or after the response."""
-    with connect(served) as wire:
+    with connect(served) as connection:
         head = HEAD.replace(b"lif", b"none") + b"Transfer-Encoding: chunked\r\n\r\n"
         if first:
-            wire.sendall(head)
-            assert receive_response(wire).status == 404
-            wire.sendall(b"garbage\r\n")
-            assert receive_all(wire) == b""
+            connection.sendall(head)
+            assert receive_response(connection).status == 404
+            connection.sendall(b"garbage\r\n")
+            assert receive_all(connection) == b""
         else:
-            wire.sendall(head + b"garbage\r\n")
-            assert receive_all(wire).count(b"HTTP/1.1 400") == 1
+            connection.sendall(head + b"garbage\r\n")
+            assert receive_all(connection).count(b"HTTP/1.1 400") == 1
 
 
 def test_out_of_file_descriptors(running: Callable) -> None:
@@ -336,15 +336,15 @@ def test_out_of_file_descriptors(running: Callable) -> None:
         most = len(list(Path(f"/proc/{process}/fd").iterdir())) + 10
         resource.prlimit(process, resource.RLIMIT_NOFILE, (most, limits[1]))
         with ExitStack() as stack:
-            for wire in [stack.enter_context(connect(served)) for _ in range(50)]:
+            for connection in [stack.enter_context(connect(served)) for _ in range(50)]:
                 with suppress(ConnectionError):
-                    wire.sendall(HEAD)
+                    connection.sendall(HEAD)
             time.sleep(0.5)
         for attempt in range(50):  # until the server has noticed the closed connections
             try:
-                with connect(served) as wire:
-                    wire.sendall(post(GOOD))
-                    assert receive_response(wire).status == 200
+                with connect(served) as connection:
+                    connection.sendall(post(GOOD))
+                    assert receive_response(connection).status == 200
                 break
             except ConnectionError:
                 assert attempt < 49
@@ -355,11 +355,11 @@ def test_out_of_file_descriptors(running: Callable) -> None:
 def test_a_thousand_connections(served: Any) -> None:
     """A thousand connections at the same time are all served."""
     with ExitStack() as stack:
-        wires = [stack.enter_context(connect(served)) for _ in range(1000)]
-        for wire in wires:
-            wire.sendall(post(GOOD))
-        for wire in wires:
-            assert receive_response(wire).status == 200
+        connections = [stack.enter_context(connect(served)) for _ in range(1000)]
+        for connection in connections:
+            connection.sendall(post(GOOD))
+        for connection in connections:
+            assert receive_response(connection).status == 200
 
 
 BINARY = json.dumps({"inputs": [X | {"data": None, "parameters": {"binary_data_size": 32}}]}).encode()
@@ -453,24 +453,24 @@ def replaced_values(draw: st.DrawFn) -> bytes:
 @given(sent_bytes=st.one_of(st.binary(max_size=300), mutated(), mutated(), replaced_values(), replaced_values()))
 def test_random_bytes(sent_bytes: bytes, served: Any) -> None:
     """No input causes a 5xx response, and the server keeps running."""
-    with connect(served) as wire:
+    with connect(served) as connection:
         try:
-            wire.sendall(sent_bytes)
-            wire.shutdown(socket.SHUT_WR)
+            connection.sendall(sent_bytes)
+            connection.shutdown(socket.SHUT_WR)
         except ConnectionError:
             pass
-        answer = receive_all(wire)
+        answer = receive_all(connection)
         for part in answer.split(b"HTTP/1.1 ")[1:]:
             assert int(part[:3]) < 500, (sent_bytes, answer)
 
 
 def test_idle_websocket(served: Any) -> None:
     """The client timeout does not apply to an open WebSocket."""
-    with websocket(f"ws://{served.address}/v2/models/lif/stream") as wire:
-        wire.recv()
+    with websocket(f"ws://{served.address}/v2/models/lif/stream") as connection:
+        connection.recv()
         time.sleep(TIMEOUT * 2)
-        wire.send(bytes(32))
-        assert wire.recv() == bytes(8)
+        connection.send(bytes(32))
+        assert connection.recv() == bytes(8)
 
 
 UPGRADE = b"Connection: Upgrade\r\nUpgrade: %s\r\n"
@@ -484,18 +484,18 @@ HANDSHAKE = (
 @pytest.mark.parametrize("body", [b"Content-Length: %d\r\n\r\n" % len(GOOD) + GOOD, b"Transfer-Encoding: chunked\r\n\r\n"])
 def test_upgrade_with_body(protocol: bytes, body: bytes, served: Any) -> None:
     """An upgrade request with a body is rejected, and bytes after it are not parsed as another request."""
-    with connect(served) as wire:
-        wire.sendall(HEAD + UPGRADE % protocol + body + post(GOOD))
-        answer = receive_all(wire)
+    with connect(served) as connection:
+        connection.sendall(HEAD + UPGRADE % protocol + body + post(GOOD))
+        answer = receive_all(connection)
         assert (status(answer), answer.count(b"HTTP/1.1 ")) == (400, 1)
 
 
 def test_ignored_upgrade(served: Any) -> None:
     """An upgrade that the server does not support gets a plain HTTP response, and the connection is closed at once."""
-    with connect(served) as wire:
-        wire.sendall(b"GET /v2 HTTP/1.1\r\nHost: here\r\n" + UPGRADE % b"h2c" + b"\r\n")
+    with connect(served) as connection:
+        connection.sendall(b"GET /v2 HTTP/1.1\r\nHost: here\r\n" + UPGRADE % b"h2c" + b"\r\n")
         begun = time.monotonic()
-        assert status(receive_all(wire)) == 200
+        assert status(receive_all(connection)) == 200
         assert time.monotonic() - begun < TIMEOUT, "the connection was not closed at once"
 
 
@@ -503,18 +503,21 @@ def test_ignored_upgrade(served: Any) -> None:
 def test_failed_websocket_handshakes(rest: bytes, served: Any) -> None:
     """WebSocket handshakes with a body, or with too many headers for the WebSocket library, are rejected."""
     with ExitStack() as stack:
-        wires = [stack.enter_context(connect(served)) for _ in range(50)]
-        for wire in wires:
-            wire.settimeout(TIMEOUT + 3)
-            wire.sendall(HANDSHAKE + rest)
-        for wire in wires:
-            assert not receive_all(wire).startswith(b"HTTP/1.1 101")
+        connections = [stack.enter_context(connect(served)) for _ in range(50)]
+        for connection in connections:
+            connection.settimeout(TIMEOUT + 3)
+            connection.sendall(HANDSHAKE + rest)
+        for connection in connections:
+            assert not receive_all(connection).startswith(b"HTTP/1.1 101")
 
 
 def test_shutdown_with_an_incomplete_request(running: Callable) -> None:
     """On SIGTERM the server waits for an incomplete request no longer than the client timeout."""
-    with running([EXPORT / "lif"], "--client-timeout", 1, "--allowed-host", "here") as served, connect(served) as wire:
-        wire.sendall(post(GOOD)[:-1])
+    with (
+        running([EXPORT / "lif"], "--client-timeout", 1, "--allowed-host", "here") as served,
+        connect(served) as connection,
+    ):
+        connection.sendall(post(GOOD)[:-1])
         begun = time.monotonic()
         served.process.send_signal(signal.SIGTERM)
         assert served.process.wait(20) == 0

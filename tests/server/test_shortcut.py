@@ -42,10 +42,10 @@ def infer_body(x: np.ndarray, *, binary: bool = False, **parameters: object) -> 
     return asked + (x.tobytes() if binary else b""), len(asked)
 
 
-def step(way: str, x: np.ndarray, **parameters: object) -> bytes:
+def step(form: str, x: np.ndarray, **parameters: object) -> bytes:
     """An infer request in one of the forms that clients use."""
-    body, length = infer_body(x, binary=way == "binary", **parameters)
-    match way:
+    body, length = infer_body(x, binary=form == "binary", **parameters)
+    match form:
         case "binary":
             return post(body, INFER, f"inference-header-content-length: {length}")
         case "of a version":
@@ -68,10 +68,10 @@ OTHERS = {
     "metadata": (b"GET /v2/models/lif HTTP/1.1\r\nHost: here\r\n\r\n", 200),
     "another method": (post(INNER, "/v2/models/lif"), 405),
 }
-WAYS = ("plain", "binary", "of a version", "packed", "in chunks")
+FORMS = ("plain", "binary", "of a version", "packed", "in chunks")
 
 
-def receive_responses(wire: socket.socket, count: int) -> list[tuple[int, bytes]]:
+def receive_responses(connection: socket.socket, count: int) -> list[tuple[int, bytes]]:
     """Receive exactly ``count`` responses, and return their statuses and bodies."""
     said, found = b"", []
     while len(found) < count:
@@ -81,19 +81,19 @@ def receive_responses(wire: socket.socket, count: int) -> list[tuple[int, bytes]
             found.append((int(head.split(b" ")[1]), rest[:size]))
             said = rest[size:]
             continue
-        piece = wire.recv(2**16)
+        piece = connection.recv(2**16)
         assert piece, f"the server closed after {len(found)} of {count} responses"
         said += piece
     assert not said
-    wire.settimeout(0.002)
+    connection.settimeout(0.002)
     with pytest.raises(TimeoutError):
-        wire.recv(1)
+        connection.recv(1)
     return found
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    kinds=st.lists(st.sampled_from((*WAYS, *WAYS, *OTHERS)), min_size=1, max_size=8),
+    kinds=st.lists(st.sampled_from((*FORMS, *FORMS, *OTHERS)), min_size=1, max_size=8),
     cuts=st.lists(st.floats(0, 1), max_size=6),
     pause=st.sampled_from([0, 0.001]),
     seed=st.integers(0, 2**32 - 1),
@@ -102,23 +102,23 @@ def test_one_response_each(kinds: list[str], cuts: list[float], pause: float, se
     """Requests of all kinds, split at random bytes, get one correct response each, in order."""
     sequence, drives = next(NEW), np.random.default_rng(seed).random((len(kinds), 1, 8), np.float32) * 25
     said, taken = b"", 0
-    for x, way in zip(drives, kinds, strict=True):
-        said += OTHERS[way][0] if way in OTHERS else step(way, x, sequence_id=sequence, sequence_start=not taken)
-        taken += way not in OTHERS
+    for x, form in zip(drives, kinds, strict=True):
+        said += OTHERS[form][0] if form in OTHERS else step(form, x, sequence_id=sequence, sequence_start=not taken)
+        taken += form not in OTHERS
     host, port = served.address.split(":")
-    with socket.create_connection((host, int(port)), timeout=20) as wire:
-        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         places = [0, *sorted(int(cut * len(said)) for cut in cuts), len(said)]
         for begin, end in itertools.pairwise(places):
-            wire.sendall(said[begin:end])
+            connection.sendall(said[begin:end])
             time.sleep(pause)
-        found = receive_responses(wire, len(kinds))
+        found = receive_responses(connection, len(kinds))
     bundle = Bundle.open(EXPORT / "lif")
     eager = Eager(bundle)
     eager.start(bundle.initial_state(1))
-    for (status, body), x, way in zip(found, drives, kinds, strict=True):
-        if way in OTHERS:
-            assert status == OTHERS[way][1]
+    for (status, body), x, form in zip(found, drives, kinds, strict=True):
+        if form in OTHERS:
+            assert status == OTHERS[form][1]
             continue
         assert status == 200
         assert json.loads(body)["outputs"][0]["data"] == eager.step({"x": x})["s"].ravel().tolist()
@@ -128,12 +128,12 @@ def test_body_is_not_parsed_as_a_request(served: Any) -> None:
     """A request that is rejected before its body arrives: the body is not parsed as another request."""
     refused = post(INNER, "/v2/models/none/infer")
     host, port = served.address.split(":")
-    with socket.create_connection((host, int(port)), timeout=20) as wire:
-        wire.sendall(refused[: -len(INNER)])
-        assert receive_responses(wire, 1)[0][0] == 404
-        wire.settimeout(20)
-        wire.sendall(INNER + INNER)
-        assert [status for status, _ in receive_responses(wire, 1)] == [200]
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(refused[: -len(INNER)])
+        assert receive_responses(connection, 1)[0][0] == 404
+        connection.settimeout(20)
+        connection.sendall(INNER + INNER)
+        assert [status for status, _ in receive_responses(connection, 1)] == [200]
 
 
 LONG = infer_body(np.zeros((1500, 1, 8), np.float32))[0]
@@ -144,11 +144,11 @@ LONG = infer_body(np.zeros((1500, 1, 8), np.float32))[0]
 def test_responses_in_order(long: bytes, served: Any) -> None:
     """Pipelined requests are answered in order, also if a later one is finished first."""
     host, port = served.address.split(":")
-    with socket.create_connection((host, int(port)), timeout=20) as wire:
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
         for asked in (long, post(b"no JSON"), long, post(b"no JSON")):  # rejected at once
-            wire.sendall(asked)
+            connection.sendall(asked)
             time.sleep(0.001)
-        assert [status for status, _ in receive_responses(wire, 4)] == [200, 400, 200, 400]
+        assert [status for status, _ in receive_responses(connection, 4)] == [200, 400, 200, 400]
 
 
 @pytest.fixture(scope="module")
@@ -185,12 +185,12 @@ def test_shutdown_answers_the_running_request(running: Callable) -> None:
     # Compiled C would answer before SIGTERM is sent.
     with running([EXPORT / "lif"], "--allowed-host", "here", "--runtime", "onnxruntime-cpu") as served:
         host, port = served.address.split(":")
-        with socket.create_connection((host, int(port)), timeout=20) as wire:
-            wire.sendall(post(body, INFER, f"Inference-Header-Content-Length: {length}"))
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            connection.sendall(post(body, INFER, f"Inference-Header-Content-Length: {length}"))
             time.sleep(0.02)
             served.process.terminate()
             said = b""
-            while piece := wire.recv(2**20):
+            while piece := connection.recv(2**20):
                 said += piece
     assert said.startswith(b"HTTP/1.1 200")
     assert b"\r\nconnection: close\r\n" in said
