@@ -1,6 +1,6 @@
-"""One client for every server that is said to work with it: Triton's own, over HTTP, HTTP with asyncio, and gRPC.
+"""Test any server with Triton's own clients: HTTP, HTTP with asyncio, and gRPC.
 
-``drive`` says what each of them must do. Nothing here knows which server listens.
+``drive`` runs all checks with one client. Nothing here depends on which server listens.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from deploy_snn.tensors import Arrays
 
 EXPORT = Path(__file__).parent.parent / "export"
 MODELS = ["lif", "srm0", "adaptive-lif", "diehl_cook_2015", "input"]
-"""Of each kind one: plain, with noise, with a state that rows share, a network, and one without a state."""
+"""One model of each kind: plain, with noise, with a state shared by all rows, a network, and one without state."""
 
 STATUSES = {"400": "invalid", "StatusCode.INVALID_ARGUMENT": "invalid", "404": "unknown", "StatusCode.NOT_FOUND": "unknown"}
 TYPES = {"float32": "FP32", "bool": "BOOL", "float64": "FP64"}
@@ -35,7 +35,7 @@ TYPES = {"float32": "FP32", "bool": "BOOL", "float64": "FP64"}
 
 @dataclass(frozen=True)
 class Client:
-    """``infer(model, inputs, sequence_id=..., ...)`` is one request; what it gives is asked for outputs by their names."""
+    """One of Triton's clients. ``infer(model, inputs, sequence_id=..., ...)`` sends one request and returns the result."""
 
     package: Any
     call: Callable[..., Any]
@@ -62,7 +62,7 @@ def http(address: str) -> Iterator[Client]:
 
 @contextmanager
 def aio(address: str) -> Iterator[Client]:
-    """Each request runs to its end before the next begins; ``many_at_once`` has them overlap."""
+    """Each request completes before the next is sent. For overlapping requests see ``concurrent_streams``."""
     with asyncio.Runner() as runner:
 
         async def connect() -> Any:
@@ -82,14 +82,14 @@ def grpc(address: str) -> Iterator[Client]:
 
 
 def draw(bundle: Bundle, steps: int, batch: int, seed: int) -> Arrays:
-    """A drive that makes it spike, and no noise: ``[T, batch, ...]``."""
+    """Inputs ``[T, batch, ...]`` that make the model spike, without noise."""
     rng = np.random.default_rng(seed)
     shapes = {spec.name: spec.shape(batch=batch) for spec in bundle.contract.inputs if spec.role != "noise"}
     return {name: 25 * rng.random((steps, *shape), np.float32) for name, shape in shapes.items()}
 
 
 def expected(bundle: Bundle, drive: Arrays, sequence: int | str, seed: int | None = None) -> tuple[Arrays, Arrays]:
-    """All inputs of a run, with the noise that its name or seed gives, and what eager torch makes of them."""
+    """Return the inputs of a stream, including the noise of its name or seed, and the outputs of eager torch."""
     steps, batch = next(iter(drive.values())).shape[:2]
     generator = new_stream({}, batch, sequence, seed).generator
     inputs = drive | draw_noise(generator, bundle.contract, drive, batch, steps)
@@ -99,40 +99,40 @@ def expected(bundle: Bundle, drive: Arrays, sequence: int | str, seed: int | Non
 
 
 def check(answer: Any, outputs: Arrays, step: int, where: str) -> None:
-    """Every output is eager torch's, to the bit."""
+    """Check that every output has the same bits as eager torch's."""
     for name, wanted in outputs.items():
         assert_array_equal(answer.as_numpy(name), wanted[step], strict=True, err_msg=f"{where}, step {step}, {name}")
 
 
 def drive(client: Client) -> None:
-    """All that is asked of a server, by one client after the other."""
+    """Run all checks with one client, one after the other."""
     for model in MODELS:
         interleaved_streams(client, model)
-        mistakes(client, model)
-    noise_left_out(client)
+        invalid_requests(client, model)
+    missing_noise(client)
     batches(client)
 
 
 def interleaved_streams(client: Client, model: str, steps: int = 12) -> None:
-    """Sequences with integers and strings for names, in random order: each is what eager torch gives for it alone."""
+    """Streams interleaved at random, named by integers and strings, give the outputs of eager torch for each alone."""
     bundle, chance = Bundle.open(EXPORT / model), random.Random(model)
     names: list[int | str] = [7, "7", 2**40 + 5, "robot 7/ö"]
     runs = [expected(bundle, draw(bundle, steps, 1, seed), name) for seed, name in enumerate(names)]
-    turns = [index for index in range(len(names)) for _ in range(steps)] * 2  # each name has two lives
+    turns = [index for index in range(len(names)) for _ in range(steps)] * 2  # two streams a name
     chance.shuffle(turns)
     taken = dict.fromkeys(range(len(names)), 0)
     for index in turns:
         step, (inputs, outputs) = taken[index] % steps, runs[index]
         given = {name: array[step] for name, array in inputs.items()}
-        last = taken[index] == 2 * steps - 1 if index % 2 else step == steps - 1  # some begin anew without having ended
+        last = taken[index] == 2 * steps - 1 if index % 2 else step == steps - 1  # some start again without sequence_end
         flags = {"sequence_start": step == 0, "sequence_end": last}
         answer = client.infer(model, given, sequence_id=names[index], **flags)
         check(answer, outputs, step, f"{model}, sequence {names[index]!r}")
         taken[index] += 1
 
 
-def mistakes(client: Client, model: str) -> None:
-    """Each is refused, and changes nothing: the stream goes on where it was."""
+def invalid_requests(client: Client, model: str) -> None:
+    """Invalid requests are rejected and leave the stream unchanged."""
     bundle = Bundle.open(EXPORT / model)
     inputs, outputs = expected(bundle, draw(bundle, 8, 1, seed=1), "clumsy")
     given = [{name: array[step] for name, array in inputs.items()} for step in range(8)]
@@ -145,20 +145,20 @@ def mistakes(client: Client, model: str) -> None:
         {name: array for name, array in given[0].items() if name != first},
         given[0] | {first: np.full_like(given[0][first], np.nan)},
     ]
-    client.refused(model, given[0], sequence_id="clumsy")  # it was never started
+    client.refused(model, given[0], sequence_id="clumsy")  # the stream was never started
     client.refused("no_such_model", given[0], "unknown", sequence_id="clumsy", sequence_start=True)
     client.refused(model, wrong[-1], sequence_id="clumsy", sequence_start=True)
-    client.refused(model, given[0], sequence_id="clumsy")  # nor was it by a request that was refused
+    client.refused(model, given[0], sequence_id="clumsy")  # a rejected request starts no stream
     for step in range(8):
         flags = {"sequence_start": step == 0, "sequence_end": step == 7}
         check(client.infer(model, given[step], sequence_id="clumsy", **flags), outputs, step, model)
         if step < 6:
             client.refused(model, wrong[step], sequence_id="clumsy")
-    client.refused(model, given[0], sequence_id="clumsy")  # it has ended
+    client.refused(model, given[0], sequence_id="clumsy")  # the stream has ended
 
 
-def noise_left_out(client: Client, steps: int = 12) -> None:
-    """It follows from the name of the stream, or from a seed; and a request that is refused draws none."""
+def missing_noise(client: Client, steps: int = 12) -> None:
+    """Missing noise is drawn from the stream's name or seed. A rejected request draws none."""
     for model in ("srm0", "diehl_cook_2015"):
         bundle = Bundle.open(EXPORT / model)
         for name, seed in ((2**40 + 1, None), ("ünseeded", None), ("seeded", 11)):
@@ -167,15 +167,15 @@ def noise_left_out(client: Client, steps: int = 12) -> None:
             parameters = {} if seed is None else {"seed": seed}
             for step in range(steps):
                 flags = {"sequence_start": step == 0, "sequence_end": step == steps - 1}
-                asked = {key: array[step] for key, array in given.items()}
+                request = {key: array[step] for key, array in given.items()}
                 if step:
-                    client.refused(model, asked | {"unheard_of": np.zeros(1, "float32")}, sequence_id=name)
-                answer = client.infer(model, asked, sequence_id=name, parameters=parameters, **flags)
+                    client.refused(model, request | {"unheard_of": np.zeros(1, "float32")}, sequence_id=name)
+                answer = client.infer(model, request, sequence_id=name, parameters=parameters, **flags)
                 check(answer, outputs, step, f"{model}, sequence {name!r}")
 
 
 def batches(client: Client, steps: int = 8) -> None:
-    """A stream of several rows, of a model whose rows share a state; and of as many to its end."""
+    """A stream of several rows works with a state shared by all rows, and its batch size cannot change."""
     bundle = Bundle.open(EXPORT / "adaptive-lif")
     inputs, outputs = expected(bundle, draw(bundle, steps, 3, seed=0), "rows")
     for step in range(steps):
@@ -186,8 +186,8 @@ def batches(client: Client, steps: int = 8) -> None:
             client.refused("adaptive-lif", {"x": inputs["x"][step][:2]}, sequence_id="rows")
 
 
-def many_at_once(address: str, streams: int = 40, steps: int = 25) -> None:
-    """Streams of several models whose requests overlap, mistakes among them, so that the server steps them as batches."""
+def concurrent_streams(address: str, streams: int = 40, steps: int = 25) -> None:
+    """Streams of several models whose requests overlap, with invalid ones among them, so that the server forms batches."""
 
     async def ask(client: Any, model: str, inputs: Arrays, **options: Any) -> Any:
         tensors = [tritonclient.http.InferInput(name, list(array.shape), "FP32") for name, array in inputs.items()]
@@ -209,8 +209,8 @@ def many_at_once(address: str, streams: int = 40, steps: int = 25) -> None:
             result = await ask(client, model, inputs, sequence_id=name, **flags)
             check(result, outputs, step, f"{model}, sequence {name!r}")
 
-    async def all_of_them() -> None:
+    async def run_all() -> None:
         async with tritonclient.http.aio.InferenceServerClient(address, conn_limit=streams) as client:
             await asyncio.gather(*(stream(client, number) for number in range(streams)))
 
-    asyncio.run(all_of_them())
+    asyncio.run(run_all())

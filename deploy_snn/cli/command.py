@@ -17,7 +17,7 @@ class Group(TyperGroup):
 
 
 class Command(TyperCommand):
-    """A command whose error for an unknown option names what was probably meant."""
+    """A command whose error for an unknown option suggests a similar one."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _flags_without_type(super().get_params(ctx))

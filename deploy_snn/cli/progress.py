@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar in a terminal; elsewhere a line at intervals, and none for what is done at once."""
+"""Progress on stderr: a bar in a terminal, otherwise a line at intervals. Short work prints no line."""
 
 import time
 from typing import Self
@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 INTERVAL = 5.0
-"""Seconds between two lines, and before the first."""
+"""Seconds before the first line and between lines."""
 
 
 class Progress:

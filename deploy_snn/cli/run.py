@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from deploy_snn.tensors import Arrays
 
 STEPS_PER_CALL = 1000
-"""A longer recording is run in pieces, so that the progress is seen. The outputs are the same bits."""
+"""The number of steps in one call. A longer recording is run in pieces, to show progress; the outputs do not change."""
 
 InputSeed = Annotated[
     int | None,

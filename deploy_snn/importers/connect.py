@@ -1,11 +1,11 @@
-"""Connecting the layers of an imported network, with errors that speak of the file."""
+"""Connecting the layers of an imported network, with errors that use the names of the file."""
 
 from deploy_snn.errors import InvalidInput
 from deploy_snn.network import Connection, Network
 
 
 def connect(network: Network, connection: Connection, source: str, target: str) -> None:
-    """Add a connection of a file to a network. Raises InvalidInput, naming the connection, for what does not fit."""
+    """Add a connection of a file to a network. Raises InvalidInput, naming the connection, if it does not fit."""
     try:
         network.add_connection(connection, source, target)
     except InvalidInput as error:

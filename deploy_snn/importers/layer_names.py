@@ -8,7 +8,7 @@ from torch import nn
 
 
 def free_name(wanted: str, taken: Collection[str]) -> str:
-    """A name that a layer can have and none has yet; ``a_to_b`` is what the network calls a connection."""
+    """A valid and unused name of a layer. ``a_to_b`` is not valid, since it is the name of a connection."""
     word = re.sub(r"_to(?=_)", "_into", re.sub(r"\W", "_", wanted))
     word = f"n{word}" if not word.isidentifier() else word
     word = f"{word}_" if iskeyword(word) or hasattr(nn.ModuleDict, word) else word

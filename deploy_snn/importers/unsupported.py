@@ -68,7 +68,7 @@ def _is_text(head: bytes) -> bool:
     try:
         text = head.decode()
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 3:  # a character that the end of the head cuts is no damage
+        if error.start < len(head) - 3:  # a character that is cut at the end of the head is no error
             return False
         text = head[: error.start].decode()
     return all(character.isprintable() or character.isspace() for character in text)

@@ -1,4 +1,4 @@
-"""Writing a network as a Python file: ``build()`` with a line for each layer and connection, and a file of its tensors."""
+"""Writing a network as a Python file with ``build()``, one line for each layer and connection, and a file of tensors."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -73,7 +73,7 @@ class _Writing:
         shown = {name: self._number(f"{layer.name}.{name}", value) for name, value in chosen.items()}
         cls = type(neuron).__name__
         outside = ", external=True" if layer.external and not layer.is_input else ""
-        # What a constructor computes or draws, where the network has other numbers: learnt thresholds, for one.
+        # Buffers whose values differ from those that the constructor computes or draws, such as learnt thresholds.
         computed = {name: value for name, value in neuron.named_buffers() if not _same(value, fresh.get_buffer(name))}
         if not computed:
             return call("network.add_layer(", cls, shown, f', "{layer.name}"{outside})')
@@ -88,7 +88,7 @@ class _Writing:
         ]
 
     def _number(self, name: str, value: Any) -> str:
-        """A value as it is written: a number in the line, more than one in the file beside it."""
+        """The source code of a value: a number itself, or a reference to a tensor in the file beside it."""
         if isinstance(value, list) and len(set(value)) == 1:
             return repr(value[0])
         if not isinstance(value, Tensor):
@@ -97,7 +97,7 @@ class _Writing:
             indices, values = self._saved(f"{name}.indices", value.indices()), self._saved(f"{name}.values", value.values())
             return f"torch.sparse_coo_tensor({indices}, {values}, {tuple(value.shape)}, check_invariants=True)"
         if value.dim() == 0 and value.isfinite():
-            return repr(float(str(value.numpy())))  # the shortest that is this float32
+            return repr(float(str(value.numpy())))  # the shortest decimal that gives this float32
         return self._saved(name, value)
 
     def _saved(self, name: str, value: Tensor) -> str:
@@ -116,7 +116,7 @@ class _Writing:
 
 
 def call(head: str, name: str, arguments: Mapping[str, str], tail: str) -> list[str]:
-    """A call as it is written between ``head`` and ``tail``, on one line if it fits; weights go without their keyword."""
+    """The source code of a call between ``head`` and ``tail``, on one line if it fits. Weights are positional."""
     given = [text if key == "w" else f"{key}={text}" for key, text in arguments.items()]
     line = f"{head}{name}({', '.join(given)}){tail}"
     if len(line) + INDENT <= WIDTH:
@@ -134,7 +134,7 @@ def _class(connection: Connection) -> str:
 
 
 def _chosen(neuron: Nodes) -> dict[str, Any]:
-    """The keywords that make a neuron what it is: its shape, and what is not as the class has it anyway."""
+    """The keywords of a neuron: its shape, and all that differ from the defaults."""
     cls = type(neuron)
     size: dict[str, Any] = {"n": neuron.n} if len(neuron.shape) == 1 else {"shape": neuron.shape}
     plain = cls(**size)
@@ -151,7 +151,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _arguments(connection: Connection) -> dict[str, Any]:
-    """The arguments that make a connection again, without those that have their default."""
+    """The arguments of a connection's constructor, without those that equal the default."""
     parameters = inspect.signature(type(connection)).parameters
     recover = _RECOVERED.get(type(connection))
     values = {name: getattr(connection, name) for name in parameters if not (recover and name == "w")}

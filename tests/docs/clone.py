@@ -1,4 +1,4 @@
-"""Fresh clones of this repository, in which the blocks of a page run as its reader would run them."""
+"""Run the code blocks of a page in a fresh clone of this repository, as a reader would."""
 
 import contextlib
 import importlib.util
@@ -21,7 +21,7 @@ BLOCK = re.compile(
 COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 MARK = "=== block at line"
 
-# In place of the network: an install line must name extras that pyproject.toml has, and packages that are installed here.
+# A replacement of pip without network: it checks that the extras exist and that the packages are installed here.
 PIP = """
 import importlib.metadata, re, sys, tomllib
 
@@ -46,11 +46,11 @@ class Block:
     text: str
     line: int
     missing: tuple[str, ...] = ()
-    """What it needs and this machine lacks: Python modules and commands."""
+    """Python modules and commands that the block needs and this machine lacks."""
 
 
 def blocks(text: str) -> list[Block]:
-    """All blocks of a Markdown text that are to be run. ``<!-- needs: redis, gcc -->`` above one says what it needs."""
+    """Return all blocks of a Markdown text that must run. ``<!-- needs: redis, gcc -->`` above a block lists its needs."""
     found = []
     for match in BLOCK.finditer(text):
         needs = [name.strip() for name in (match["needs"] or "").split(",") if name.strip()]
@@ -62,14 +62,14 @@ def blocks(text: str) -> list[Block]:
 
 @dataclass(frozen=True)
 class Clone:
-    """A clone, with the environment in ``.venv`` that ``make parity`` would install there."""
+    """A clone with an environment in ``.venv``, like the one that ``make parity`` installs."""
 
     folder: Path
 
     def run_page(self, text: str, scripts: Path) -> tuple[Block, ...]:
-        """Run the blocks of a page in order, in one shell. Returns the blocks that were left out.
+        """Run the blocks of a page in order, in one shell. Return the blocks that were skipped.
 
-        The shell has the environment only once the page activates it; a page without such a line begins within it.
+        If the page activates the environment itself, the shell starts without it; otherwise it is active from the start.
 
         Raises:
             AssertionError: a block fails, does not print what the page shows, or changes what git tracks.
@@ -88,10 +88,10 @@ class Clone:
             code = re.sub(r"\b800([0-4])\b", lambda digit: str(port + int(digit[1])), block.text)
             if block.language == "console":
                 for command, expected in COMMAND.findall(code):
-                    lines += [mark(block), command]
+                    lines += [marker(block), command]
                     expectations.append((f"{block.line}: {command}", expected))
                 continue
-            lines.append(mark(block))
+            lines.append(marker(block))
             expectations.append((str(block.line), ""))
             if block.language == "python":
                 script = scripts / f"{block.line}.py"
@@ -106,7 +106,7 @@ class Clone:
         return tuple(block for block in found if block.missing)
 
     def bash(self, script: str, timeout: float = 600) -> str:
-        """What a shell prints in the clone's folder. Ends everything that it has started."""
+        """Run a script in the clone's folder and return its output. End all processes that it has started."""
         process = subprocess.Popen(
             ["bash", "-c", script],
             cwd=self.folder,
@@ -129,13 +129,13 @@ class Clone:
         return git(self.folder, *arguments)
 
 
-def mark(block: Block) -> str:
-    """A command that prints a line of its own, also after output without a newline at its end."""
+def marker(block: Block) -> str:
+    """Return a command that prints a marker line, also after output without a final newline."""
     return f"echo; echo '{MARK} {block.line}'"
 
 
 def check_output(output: str, expected: str, command: str) -> None:
-    """Assert that each line that the page shows is in the output; ``...`` is where the page left something out."""
+    """Assert that the output has each line of the page; ``...`` at the end of a line stands for anything."""
     lines = output.splitlines()
     for line in expected.splitlines():
         wanted = line.removesuffix("...").rstrip()
@@ -143,7 +143,7 @@ def check_output(output: str, expected: str, command: str) -> None:
 
 
 def environment() -> dict[str, str]:
-    """What a new shell of a user has: no environment of Python's, so that the page must activate its own."""
+    """Return the environment variables of a user's new shell, without an active Python environment."""
     own = str(Path(sys.executable).parent)
     path = [folder for folder in os.environ["PATH"].split(os.pathsep) if folder != own]
     dropped = ("PYTHONPATH", "PYTHONWARNINGS", "VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "DEPLOY_SNN_TOKEN")
@@ -157,7 +157,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def clone_working_tree(folder: Path) -> None:
-    """Clone this repository. Changes that are not committed become one more commit of the clone."""
+    """Clone this repository, and commit its uncommitted changes in the clone."""
     git(ROOT, "clone", "--quiet", str(ROOT), str(folder))
     for name in git(ROOT, "ls-files", "--modified", "--others", "--deleted", "--exclude-standard").splitlines():
         (folder / name).unlink(missing_ok=True)
@@ -170,7 +170,7 @@ def clone_working_tree(folder: Path) -> None:
 
 
 def add_environment(folder: Path) -> None:
-    """Make ``.venv`` from this environment's packages, with the clone's own deploy_snn, as ``make parity`` leaves it."""
+    """Create ``.venv`` as ``make parity`` does, from this environment's packages and the clone's own deploy_snn."""
     home = folder / ".venv"
     venv.create(home, with_pip=False, symlinks=True)
     python = home / "bin" / "python"
@@ -182,12 +182,12 @@ def add_environment(folder: Path) -> None:
         script = home / "bin" / name
         script.write_text(f"#!{python}\n{code}")
         script.chmod(0o755)
-    for stamp in ("ort-cpu", "ort-gpu", "toolkit", "docs"):  # make compares their times: from old to new
+    for stamp in ("ort-cpu", "ort-gpu", "toolkit", "docs"):  # from old to new, since make compares their times
         (home / stamp).touch()
 
 
 def free_port() -> int:
-    """The first of five ports; this one is free, and the others most likely."""
+    """Return the first of five ports. This one is free, and the next four very probably are."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return min(int(free.getsockname()[1]), 65000)

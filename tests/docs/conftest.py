@@ -1,4 +1,4 @@
-"""A fresh clone for each test of the documents."""
+"""Fixtures that give each test of the documents a fresh clone."""
 
 import shutil
 from collections.abc import Callable
@@ -32,12 +32,12 @@ def clone(repository: Path, tmp_path: Path) -> Clone:
 
 @pytest.fixture
 def run_page(clone: Clone, tmp_path: Path) -> Callable[[str], None]:
-    """``run_page(text)``: run the blocks of a Markdown text in a fresh clone; skip if the machine lacks what one needs."""
+    """``run_page(text)``: run the blocks of a Markdown text in a fresh clone; skip the test if a block was skipped."""
 
     def run(text: str) -> None:
-        left_out = clone.run_page(text, tmp_path / "scripts")
-        if left_out:
-            reasons = (f"the block at line {block.line} needs {', '.join(block.missing)}" for block in left_out)
+        skipped = clone.run_page(text, tmp_path / "scripts")
+        if skipped:
+            reasons = (f"the block at line {block.line} needs {', '.join(block.missing)}" for block in skipped)
             pytest.skip(f"all other blocks pass, but {'; '.join(reasons)}")
 
     return run

@@ -1,6 +1,6 @@
-"""Time to the first proof: ``git clone`` to "all equal", with the environment that ``make parity`` itself installs.
+"""Measure the time from ``git clone`` to "all equal", with the environment that ``make parity`` installs.
 
-It downloads torch, so that it runs on request only:
+It downloads torch, so it runs on request only:
 ``DEPLOY_SNN_FRESH=1 python -m pytest -s tests/docs/test_fresh_environment.py``.
 """
 

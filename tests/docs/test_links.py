@@ -1,4 +1,4 @@
-"""Links in the documents: relative ones lead to a file of the repository and to a heading in it; others are addresses."""
+"""Links in the documents: relative links lead to existing files and headings, and others are valid URLs."""
 
 import re
 import subprocess
@@ -23,7 +23,7 @@ def documents() -> list[Path]:
 
 
 def anchors(text: str) -> set[str]:
-    """The anchors of the headings, as GitHub and MkDocs both name them."""
+    """Return the anchors of the headings, in the form of GitHub and MkDocs."""
     found: set[str] = set()
     for heading in re.findall(r"^#{1,6} +(.+?) *$", CODE_BLOCK.sub("", text), re.MULTILINE):
         words = re.sub(r"[^\w\- ]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower())
@@ -31,8 +31,8 @@ def anchors(text: str) -> set[str]:
     return found
 
 
-def fault(document: Path, target: str) -> str:
-    """What is wrong with a link, or an empty string."""
+def link_error(document: Path, target: str) -> str:
+    """Return the error of a link, or an empty string."""
     address = urlsplit(target)
     if address.scheme or address.netloc:
         valid = address.scheme == "mailto" or (address.scheme in ("http", "https") and "." in (address.hostname or ""))
@@ -50,17 +50,17 @@ def fault(document: Path, target: str) -> str:
 @pytest.mark.parametrize("document", documents(), ids=lambda document: str(document.relative_to(ROOT)))
 def test_links(document: Path) -> None:
     targets = [match["target"] for match in LINK.finditer(CODE.sub("", document.read_text()))]
-    wrong = [f"{target} {why}" for target in targets if (why := fault(document, target))]
+    wrong = [f"{target} {why}" for target in targets if (why := link_error(document, target))]
     assert not wrong
 
 
-def test_what_a_wrong_link_is() -> None:
-    """The check finds each kind of fault."""
+def test_wrong_links() -> None:
+    """The check finds each kind of error."""
     readme = ROOT / "README.md"
-    assert fault(readme, "docs/nowhere.md") == "leads to no file"
-    assert fault(readme, "docs/server.md#nowhere") == "leads to no heading"
-    assert fault(readme, "../..") == "leads out of the repository"
-    assert fault(readme, "https:/onnx.ai") == "is no valid address"
-    assert not fault(readme, "docs/importing.md#writing-nir")
+    assert link_error(readme, "docs/nowhere.md") == "leads to no file"
+    assert link_error(readme, "docs/server.md#nowhere") == "leads to no heading"
+    assert link_error(readme, "../..") == "leads out of the repository"
+    assert link_error(readme, "https:/onnx.ai") == "is no valid address"
+    assert not link_error(readme, "docs/importing.md#writing-nir")
     text = "[a](b.md) ![c](d.svg) [![e](f.svg)](g.md) `[h](i.md)`\n```text\n[j](k.md)\n```\n"
     assert [match["target"] for match in LINK.finditer(CODE.sub("", text))] == ["b.md", "d.svg", "g.md"]

@@ -1,4 +1,4 @@
-"""The notebook runs from top to bottom, and what is stored of it is the notebook before it was run."""
+"""The notebook runs from top to bottom, and is stored without outputs."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ CODE = ["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type
 
 
 def test_the_notebook_runs(clone: Clone) -> None:
-    """Its cells are plain Python, so that one process is the kernel. Its folder is the notebook's, as in Jupyter."""
+    """All cells run in one Python process, in the notebook's folder, as in Jupyter."""
     (clone.folder / "scratch").mkdir()
     (clone.folder / "scratch" / "cells.py").write_text("\n".join(CODE))
     printed = clone.bash("source .venv/bin/activate && cd docs && python - < ../scratch/cells.py")
@@ -18,7 +18,7 @@ def test_the_notebook_runs(clone: Clone) -> None:
     raster = [line.split("  ")[1] for line in printed.splitlines() if line.startswith("neuron ")]
     assert len(raster) == 10
     assert all(len(row) == 60 for row in raster)
-    assert any("|" in row for row in raster), "no neuron of the output fires"
+    assert any("|" in row for row in raster), "no output neuron fires"
     assert not clone.git("status", "--porcelain")
 
 

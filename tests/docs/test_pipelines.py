@@ -1,4 +1,4 @@
-"""The files for other people's pipelines: the image, the systemd unit, the CI workflow and the pre-commit hook."""
+"""Files for deployment and CI: the Docker image, the systemd unit, the CI workflow and the pre-commit hook."""
 
 import re
 import shlex
@@ -19,7 +19,7 @@ DOCKERFILE = ROOT / "Dockerfile"
 UNIT = ROOT / "serve" / "deploy-snn.service"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 WRITING = {"torch", "onnx", "onnxscript", "networkx"}
-"""What only an export needs: tests/test_structure.py checks that a server imports none of it."""
+"""Packages that only an export needs. tests/test_structure.py checks that the server imports none of them."""
 
 
 def load_yaml(path: Path) -> Any:
@@ -38,7 +38,7 @@ def test_lint_of_the_dockerfile() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_the_image_has_all_that_a_server_imports() -> None:
+def test_packages_of_the_image() -> None:
     text = DOCKERFILE.read_text().replace("\\\n", " ")
     installs = re.findall(r"pip install ((?:[^&\n]|&(?!&))*)", text)
     words = {word for install in installs for word in install.split() if not word.startswith("-")}
@@ -54,14 +54,14 @@ def test_the_image_has_all_that_a_server_imports() -> None:
 
 
 def test_the_image_starts_a_server_without_torch(clone: Clone) -> None:
-    """The entry point and the health check, with a Python that has neither torch nor ONNX."""
+    """The entry point and the health check of the image work without torch and ONNX."""
     entry = shlex.split(re.search(r"^ENTRYPOINT \[(.*)\]$", DOCKERFILE.read_text(), re.MULTILINE)[1].replace(",", " "))
     assert entry[1:] == ["serve", "--host", "0.0.0.0", "--port", "8000"]
     check = re.search(r'"(import urllib.*?)"\]$', DOCKERFILE.read_text(), re.MULTILINE)[1]
     start = (
         f"import sys; sys.modules.update(dict.fromkeys({sorted(WRITING)})); from deploy_snn.cli.main import main; main()"
     )
-    left_out = clone.run_page(
+    skipped = clone.run_page(
         "```sh\n"
         "source .venv/bin/activate\n"
         f"python -c {shlex.quote(start)} serve --host 127.0.0.1 --port 8000 export/lif &\n"
@@ -70,10 +70,10 @@ def test_the_image_starts_a_server_without_torch(clone: Clone) -> None:
         "```\n",
         clone.folder.parent / "scripts",
     )
-    assert not left_out
+    assert not skipped
 
 
-def test_the_systemd_unit(tmp_path: Path) -> None:
+def test_systemd_unit(tmp_path: Path) -> None:
     text = UNIT.read_text()
     program, *arguments = shlex.split(re.search(r"^ExecStart=(.*)$", text, re.MULTILINE)[1])
     assert program == "/opt/deploy-snn/bin/deploy-snn"
@@ -85,8 +85,8 @@ def test_the_systemd_unit(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_workflow(clone: Clone) -> None:
-    """Its commands, in a repository of bundles: they pass, and fail once a bundle computes something else."""
+def test_workflow(clone: Clone) -> None:
+    """The commands of the workflow pass in a repository of bundles, and fail after a bundle has changed."""
     workflow = load_yaml(ROOT / "docs" / "examples" / "parity.yml")
     steps = workflow["jobs"]["parity"]["steps"]
     install, parity = (step["run"] for step in steps if "run" in step)
@@ -100,7 +100,7 @@ def test_the_workflow(clone: Clone) -> None:
         clone.bash(f"{activate}{parity} --steps 20 --runtime onnxruntime-cpu")
 
 
-def test_the_hook_of_pre_commit() -> None:
+def test_pre_commit_hook() -> None:
     (hook,) = load_yaml(ROOT / ".pre-commit-hooks.yaml")
     assert hook["entry"].split()[0] in PROJECT["scripts"]
     command = hook["entry"].split()[1]
@@ -117,7 +117,7 @@ def test_the_hook_of_pre_commit() -> None:
 
 
 def assert_options(command: str, arguments: list[str]) -> None:
-    """Assert that the command has each option that is used."""
+    """Assert that the command has each of these options."""
     done = subprocess.run(
         [sys.executable, "-c", "from deploy_snn.cli.main import main; main()", command, "--help"],
         capture_output=True, text=True, check=True, cwd=ROOT,

@@ -1,4 +1,4 @@
-"""The README: its first command, and the ways of its three users, each from a fresh clone."""
+"""The README: the first command and the sections for the three kinds of users run, each in a fresh clone."""
 
 from collections.abc import Callable
 
@@ -12,17 +12,17 @@ USERS = [section for section in SECTIONS if section.startswith("I ")]
 
 
 def test_the_first_command(run_page: Callable[[str], None]) -> None:
-    """``make parity`` in a fresh clone: all neurons equal on all runtimes, and nothing that git tracks is changed."""
+    """``make parity`` runs in a fresh clone, and changes no file that git tracks."""
     run_page(START)
 
 
 @pytest.mark.parametrize("section", USERS, ids=[section.splitlines()[0].replace(" ", "-") for section in USERS])
-def test_the_way_of_a_user(section: str, run_page: Callable[[str], None]) -> None:
+def test_section_of_a_user(section: str, run_page: Callable[[str], None]) -> None:
     run_page(section)
 
 
-def test_all_of_the_readme_is_run() -> None:
-    """Every block is in a section that one of the tests above runs. Each section activates the environment itself."""
+def test_no_block_is_missed() -> None:
+    """The tests above run every block of the README, and each section activates the environment."""
     assert len(USERS) == 3
     assert all("source .venv/bin/activate" in blocks(section)[0].text for section in (START, *USERS))
     assert sum(len(blocks(text)) for text in (START, *USERS)) == len(blocks(README))

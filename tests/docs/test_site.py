@@ -1,4 +1,4 @@
-"""The site that ``make docs`` builds: strict, complete, and without links that lead nowhere."""
+"""The site that ``make docs`` builds is complete and has no broken links."""
 
 import re
 import shutil
@@ -22,33 +22,33 @@ def build(folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The pages and the configuration, to be changed."""
+    """A copy of the pages and the configuration, which a test may change."""
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)
     shutil.copytree(ROOT / "docs", tmp_path / "docs", ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 
 
 def test_make_docs(clone: Clone) -> None:
-    """In a fresh clone, into a folder that git ignores. Each link and picture of each page is in the site."""
+    """``make docs`` works in a fresh clone, and every link and picture of every page exists in the site."""
     clone.bash("make docs")
     assert not clone.git("status", "--porcelain")
     site = clone.folder / "site"
     pages = sorted(site.rglob("*.html"))
     assert {page.stem for page in (ROOT / "docs").glob("*.md")} <= {page.stem for page in pages}
-    dead = []
+    broken = []
     for page in pages:
-        if page.name == "404.html":  # its links are from the site's top
+        if page.name == "404.html":  # its links are relative to the root of the site
             continue
         for target in re.findall(r'(?:href|src)="([^"]*)"', page.read_text()):
             address = urlsplit(target)
             path = (page.parent / unquote(address.path)).resolve() if address.path else page
             if not address.scheme and not (path.exists() and path.is_relative_to(site)):
-                dead.append(f"{page.name}: {target}")
-    assert not dead
+                broken.append(f"{page.name}: {target}")
+    assert not broken
 
 
-def test_pages_that_come_and_go(copy: Path) -> None:
-    """A page that the navigation names may be missing; one that it does not name is at its end."""
+def test_added_and_removed_pages(copy: Path) -> None:
+    """A page may be missing from docs/, and a page that is not in the navigation is added at its end."""
     (copy / "docs" / "capacity.md").unlink(missing_ok=True)
     (copy / "docs" / "runtimes.md").write_text("# Runtimes of a test\n")
     (copy / "docs" / "unlisted.md").write_text("# An unlisted page\n\n[out](../README.md) and [in](runtimes.md)\n")
@@ -64,7 +64,7 @@ def test_pages_that_come_and_go(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("link", ["nowhere.md", "server.md#nowhere"])
-def test_a_wrong_link_stops_the_build(link: str, copy: Path) -> None:
+def test_wrong_link_stops_the_build(link: str, copy: Path) -> None:
     (copy / "docs" / "unlisted.md").write_text(f"# An unlisted page\n\n[wrong]({link})\n")
     done = build(copy)
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""Networks built with BindsNET itself, and its own ``Network.run`` with draws that are given. None of its code is here."""
+"""Build networks with BindsNET itself, and run its own ``Network.run`` with given noise. None of its code is copied."""
 
 import importlib
 import sys
@@ -24,7 +24,7 @@ def part(name: str) -> ModuleType:
 
 
 def snap(network: object) -> object:
-    """Every weight a multiple of 2**-BITS, so that sums have the same bits in every order."""
+    """Round every weight to a multiple of 2**-BITS, so that sums have the same bits in every order."""
     for connection in network.connections.values():
         holders = [(connection, "w"), (connection, "b"), *((f, "value") for f in getattr(connection, "pipeline", []))]
         for holder, name in holders:
@@ -37,7 +37,7 @@ def snap(network: object) -> object:
 
 @contextmanager
 def drawing(network: object, noise: Noise) -> Iterator[None]:
-    """In each step a noisy layer draws what its noise implies: its ``forward`` says whose turn it is."""
+    """Patch BindsNET's random draws: in each step, each layer draws the values that its given noise implies."""
     module = sys.modules["bindsnet.network.nodes"]
     real, module.torch = module.torch, TorchWithDraws()
     try:
@@ -59,7 +59,7 @@ def _in_turn(draws: TorchWithDraws, layer: object, noise: Iterator[Tensor]) -> C
 
 
 def run(network: object, inputs: dict[str, Tensor], noise: Noise, *, one_step: bool = False) -> dict[str, Tensor]:
-    """One ``Network.run`` over all steps. By layer the spikes, and as ``NAME.v`` the potentials, of each step."""
+    """Run all steps in one ``Network.run``. Return the spikes ``NAME.s`` and the potentials ``NAME.v`` of each step."""
     monitors = part("network.monitors")
     seen = {}
     for name, layer in network.layers.items():
@@ -73,7 +73,7 @@ def run(network: object, inputs: dict[str, Tensor], noise: Noise, *, one_step: b
         network.batch_size = batch
         for layer in network.layers.values():
             layer.set_batch_size(batch)
-    network.reset_state_variables()  # tells the pooling connections the batch size
+    network.reset_state_variables()  # sets the batch size of the pooling connections
     steps = len(next(iter(inputs.values())))
     with drawing(network, noise):
         network.run({name: values.clone() for name, values in inputs.items()}, time=steps * network.dt, one_step=one_step)
@@ -157,7 +157,7 @@ def izhikevich() -> object:
 
 
 def every_neuron() -> object:
-    """Each class with options that are not its defaults, driven by the same input."""
+    """A network with every neuron class, each with options that are not its defaults, driven by the same input."""
     nodes, topology = part("network.nodes"), part("network.topology")
     network = part("network").Network(dt=1.0)
     X = nodes.Input(n=30)
@@ -181,7 +181,7 @@ def every_neuron() -> object:
     for name, layer in layers.items():
         network.add_layer(layer, name)
         network.add_connection(topology.Connection(X, layer, w=3 * torch.rand(30, 6)), "X", name)
-    # Kernels and decays are what a layer computes with, wherever they came from.
+    # A layer computes with its kernels and decays, however they were set.
     layers["csrm"].resKernel = torch.round(layers["csrm"].resKernel * 64) / 64
     layers["csrm"].refKernel = torch.round(layers["csrm"].refKernel * 64) / 64
     layers["boosted"].decay = torch.tensor(0.75)
@@ -238,7 +238,7 @@ def pipelines() -> object:
 
 
 def failing() -> object:
-    """Synapses that fail, forwards and in a loop, with a bias that does not."""
+    """Stochastic synapses, forward and in a loop, with a bias that is not stochastic."""
     nodes, topology, features = part("network.nodes"), part("network.topology"), part("network.topology_features")
     network = part("network").Network()
     X, Y = nodes.Input(n=30), nodes.LIFNodes(n=20)
@@ -255,7 +255,7 @@ def failing() -> object:
 
 
 def converging(weights: list[float]) -> object:
-    """Sources of one neuron each, which all drive the same one."""
+    """A network in which sources of one neuron each drive the same neuron."""
     network, nodes, topology = part("network").Network(), part("network.nodes"), part("network.topology")
     out = nodes.BoostedLIFNodes(n=1, thresh=2.0, refrac=0)
     for i in range(len(weights)):

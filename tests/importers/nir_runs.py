@@ -1,4 +1,4 @@
-"""NIR graphs written to a file, read back, and stepped."""
+"""Write NIR graphs to a file, read them back, and run them."""
 
 import warnings
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def through_file(graph: nir.NIRGraph, folder: Path, **options: object) -> Import
 
 
 def steps(network: Network, *inputs: Tensor) -> dict[str, Tensor]:
-    """What a network sends over sequences ``[T, B, *shape]`` of its inputs, in their order."""
+    """Run a network on sequences ``[T, B, *shape]`` of its inputs, in their order, and return its outputs."""
     names = [spec.name for spec in network.contract.inputs]
     with torch.no_grad():
         return network.rollout(dict(zip(names, inputs, strict=True)), network.initial_state(inputs[0].shape[1]))[0]
@@ -29,7 +29,7 @@ def steps(network: Network, *inputs: Tensor) -> dict[str, Tensor]:
 
 @contextmanager
 def foreign_code() -> Iterator[None]:
-    """Other projects' code: no gradients, and its warnings are its own affair."""
+    """Run other projects' code without gradients, and ignore its warnings."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         yield

@@ -1,6 +1,6 @@
-"""Write ``spyx-1.0.nir`` and ``spyx-1.0.safetensors``: what spyx wrote, and what it computed on the same input.
+"""Write ``spyx-1.0.nir`` and ``spyx-1.0.safetensors``: a network exported by spyx, and its outputs for a given input.
 
-spyx needs jax and flax, so that its files are kept beside the tests. Run this in an environment of its own, with
+spyx needs jax and flax, so its files are kept beside the tests. Run this script in its own environment, with
 ``pip install jax flax nir safetensors`` and ``pip install --no-deps spyx==1.0.0``.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 from safetensors.numpy import save_file
 
-grain = ModuleType("grain.python")  # spyx imports its data loaders, which nothing here uses
+grain = ModuleType("grain.python")  # a stub: spyx imports its data loaders, which this script does not use
 grain.__getattr__ = lambda name: type(name, (), {})
 grain.python = grain
 sys.modules |= {"grain": grain, "grain.python": grain}
@@ -27,7 +27,7 @@ STEPS, BATCH = 200, 2
 
 
 def simulate(model: nn.Sequential, x: np.ndarray) -> np.ndarray:
-    """What a model sends, step by step, as spikes."""
+    """Step a model, and return its spikes."""
     sent, state = [], model.initial_state(BATCH)
     for step in x:
         out, state = model(jnp.asarray(step), state)

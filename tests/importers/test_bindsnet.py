@@ -1,4 +1,4 @@
-"""BindsNET networks, live and as files, against its own ``Network.run``: spikes and potentials, step by step."""
+"""Imported BindsNET networks, live and from files, against BindsNET's own ``Network.run``, at every step."""
 
 import math
 import warnings
@@ -23,13 +23,13 @@ STEPS = 500
 
 def saved(network: object, path: Path) -> Path:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # it leaves its file to the garbage collector
+        warnings.simplefilter("ignore", ResourceWarning)  # BindsNET does not close the file
         network.save(str(path))
     return path
 
 
-def same(one: Imported, other: Imported) -> bool:
-    """Whether two imports are the same, to the last bit and word."""
+def equal_imports(one: Imported, other: Imported) -> bool:
+    """Return whether two imports are equal: networks, numbers and messages."""
     ours, theirs = one.network.state_dict(), other.network.state_dict()
     return (
         (one.left_behind, one.notes, one.network.contract) == (other.left_behind, other.notes, other.network.contract)
@@ -39,7 +39,7 @@ def same(one: Imported, other: Imported) -> bool:
 
 
 def compare(imported: Imported, network: object, batch: int = 1, *, one_step: bool = False) -> None:
-    """Run both on the same inputs and draws; every spike and potential must agree."""
+    """Run both networks with the same inputs and noise, and compare every spike and potential."""
     program = imported.network
     program.record = [f"{name}.v" for name in program.layers if f"{name}.v" in program.initial_state(1)]
     inputs = {
@@ -48,7 +48,9 @@ def compare(imported: Imported, network: object, batch: int = 1, *, one_step: bo
         if type(layer).__name__ == "Input"
     }
     names = dict(zip(network.layers, program.layers, strict=True))
-    noise = {old: torch.rand(STEPS, batch, *program.layers[new].shape) for old, new in names.items() if noisy(program, new)}
+    noise = {
+        old: torch.rand(STEPS, batch, *program.layers[new].shape) for old, new in names.items() if takes_noise(program, new)
+    }
     given = {f"{names[name]}.x": values for name, values in inputs.items()}
     given |= {f"{names[name]}.noise": values for name, values in noise.items()}
     with torch.no_grad():
@@ -72,7 +74,7 @@ def compare(imported: Imported, network: object, batch: int = 1, *, one_step: bo
     assert compared
 
 
-def noisy(program: object, name: str) -> bool:
+def takes_noise(program: object, name: str) -> bool:
     return f"{name}.noise" in {spec.name for spec in program.contract.inputs}
 
 
@@ -103,7 +105,7 @@ NETWORKS: dict[str, tuple[Callable[[], object], int]] = {
 @pytest.mark.parametrize("learning", [True, False], ids=["learning", "frozen"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_spike_and_potential(name: str, learning: bool, tmp_path: Path) -> None:
-    """With ``load(learning=False)`` BindsNET's layers go on adapting; with ``train(False)`` they do not."""
+    """Spikes and potentials equal BindsNET's, with adapting thresholds ("learning") and with fixed ones ("frozen")."""
     torch.manual_seed(5)
     make, batch = NETWORKS[name]
     network = build.snap(make())
@@ -112,7 +114,7 @@ def test_every_spike_and_potential(name: str, learning: bool, tmp_path: Path) ->
     else:
         network.train(False)
     live, filed = from_bindsnet(network), read_bindsnet(saved(network, tmp_path / "net.pt"), {})
-    assert same(live, filed)
+    assert equal_imports(live, filed)
     compare(filed, network, batch)
 
 
@@ -124,12 +126,12 @@ def test_one_step(name: str) -> None:
     compare(from_bindsnet(network, one_step=True), network, one_step=True)
 
 
-def test_synapses_that_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """BindsNET draws what the same noise implies, connection after connection in each step."""
+def test_stochastic_synapses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stochastic synapses give BindsNET's spikes if BindsNET draws the values that our noise implies."""
     torch.manual_seed(9)
     network = build.snap(build.failing())
     imported = read_bindsnet(saved(network, tmp_path / "net.pt"), {})
-    assert same(from_bindsnet(network), imported)
+    assert equal_imports(from_bindsnet(network), imported)
     assert sum("draws once for all rows" in line for line in imported.left_behind) == 2
     program = imported.network
     noise = {"X_to_Y.noise": torch.rand(STEPS, 1, 30, 20), "Y_to_Y.noise": torch.rand(STEPS, 1, 20, 20)}
@@ -143,13 +145,13 @@ def test_synapses_that_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert_equal(outputs["Y.s"], expected["Y.s"].bool(), "Y.s")
 
 
-def test_an_older_file(tmp_path: Path) -> None:
+def test_old_file_format(tmp_path: Path) -> None:
     network = build.diehl_and_cook()
     torch.save(network, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
-    assert same(read_bindsnet(tmp_path / "old.pt", {}), from_bindsnet(network))
+    assert equal_imports(read_bindsnet(tmp_path / "old.pt", {}), from_bindsnet(network))
 
 
-def test_theta_is_held_where_it_is_asked_for() -> None:
+def test_learning_false_keeps_theta_constant() -> None:
     network = build.snap(build.diehl_and_cook())
     held = from_bindsnet(network, learning=False)
     assert "Ae.theta" not in held.network.initial_state(1)
@@ -158,8 +160,8 @@ def test_theta_is_held_where_it_is_asked_for() -> None:
     assert math.prod(held.network.state_dict()["layers.Ae.neuron.theta"].shape) == 20
 
 
-def test_drives_are_added_in_the_order_of_the_connections() -> None:
-    """A sum has other last bits in another order; here no weights are snapped."""
+def test_order_of_sums() -> None:
+    """Drives are added in the order of the connections: another order would round differently, without a weight grid."""
     torch.manual_seed(7)
     network = build.converging(torch.rand(16).tolist())
     compare(from_bindsnet(network), network)

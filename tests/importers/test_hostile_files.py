@@ -1,4 +1,4 @@
-"""Hostile and damaged files are refused in one sentence, and nothing in them is run."""
+"""Hostile and damaged files are rejected with a one-line error, and no code in them is executed."""
 
 import io
 import pickle
@@ -25,8 +25,8 @@ GIGABYTE = 1 << 30
 
 
 @pytest.fixture(scope="module")
-def good(peer: object, tmp_path_factory: pytest.TempPathFactory) -> bytes:  # noqa: ARG001, F811
-    """A whole file of BindsNET's, whose import works."""
+def valid_file(peer: object, tmp_path_factory: pytest.TempPathFactory) -> bytes:  # noqa: ARG001, F811
+    """The bytes of a valid BindsNET file."""
     torch.manual_seed(8)
     path = tmp_path_factory.mktemp("good") / "net.pt"
     torch.save(build.diehl_and_cook(), path)
@@ -35,8 +35,8 @@ def good(peer: object, tmp_path_factory: pytest.TempPathFactory) -> bytes:  # no
 
 
 @contextmanager
-def little_memory() -> Iterator[None]:
-    """Limit the memory around a reader, so that it fails if it allocates the gigabytes that a file claims."""
+def limited_memory() -> Iterator[None]:
+    """Limit the memory of this process inside the block, so that allocating gigabytes fails."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + GIGABYTE, before[1]))
@@ -47,7 +47,7 @@ def little_memory() -> Iterator[None]:
 
 
 def repacked(data: bytes, change: Callable[[str, bytes], bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
-    """A zip archive again, each entry as ``change(name, bytes)`` gives it."""
+    """Rewrite a zip archive; ``change(name, bytes)`` returns the new bytes of each entry."""
     built = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(built, "w", compression) as copy:
         for name in archive.namelist():
@@ -59,9 +59,9 @@ def with_pickle(data: bytes, pickled: bytes) -> bytes:
     return repacked(data, lambda name, held: pickled if name.endswith("data.pkl") else held)
 
 
-def refused(data: bytes, path: Path) -> str:
+def rejected(data: bytes, path: Path) -> str:
     path.write_bytes(data)
-    with pytest.raises(InvalidInput) as error, little_memory():
+    with pytest.raises(InvalidInput) as error, limited_memory():
         read_bindsnet(path, {})
     message = str(error.value)
     assert message.startswith(str(path))
@@ -70,7 +70,7 @@ def refused(data: bytes, path: Path) -> str:
 
 
 class Shell:
-    """What pickles as a call of the shell."""
+    """An object whose pickle runs a shell command when it is loaded."""
 
     def __init__(self, command: str) -> None:
         self.command = command
@@ -81,8 +81,8 @@ class Shell:
         return os.system, (self.command,)
 
 
-def chain(canary: Path) -> bytes:
-    """``getattr(getattr(Network, "__init__"), "__globals__")["os"].system(...)``, as far as opcodes can say it."""
+def getattr_chain(canary: Path) -> bytes:
+    """A pickle of ``getattr(getattr(Network, "__init__"), "__globals__")["os"].system(...)``, as far as opcodes allow."""
     get = b"c__builtin__\ngetattr\n"
     text = f"touch {canary}".encode()
     network = b"cbindsnet.network.network\nNetwork\n"
@@ -90,19 +90,19 @@ def chain(canary: Path) -> bytes:
     return b"\x80\x02" + step + b"(X" + struct.pack("<I", len(text)) + text + b"tR."
 
 
-def test_calls_are_not_made(good: bytes, tmp_path: Path) -> None:
+def test_calls_are_not_executed(valid_file: bytes, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     system = pickle.dumps(Shell(f"touch {canary}"), protocol=2)
     evaluated = b"\x80\x02c__builtin__\neval\nX\x0d\x00\x00\x00open('x','w')\x85R."
     imported = b"\x80\x02cimportlib\nimport_module\nX\x02\x00\x00\x00os\x85R."
     for pickled in (system, evaluated, imported):
-        assert "asks for" in refused(with_pickle(good, pickled), tmp_path / "net.pt")
-    assert "damaged" in refused(with_pickle(good, chain(canary)), tmp_path / "net.pt")
-    # The same in place of a layer's name, within an otherwise whole network.
-    inside = repacked(good, lambda _, held: held.replace(b"X\x01\x00\x00\x00X", system[2:-1], 1))
-    assert "asks for" in refused(inside, tmp_path / "net.pt")
+        assert "asks for" in rejected(with_pickle(valid_file, pickled), tmp_path / "net.pt")
+    assert "damaged" in rejected(with_pickle(valid_file, getattr_chain(canary)), tmp_path / "net.pt")
+    # The same call in place of a layer's name, in an otherwise valid network.
+    inside = repacked(valid_file, lambda _, held: held.replace(b"X\x01\x00\x00\x00X", system[2:-1], 1))
+    assert "asks for" in rejected(inside, tmp_path / "net.pt")
     for alone in (system, pickle.dumps(Shell(f"touch {canary}"))):
-        assert "is not a file of torch.save" in refused(alone, tmp_path / "net.pt")
+        assert "is not a file of torch.save" in rejected(alone, tmp_path / "net.pt")
     assert list(tmp_path.iterdir()) == [tmp_path / "net.pt"]
 
 
@@ -110,7 +110,7 @@ NETWORK = b"cbindsnet.network.network\nNetwork\n)\x81"
 FLOAT64 = b"cnumpy\ndtype\nX\x02\x00\x00\x00f8\x85R"
 NO_BYTES = b"c_codecs\nencode\nX\x00\x00\x00\x00X\x06\x00\x00\x00latin1\x86R"
 ARRAY = b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n)R%b" + FLOAT64 + b"\x89" + NO_BYTES + b"tb."
-"""An array whose shape is left open, and which has no data."""
+"""The pickle of an array without data; its shape is filled in below."""
 HOSTILE = {
     "build on a dictionary": b"\x80\x02}}b.",
     "build on a class": b"\x80\x02cbindsnet.network.network\nNetwork\n}b.",
@@ -146,36 +146,36 @@ RECURSIVE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_opcodes(name: str, good: bytes, tmp_path: Path) -> None:
-    assert "pickle" in refused(with_pickle(good, HOSTILE[name]), tmp_path / "net.pt")
+def test_hostile_opcodes(name: str, valid_file: bytes, tmp_path: Path) -> None:
+    assert "pickle" in rejected(with_pickle(valid_file, HOSTILE[name]), tmp_path / "net.pt")
 
 
 @pytest.mark.parametrize("name", RECURSIVE)
-def test_recursive_graphs(name: str, good: bytes, tmp_path: Path) -> None:
-    refused(with_pickle(good, b"\x80\x02" + RECURSIVE[name]), tmp_path / "net.pt")
+def test_recursive_graphs(name: str, valid_file: bytes, tmp_path: Path) -> None:
+    rejected(with_pickle(valid_file, b"\x80\x02" + RECURSIVE[name]), tmp_path / "net.pt")
 
 
-def test_claims_of_gigabytes(good: bytes, tmp_path: Path) -> None:
-    """A storage that says it is larger than its entry; a tensor that repeats one number; entries that are packed."""
+def test_files_that_claim_gigabytes(valid_file: bytes, tmp_path: Path) -> None:
+    """Files that claim gigabytes are rejected: a storage larger than its entry, a repeated number, compressed entries."""
     path = tmp_path / "net.pt"
     count = b"M\x00\x05t"  # 1280 numbers: the weights of 64 by 20
-    claim = repacked(good, lambda _, held: held.replace(count, b"J\x00\x00\x00\x10t"))
-    assert "claims 1073741824 bytes" in refused(claim, path)
+    claim = repacked(valid_file, lambda _, held: held.replace(count, b"J\x00\x00\x00\x10t"))
+    assert "claims 1073741824 bytes" in rejected(claim, path)
     size = b"K@K\x14\x86"
-    assert good.count(size)
-    wide = repacked(good, lambda _, held: held.replace(size, b"J\x00\x00\x01\x00J\x00\x00\x01\x00\x86", 1))
-    assert "lies outside" in refused(wide, path)
+    assert valid_file.count(size)
+    wide = repacked(valid_file, lambda _, held: held.replace(size, b"J\x00\x00\x01\x00J\x00\x00\x01\x00\x86", 1))
+    assert "lies outside" in rejected(wide, path)
     strides = b"K\x14K\x01\x86"
     repeated = repacked(wide, lambda _, held: held.replace(strides, b"K\x00K\x00\x86"))
-    assert "claim more elements" in refused(repeated, path)
+    assert "claim more elements" in rejected(repeated, path)
     bomb = repacked(
-        good, lambda name, held: bytes(GIGABYTE // 8) if name.endswith("/data/0") else held, zipfile.ZIP_DEFLATED
+        valid_file, lambda name, held: bytes(GIGABYTE // 8) if name.endswith("/data/0") else held, zipfile.ZIP_DEFLATED
     )
-    assert "packed entries" in refused(bomb, path)
+    assert "packed entries" in rejected(bomb, path)
 
 
-def test_sparse_tensors_that_claim_too_much(peer: object, tmp_path: Path) -> None:  # noqa: ARG001, F811
-    """A shape costs a file nothing: it has to be that of the layers, and the indices must lie in it."""
+def test_invalid_sparse_tensors(peer: object, tmp_path: Path) -> None:  # noqa: ARG001, F811
+    """Sparse tensors are rejected if their shape is not that of the layers, or an index is outside."""
     network, nodes, topology = build.part("network").Network(), build.part("network.nodes"), build.part("network.topology")
     X, Y = nodes.Input(n=5), nodes.LIFNodes(n=6)
     network.add_layer(X, "X")
@@ -185,32 +185,32 @@ def test_sparse_tensors_that_claim_too_much(peer: object, tmp_path: Path) -> Non
     whole, size = (tmp_path / "net.pt").read_bytes(), b"K\x05K\x06\x86"
     read_bindsnet(tmp_path / "net.pt", {})
     wide = repacked(whole, lambda _, held: held.replace(size, b"J\x00\x00\x00\x40J\x00\x00\x00\x40\x86"))
-    assert "expected [5, 6]" in refused(wide, tmp_path / "net.pt")
+    assert "expected [5, 6]" in rejected(wide, tmp_path / "net.pt")
     narrow = repacked(whole, lambda _, held: held.replace(size, b"K\x05K\x02\x86"))
-    assert "a sparse tensor is damaged" in refused(narrow, tmp_path / "net.pt")
+    assert "a sparse tensor is damaged" in rejected(narrow, tmp_path / "net.pt")
 
 
-def test_files_of_other_things(good: bytes, tmp_path: Path, exported: Callable) -> None:
+def test_other_kinds_of_files(valid_file: bytes, tmp_path: Path, exported: Callable) -> None:
     path = tmp_path / "net.pt"
     torch.save(build.diehl_and_cook().layers["Ae"], path)
-    assert "holds a DiehlAndCookNodes, and not a network: save the whole network" in refused(path.read_bytes(), path)
+    assert "holds a DiehlAndCookNodes, and not a network: save the whole network" in rejected(path.read_bytes(), path)
     bundle = exported("lif", n=6).path
-    assert "TorchScript" in refused((bundle / "model.pt").read_bytes(), path)
-    assert "no data.pkl" in refused((bundle / "model.pt2").read_bytes(), path)
+    assert "TorchScript" in rejected((bundle / "model.pt").read_bytes(), path)
+    assert "no data.pkl" in rejected((bundle / "model.pt2").read_bytes(), path)
     for data in (b"", b"hello", b"PK", b"PK\x03\x04" + bytes(100), bytes(1000), (bundle / "step.onnx").read_bytes()):
-        refused(data, path)
-    big = repacked(good, lambda name, held: b"big" if name.endswith("byteorder") else held)
-    assert "big-endian" in refused(big, path)
+        rejected(data, path)
+    big = repacked(valid_file, lambda name, held: b"big" if name.endswith("byteorder") else held)
+    assert "big-endian" in rejected(big, path)
     with pytest.raises(InvalidInput, match="does not exist"):
         read_bindsnet(tmp_path / "none.pt", {})
     with pytest.raises(InvalidInput, match="cannot be read"):
         read_bindsnet(tmp_path, {})
 
 
-def test_the_command_line_says_one_sentence(good: bytes, tmp_path: Path, command: Command) -> None:
+def test_one_line_error_on_the_command_line(valid_file: bytes, tmp_path: Path, command: Command) -> None:
     canary = tmp_path / "canary"
     hostile = tmp_path / "net.pt"
-    hostile.write_bytes(with_pickle(good, pickle.dumps(Shell(f"touch {canary}"), protocol=2)))
+    hostile.write_bytes(with_pickle(valid_file, pickle.dumps(Shell(f"touch {canary}"), protocol=2)))
     for arguments in (("import", hostile), ("export", hostile, "-o", tmp_path / "bundle"), ("parity", hostile)):
         status, _, error = command(*arguments)
         assert status == 2
@@ -224,26 +224,26 @@ settings.register_profile("files", deadline=None, suppress_health_check=[HealthC
 
 @settings(settings.get_profile("files"), max_examples=60)
 @given(place=st.integers(0, 1 << 20))
-def test_truncated_files(place: int, good: bytes, tmp_path: Path) -> None:
-    refused(good[: place % len(good)], tmp_path / "net.pt")
+def test_truncated_files(place: int, valid_file: bytes, tmp_path: Path) -> None:
+    rejected(valid_file[: place % len(valid_file)], tmp_path / "net.pt")
     older = io.BytesIO()
     torch.save(build.diehl_and_cook(), older, _use_new_zipfile_serialization=False)
-    refused(older.getvalue()[: place % len(older.getvalue())], tmp_path / "net.pt")
+    rejected(older.getvalue()[: place % len(older.getvalue())], tmp_path / "net.pt")
 
 
 @settings(settings.get_profile("files"), max_examples=400)
 @given(changes=st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=4))
-def test_damaged_pickles(changes: list[tuple[int, int]], good: bytes, tmp_path: Path) -> None:
-    """A pickle with a few changed bytes is read as a network, or refused in one sentence."""
-    with zipfile.ZipFile(io.BytesIO(good)) as archive:
+def test_damaged_pickles(changes: list[tuple[int, int]], valid_file: bytes, tmp_path: Path) -> None:
+    """A pickle with a few changed bytes is read as a network, or rejected with a one-line error."""
+    with zipfile.ZipFile(io.BytesIO(valid_file)) as archive:
         held = next(archive.read(name) for name in archive.namelist() if name.endswith("data.pkl"))
     changed = bytearray(held)
     for place, value in changes:
         changed[place % len(held)] = value
     path = tmp_path / "net.pt"
-    path.write_bytes(with_pickle(good, bytes(changed)))
+    path.write_bytes(with_pickle(valid_file, bytes(changed)))
     try:
-        with little_memory():
+        with limited_memory():
             read_bindsnet(path, {})
     except InvalidInput as error:
         assert "\n" not in str(error)  # noqa: PT017

@@ -1,4 +1,4 @@
-"""NIR files on the command line: imported, exported, compared, or refused with advice."""
+"""NIR files on the command line: import, export, parity, and errors."""
 
 import pickle
 import re
@@ -25,7 +25,7 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 def every_node() -> nir.NIRGraph:
-    """Every node of NIR 1.0 in one graph, with an inner graph in a loop, and two outputs."""
+    """Every node of NIR 1.0 in one graph, with a subgraph in a loop, and two outputs."""
     rng = np.random.default_rng(0)
 
     def weights(*shape: int) -> np.ndarray:
@@ -123,13 +123,13 @@ def test_every_node_on_every_runtime(zoo: Path, command: Command) -> None:
     assert re.search(r"all \d+ runs equal", shown)
 
 
-def test_parity_takes_the_file_itself(tmp_path: Path, command: Command) -> None:
-    cell(str(tmp_path / "net.nir"))
+def test_parity_of_a_nir_file(tmp_path: Path, command: Command) -> None:
+    write_lif_graph(str(tmp_path / "net.nir"))
     options = ("--dt", 1, "--set", "input=spikes", "--runtime", "onnxruntime-cpu")
     assert command("parity", tmp_path / "net.nir", "--steps", 60, *options)[0] == 0
 
 
-def cell(path: str, **options: object) -> None:
+def write_lif_graph(path: str, **options: object) -> None:
     ones = np.ones(3)
     lif = nir.LIF(tau=4e-3 * ones, r=ones, v_leak=0 * ones, v_threshold=ones, v_reset=options.pop("v_reset", 0) * ones)
     nodes = {"in": nir.Input([3]), "lif": lif, "out": nir.Output([3])}
@@ -152,8 +152,8 @@ def cell(path: str, **options: object) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["import", "export", "parity"])
-def test_mistakes(name: str, arguments: list[str], message: str, tmp_path: Path, command: Command) -> None:
-    cell(str(tmp_path / "net.nir"))
+def test_invalid_arguments(name: str, arguments: list[str], message: str, tmp_path: Path, command: Command) -> None:
+    write_lif_graph(str(tmp_path / "net.nir"))
     status, _, error = command(name, tmp_path / "net.nir", *arguments)
     assert status == 2
     assert error.startswith("deploy-snn: ")
@@ -162,16 +162,16 @@ def test_mistakes(name: str, arguments: list[str], message: str, tmp_path: Path,
     assert [path.name for path in tmp_path.iterdir()] == ["net.nir"]
 
 
-def test_a_reset_that_a_convention_has_no_place_for(tmp_path: Path, command: Command) -> None:
-    cell(str(tmp_path / "net.nir"), v_reset=-0.5)
+def test_reset_that_does_not_fit_the_convention(tmp_path: Path, command: Command) -> None:
+    write_lif_graph(str(tmp_path / "net.nir"), v_reset=-0.5)
     status, _, error = command("export", tmp_path / "net.nir", "--set", "convention=snntorch")
     assert status == 2
     assert "node 'lif' (LIF): it has a v_reset, and reset=subtract after leak subtracts the threshold" in error
 
 
 @pytest.mark.parametrize("name", ["import", "export", "parity"])
-def test_without_the_extra(name: str, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    cell(str(tmp_path / "net.nir"))
+def test_nir_is_not_installed(name: str, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_lif_graph(str(tmp_path / "net.nir"))
     monkeypatch.setitem(sys.modules, "nir", None)
     status, _, error = command(name, tmp_path / "net.nir", "--dt", 1)
     assert status == 3
@@ -190,10 +190,8 @@ METADATA = [
 
 
 @pytest.mark.parametrize(("written", "message"), METADATA)
-def test_what_a_file_tells_of_itself_is_not_believed(
-    written: object, message: str, tmp_path: Path, command: Command
-) -> None:
-    cell(str(tmp_path / "net.nir"), metadata={"deploy_snn": written})
+def test_invalid_metadata(written: object, message: str, tmp_path: Path, command: Command) -> None:
+    write_lif_graph(str(tmp_path / "net.nir"), metadata={"deploy_snn": written})
     status, _, error = command("export", tmp_path / "net.nir")
     assert status == 2
     assert error.count("\n") == 1
@@ -201,20 +199,20 @@ def test_what_a_file_tells_of_itself_is_not_believed(
 
 
 class Trap:
-    """A pickle that leaves a mark where it is loaded."""
+    """An object whose pickle creates a file when it is loaded."""
 
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
+    def __init__(self, created: Path) -> None:
+        self.created = created
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Path.touch, (self.mark,)
+        return Path.touch, (self.created,)
 
 
 @pytest.mark.parametrize("how", ["opaque", "bytes", "bytes of any length", "reference"])
 def test_pickles_are_never_loaded(how: str, tmp_path: Path, command: Command) -> None:
-    path, mark = tmp_path / "net.nir", tmp_path / "mark"
-    trap = np.frombuffer(pickle.dumps(Trap(mark)), np.uint8)
-    cell(str(path))
+    path, created = tmp_path / "net.nir", tmp_path / "mark"
+    trap = np.frombuffer(pickle.dumps(Trap(created)), np.uint8)
+    write_lif_graph(str(path))
     with h5py.File(path, "a") as file:
         group = file["node/nodes/lif"]
         del group["tau"]
@@ -230,11 +228,12 @@ def test_pickles_are_never_loaded(how: str, tmp_path: Path, command: Command) ->
     assert status == 2
     assert re.search(r"node '?lif|/lif/tau", error)
     assert error.count("\n") == 1
-    assert not mark.exists()
+    assert not created.exists()
 
 
 @pytest.mark.parametrize("name", ["two\nlines", "\x1b[2J"])
-def test_names_cannot_steer_a_terminal(name: str, tmp_path: Path, command: Command) -> None:
+def test_control_characters_in_names(name: str, tmp_path: Path, command: Command) -> None:
+    """A name with control characters is rejected, and quoted in the error, so that it cannot control the terminal."""
     ones = np.ones(3)
     node = nir.Threshold(ones)
     nir.write(tmp_path / "a.nir", nir.NIRGraph({"in": nir.Input([3]), name: node}, [("in", name)], type_check=False))

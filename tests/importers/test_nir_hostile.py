@@ -1,4 +1,4 @@
-"""Files that are not NIR files, or that are damaged or hostile, are refused in one sentence."""
+"""Files that are not NIR files, or are damaged or hostile, are rejected with a one-line error."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -21,12 +21,12 @@ def write(path: Path, nodes: dict[str, nir.NIRNode], edges: list[tuple[str, str]
     return path
 
 
-def good(path: Path) -> Path:
+def valid_file(path: Path) -> Path:
     nodes = {"in": nir.Input([3]), "w": nir.Linear(np.eye(3)), "lif": nir.LIF(**LIF), "out": nir.Output([3])}
     return write(path, nodes, [("in", "w"), ("w", "lif"), ("lif", "out")])
 
 
-def refused(path: Path) -> str:
+def rejected(path: Path) -> str:
     with pytest.raises(InvalidInput) as message:
         read_nir(path, {"dt": 1})
     sentence = str(message.value)
@@ -35,29 +35,29 @@ def refused(path: Path) -> str:
     return sentence
 
 
-def test_the_good_one_is_read(tmp_path: Path) -> None:
-    assert read_nir(good(tmp_path / "good.nir"), {"dt": 1}).network.layers["lif"].shape == (3,)
+def test_valid_file(tmp_path: Path) -> None:
+    assert read_nir(valid_file(tmp_path / "good.nir"), {"dt": 1}).network.layers["lif"].shape == (3,)
 
 
-def test_no_file_and_other_files(tmp_path: Path) -> None:
-    assert "does not exist" in refused(tmp_path / "none.nir")
+def test_missing_and_other_files(tmp_path: Path) -> None:
+    assert "does not exist" in rejected(tmp_path / "none.nir")
     (tmp_path / "text.nir").write_text("a text")
-    assert "is not a NIR file, or it is damaged" in refused(tmp_path / "text.nir")
+    assert "is not a NIR file, or it is damaged" in rejected(tmp_path / "text.nir")
     with h5py.File(tmp_path / "weights.h5", "w") as file:
         file["layer/kernel"] = ONES
-    assert "no group 'node'" in refused(tmp_path / "weights.h5")
+    assert "no group 'node'" in rejected(tmp_path / "weights.h5")
     nir.write(tmp_path / "single.nir", nir.LIF(**LIF))
-    assert "holds a single LIF" in refused(tmp_path / "single.nir")
+    assert "holds a single LIF" in rejected(tmp_path / "single.nir")
 
 
-def test_cut_short_anywhere(tmp_path: Path) -> None:
-    whole = good(tmp_path / "whole.nir").read_bytes()
+def test_truncated_files(tmp_path: Path) -> None:
+    whole = valid_file(tmp_path / "whole.nir").read_bytes()
     for length in range(0, len(whole) - 1, len(whole) // 25):
         (tmp_path / "cut.nir").write_bytes(whole[:length])
-        refused(tmp_path / "cut.nir")
+        rejected(tmp_path / "cut.nir")
 
 
-ANYTHING = [
+REPLACEMENTS = [
     np.nan,
     -np.inf,
     1e300,
@@ -76,8 +76,8 @@ ANYTHING = [
 ]
 
 
-def test_anything_in_the_place_of_anything(tmp_path: Path) -> None:
-    """Any value in place of any other: the file is read as numbers, or refused in one sentence."""
+def test_replaced_values(tmp_path: Path) -> None:
+    """With any value replaced by any other, the file is read as numbers, or rejected with a one-line error."""
     one = (1, 1)
     nodes = {
         "in": nir.Input([1, 4, 4]),
@@ -95,7 +95,7 @@ def test_anything_in_the_place_of_anything(tmp_path: Path) -> None:
         file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
     refusals = 0
     for name in (name for name in names if name != "version"):
-        for value in ANYTHING:
+        for value in REPLACEMENTS:
             bad = tmp_path / "bad.nir"
             bad.write_bytes(path.read_bytes())
             with h5py.File(bad, "a") as file:
@@ -110,7 +110,7 @@ def test_anything_in_the_place_of_anything(tmp_path: Path) -> None:
 
 def with_file(change: Callable[[h5py.File], object]) -> Callable[[Path], Path]:
     def make(path: Path) -> Path:
-        with h5py.File(good(path), "a") as file:
+        with h5py.File(valid_file(path), "a") as file:
             change(file)
         return path
 
@@ -137,21 +137,21 @@ def virtual(file: h5py.File) -> None:
     file["node/nodes/w"].create_virtual_dataset("weight", layout)
 
 
-def claiming(file: h5py.File) -> None:
+def huge_shape(file: h5py.File) -> None:
     del file["node/nodes/w/weight"]
     file["node/nodes/w"].create_dataset("weight", (2**20, 2**20), "f8", chunks=(16, 16))
 
 
-def linked(link: object) -> Callable[[Path], Path]:
+def with_link(link: object) -> Callable[[Path], Path]:
     return with_file(lambda file: file["node/nodes"].__setitem__("other", link))
 
 
-def in_itself(file: h5py.File) -> None:
+def recursive_link(file: h5py.File) -> None:
     file["node/nodes/inner"] = file["node"]
 
 
-def doubling(file: h5py.File) -> None:
-    """Twenty-five groups, each twice in the one before: a few kilobytes that would be thirty million entries."""
+def nested_links(file: h5py.File) -> None:
+    """25 nested groups, each linked twice in its parent: a few kilobytes that unfold to 30 million entries."""
     group = file["node/nodes"].create_group("deep")
     for _ in range(25):
         group["b"] = group.create_group("a")
@@ -196,17 +196,17 @@ FILES = [
     ),
     (with_file(external), "/node/nodes/w/weight keeps its values elsewhere, where nothing is read"),
     (with_file(virtual), "/node/nodes/w/weight keeps its values elsewhere"),
-    (with_file(claiming), "/node/nodes/w/weight claims more values than a file of this size can hold"),
-    (linked(h5py.SoftLink("/node/nodes/w")), "/node/nodes/other is a link to elsewhere, which is not followed"),
-    (linked(h5py.ExternalLink("other.nir", "/node")), "/node/nodes/other is a link to elsewhere"),
-    (with_file(doubling), "claims more values than a file of this size can hold"),
-    (with_file(in_itself), "nests groups deeper than 32: a graph that contains itself?"),
+    (with_file(huge_shape), "/node/nodes/w/weight claims more values than a file of this size can hold"),
+    (with_link(h5py.SoftLink("/node/nodes/w")), "/node/nodes/other is a link to elsewhere, which is not followed"),
+    (with_link(h5py.ExternalLink("other.nir", "/node")), "/node/nodes/other is a link to elsewhere"),
+    (with_file(nested_links), "claims more values than a file of this size can hold"),
+    (with_file(recursive_link), "nests groups deeper than 32: a graph that contains itself?"),
 ]
 
 
 @pytest.mark.parametrize(("make", "sentence"), FILES)
-def test_files_that_lie(make: Callable[[Path], Path], sentence: str, tmp_path: Path) -> None:
-    assert sentence in refused(make(tmp_path / "bad.nir"))
+def test_invalid_files(make: Callable[[Path], Path], sentence: str, tmp_path: Path) -> None:
+    assert sentence in rejected(make(tmp_path / "bad.nir"))
 
 
 def conv(size: int, padding: int | str = 0) -> nir.Conv2d:
@@ -276,7 +276,5 @@ GRAPHS = [
 
 
 @pytest.mark.parametrize(("nodes", "edges", "sentence"), GRAPHS)
-def test_graphs_that_do_not_fit(
-    nodes: dict[str, nir.NIRNode], edges: list[tuple[str, str]], sentence: str, tmp_path: Path
-) -> None:
-    assert sentence in refused(write(tmp_path / "bad.nir", nodes, edges))
+def test_invalid_graphs(nodes: dict[str, nir.NIRNode], edges: list[tuple[str, str]], sentence: str, tmp_path: Path) -> None:
+    assert sentence in rejected(write(tmp_path / "bad.nir", nodes, edges))

@@ -1,4 +1,4 @@
-"""Every node of NIR 1.0 against its equation, in plain numpy loops that know nothing of our neurons or networks."""
+"""Every node of NIR 1.0 against its equation, in plain numpy loops that use none of our neurons or networks."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +27,7 @@ TAU, SYN, W_IN = each(2e-3, 4e-3, 1e-3), each(1e-3, 2e-3, 4e-3), each(1.0, 2.0, 
 
 
 def euler(node: nir.NIRNode, x: np.ndarray) -> np.ndarray:
-    """NIR's equations by Euler's rule in float64, the current before the potential: what a node sends, ``[T, N]``."""
+    """Integrate NIR's equations with Euler's method in float64, current before potential. Return the output ``[T, N]``."""
     p = vars(node)
     v = np.array(p.get("v_leak", p.get("v_reset", np.zeros(3))), np.float64)
     i, sent = np.zeros(3), []
@@ -41,7 +41,9 @@ def euler(node: nir.NIRNode, x: np.ndarray) -> np.ndarray:
         if "v_threshold" not in p:
             sent.append(v)
             continue
-        assert (np.abs(v - p["v_threshold"]) > 1e-6).all(), "too near to the threshold to tell float32 from float64"
+        assert (np.abs(v - p["v_threshold"]) > 1e-6).all(), (
+            "a potential is too near to the threshold to compare float32 with float64"
+        )
         z = v > p["v_threshold"]
         v = np.where(z, p["v_reset"], v)
         sent.append(z)
@@ -111,7 +113,7 @@ NODES = [
 
 
 @pytest.mark.parametrize(("node", "shape", "equation"), NODES, ids=lambda value: type(value).__name__)
-def test_a_node_is_its_equation(node: nir.NIRNode, shape: tuple[int, ...], equation: object, tmp_path: Path) -> None:
+def test_equation_of_each_node(node: nir.NIRNode, shape: tuple[int, ...], equation: object, tmp_path: Path) -> None:
     x = np.random.default_rng(1).standard_normal((STEPS, BATCH, *shape)).astype(np.float32)
     wanted = np.stack([np.asarray(equation(node, x[:, row].astype(np.float64)), np.float64) for row in range(BATCH)], 1)
     graph = nir.NIRGraph(
@@ -130,8 +132,8 @@ def test_a_node_is_its_equation(node: nir.NIRNode, shape: tuple[int, ...], equat
     assert not imported.left_behind
 
 
-def test_exactly_for_a_drive_that_holds(tmp_path: Path) -> None:
-    """The exponential convention is the solution of the equation, at any dt: tau dv/dt = leak - v + r x."""
+def test_exponential_convention_is_exact(tmp_path: Path) -> None:
+    """The exponential convention solves tau dv/dt = leak - v + r x exactly for a constant input, at any dt."""
     graph = nir.NIRGraph.from_list(nir.Input([3]), nir.LI(tau=TAU, **LI), nir.Output([3]))
     x = torch.randn(1, 1, 3).expand(20, 1, 3)
     v = steps(through_file(graph, tmp_path, dt=0.7, convention="exponential").network, x)["li.s"]
@@ -141,8 +143,8 @@ def test_exactly_for_a_drive_that_holds(tmp_path: Path) -> None:
     torch.testing.assert_close(v.double(), wanted, rtol=1e-5, atol=1e-6)
 
 
-def test_graphs_in_graphs_paths_that_meet_and_paths_that_part(tmp_path: Path) -> None:
-    """By hand: (x + 2 x) and x meet in front of one Affine, whose bias counts once; its values part to two nodes."""
+def test_subgraphs_and_branches(tmp_path: Path) -> None:
+    """Subgraphs, and paths that join and branch: an Affine gets (x + 2 x) + x, adds its bias once, and has two targets."""
     w, b = np.eye(3) * 0.5, each(1.0, 2.0, 3.0)
     inner = nir.NIRGraph(
         {"input": nir.Input([3]), "double": nir.Scale(each(2, 2, 2)), "output": nir.Output([3])},
@@ -171,8 +173,8 @@ def test_graphs_in_graphs_paths_that_meet_and_paths_that_part(tmp_path: Path) ->
     assert torch.equal(outputs["gate.s"], affine > 3)
 
 
-def test_loops_act_one_step_later_and_delays_count_from_now(tmp_path: Path) -> None:
-    """By hand: s(t) = x(t) + 2 s(t-1) without a delay in the loop, and s(t) = x(t) + 2 s(t-3) with one of three steps."""
+def test_loops_and_delays(tmp_path: Path) -> None:
+    """A loop without a delay node acts one step later; a loop with a delay of three steps acts three steps later."""
     for delay, lag in ((None, 1), (3 * DT, 3)):
         nodes = {"x": nir.Input([1]), "s": nir.Threshold(each(0.5)), "w": nir.Scale(each(2.0)), "out": nir.Output([1])}
         edges = [("x", "s"), ("s", "w"), ("s", "out")]
@@ -189,7 +191,7 @@ def test_loops_act_one_step_later_and_delays_count_from_now(tmp_path: Path) -> N
         assert ("s -> s closes a loop, and acts one step later" in imported.notes) is (delay is None)
 
 
-def test_two_delays_in_a_row_add_up(tmp_path: Path) -> None:
+def test_delays_in_series_add_up(tmp_path: Path) -> None:
     nodes = {
         "x": nir.Input([2]),
         "a": nir.Delay(each(DT, 2 * DT)),
@@ -207,14 +209,14 @@ def test_two_delays_in_a_row_add_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("options", "sent"), [({}, [0.5, 0.0, -2.0]), ({"input": "spikes"}, [1.0, 0.0, 1.0])])
-def test_inputs_are_numbers_unless_they_are_spikes(options: dict[str, str], sent: list[float], tmp_path: Path) -> None:
+def test_inputs_of_numbers_and_of_spikes(options: dict[str, str], sent: list[float], tmp_path: Path) -> None:
     graph = nir.NIRGraph.from_list(nir.Input([3]), nir.I(r=np.full(3, 1 / DT)), nir.Output([3]))
     network = through_file(graph, tmp_path, dt=DT * 1e3, **options).network
     (values,) = steps(network, torch.tensor([[[0.5, 0.0, -2.0]]])).values()
     assert values.flatten().tolist() == pytest.approx(sent)
 
 
-def test_what_leads_nowhere_is_told(tmp_path: Path) -> None:
+def test_unused_nodes_are_reported(tmp_path: Path) -> None:
     graph = nir.NIRGraph(
         {
             "x": nir.Input([3]),
@@ -228,7 +230,7 @@ def test_what_leads_nowhere_is_told(tmp_path: Path) -> None:
     assert through_file(graph, tmp_path, dt=1).left_behind == ("node 'lost' leads to no neuron and no output",)
 
 
-def test_names_that_a_layer_cannot_have(tmp_path: Path) -> None:
+def test_names_become_identifiers(tmp_path: Path) -> None:
     names = ["0", "class", "a.b", "a_b", "keys", "x_to_y"]
     nodes = {"in": nir.Input([3])} | {name: nir.IF(r=R, v_threshold=THRESHOLD) for name in names} | {"out": nir.Output([3])}
     chain = ["in", *names, "out"]
@@ -250,7 +252,7 @@ def test_names_that_a_layer_cannot_have(tmp_path: Path) -> None:
         ({"dt": 1, "reset": "subtract"}, "node 'lif' (LIF): it has a v_reset, and reset=subtract subtracts the threshold"),
     ],
 )
-def test_options(options: dict[str, object], sentence: str, tmp_path: Path) -> None:
+def test_invalid_options(options: dict[str, object], sentence: str, tmp_path: Path) -> None:
     graph = nir.NIRGraph.from_list(nir.Input([3]), nir.LIF(tau=TAU, **LI, **FIRES), nir.Output([3]))
     nir.write(tmp_path / "graph.nir", graph)
     with pytest.raises(InvalidInput) as message:

@@ -1,4 +1,4 @@
-"""Ours to NIR to ours: the same spikes and numbers at every step, to the last bit, or a sentence on what NIR lacks."""
+"""A network written to NIR and read back gives equal bits at every step; what NIR cannot express is an error."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -44,9 +44,9 @@ def round_trip(network: Network, **options: Any) -> Imported:
         return read_nir(path, {})
 
 
-def agree(network: Network, again: Network, *inputs: Tensor) -> dict[str, Tensor]:
-    """Everything that leaves the network; what the other has more of, its own outputs, is its affair."""
-    ours, theirs = steps(network, *inputs), steps(again, *inputs)
+def assert_equal_outputs(network: Network, restored: Network, *inputs: Tensor) -> dict[str, Tensor]:
+    """Check that every output of the first network is equal in the second, which may have more outputs."""
+    ours, theirs = steps(network, *inputs), steps(restored, *inputs)
     for name, values in ours.items():
         assert torch.equal(theirs[name], values), name
     return ours
@@ -106,11 +106,11 @@ def test_neurons(cls: type[neurons.Nodes], one_step: bool) -> None:
             neuron.theta.copy_(torch.rand(N))
         network.add_layer(neuron, "cell")
         network.add_connection(Dense(6 * torch.rand(3, N), torch.rand(N)), "X", "cell")
-        if not neuron.graded:  # numbers in a loop would grow beyond all bounds
+        if not neuron.graded:  # graded outputs in a loop would diverge
             network.add_connection(Dense(torch.randn(N, N)), "cell", "cell")
-        again = round_trip(network).network
-        assert again.contract.dt == dt
-        fired.append(agree(network, again, spikes(3))["cell.s"].float().abs().mean())
+        restored = round_trip(network).network
+        assert restored.contract.dt == dt
+        fired.append(assert_equal_outputs(network, restored, spikes(3))["cell.s"].float().abs().mean())
 
     compare()
     assert torch.stack(fired).mean() > 0.02
@@ -139,21 +139,21 @@ def test_connections(one_step: bool) -> None:
     network.add_connection(Sparse((torch.rand(72, 5) < 0.1) * torch.randn(72, 5)), "X", "out")
     network.add_connection(OneToOne(-0.5), "out", "out")
     network.add_connection(Dense(torch.randn(5, 16)), "out", "flat")  # a loop
-    outputs = agree(network, round_trip(network).network, spikes(2, 6, 6))
+    outputs = assert_equal_outputs(network, round_trip(network).network, spikes(2, 6, 6))
     assert all(values.float().abs().mean() > 0.002 for values in outputs.values())
 
 
-def test_one_dimension_and_two_inputs_of_numbers() -> None:
+def test_one_dimension_and_two_graded_inputs() -> None:
     torch.manual_seed(2)
     network = Network(one_step=True)
     network.add_layer(neurons.Relay(shape=(2, 9)), "a", external=True)
     network.add_layer(neurons.DifferenceLIFNodes(shape=(3, 4), decay=0.75, reset=0.0), "cell", external=True)
     network.add_connection(Conv1d(torch.randn(3, 2, 3), stride=2), "a", "cell")
     a, cell = torch.randn(STEPS, BATCH, 2, 9), torch.randn(STEPS, BATCH, 3, 4)
-    agree(network, round_trip(network).network, a, cell)
+    assert_equal_outputs(network, round_trip(network).network, a, cell)
 
 
-def test_delays_in_a_row_and_in_a_loop() -> None:
+def test_delays_in_series_and_in_a_loop() -> None:
     torch.manual_seed(2)
     for one_step in (True, False):
         network = Network(one_step=one_step)
@@ -164,8 +164,8 @@ def test_delays_in_a_row_and_in_a_loop() -> None:
         for source, target in (("X", "c"), ("c", "b"), ("b", "a"), ("a", "out"), ("out", "b")):
             network.add_connection(OneToOne(0.5 if target == "b" else 1.0), source, target)
         once = round_trip(network).network
-        agree(network, once, spikes(N))
-        agree(once, round_trip(once).network, spikes(N))
+        assert_equal_outputs(network, once, spikes(N))
+        assert_equal_outputs(once, round_trip(once).network, spikes(N))
 
 
 @pytest.mark.parametrize(
@@ -194,18 +194,18 @@ def test_conventions(reset: str, options: dict[str, Any]) -> None:
     network.add_connection(Dense(torch.randn(3, N)), "X", "a")
     network.add_connection(Dense(torch.randn(N, N)), "a", "b")
     network.add_connection(Dense(torch.randn(N, N)), "b", "out")
-    again = round_trip(network, **options)
-    agree(network, again.network, spikes(3))
-    assert isinstance(again.network.layers["X"].neuron, neurons.Input)
+    restored = round_trip(network, **options)
+    assert_equal_outputs(network, restored.network, spikes(3))
+    assert isinstance(restored.network.layers["X"].neuron, neurons.Input)
     for name in ("a", "b", "out"):
-        kept = again.network.layers[name].neuron.state_dict()
+        kept = restored.network.layers[name].neuron.state_dict()
         for key in ("decay", "gain", "i_decay", "i_gain"):
             if key in kept:
                 assert torch.equal(kept[key], network.layers[name].neuron.state_dict()[key]), (name, key)
 
 
 def test_a_converted_rate_network() -> None:
-    """What keeps its rest over the threshold, as Sinabs' neurons do."""
+    """Neurons that subtract their threshold, as BindsNET's converted networks have, round-trip with Sinabs' convention."""
     torch.manual_seed(5)
     network = Network(one_step=True)
     network.add_layer(neurons.Input(n=3), "X")
@@ -214,7 +214,7 @@ def test_a_converted_rate_network() -> None:
         network.add_layer(neurons.SubtractiveResetIFNodes(n=N, **options), name)
     network.add_connection(Dense(torch.randn(3, N), torch.rand(N)), "X", "a")
     network.add_connection(Dense(torch.randn(N, N)), "a", "b")
-    assert agree(network, round_trip(network, convention="sinabs").network, spikes(3))["b.s"].any()
+    assert assert_equal_outputs(network, round_trip(network, convention="sinabs").network, spikes(3))["b.s"].any()
     with pytest.raises(
         InvalidInput, match=r"layer 'a' \(SubtractiveResetIFNodes\): it subtracts its threshold, which must"
     ):
@@ -224,7 +224,7 @@ def test_a_converted_rate_network() -> None:
         round_trip(network, convention="sinabs")
 
 
-def refused(*parts: Any, **options: object) -> str:
+def rejected(*parts: Any, **options: object) -> str:
     network = Network(one_step=True)
     network.add_layer(neurons.Input(shape=(1, 4, 4)), "X")
     for index, part in enumerate(parts):
@@ -265,8 +265,8 @@ def refused(*parts: Any, **options: object) -> str:
         ([neurons.DifferenceLIFNodes(shape=(4, 4), reset=0.0), Reshape()], "nothing that unfolds"),
     ],
 )
-def test_what_nir_lacks(parts: list[Any], sentence: str) -> None:
-    assert sentence in refused(*parts)
+def test_parts_without_a_counterpart_in_nir(parts: list[Any], sentence: str) -> None:
+    assert sentence in rejected(*parts)
 
 
 def test_a_convolution_in_three_dimensions_has_no_counterpart() -> None:
@@ -285,8 +285,8 @@ def test_a_recorded_state_has_no_counterpart() -> None:
         round_trip(network)
 
 
-def test_the_file_says_what_nir_says(tmp_path: Path) -> None:
-    """BindsNET's exponential decay is an Euler tau of dt / (1 - decay); its >= at a threshold is > one ulp below."""
+def test_meaning_of_the_file(tmp_path: Path) -> None:
+    """The file has NIR's meaning: tau = dt / (1 - decay), and a threshold one ulp lower, since NIR's comparison is ">"."""
     network = Network(one_step=False)
     network.add_layer(neurons.Input(n=2), "X")
     network.add_layer(neurons.LIFNodes(n=2, refrac=0, tc_decay=10.0), "cell")

@@ -1,4 +1,4 @@
-"""What snnTorch and norse wrote, exported and run on every runtime, beside the writer's own simulation: 500 steps."""
+"""NIR files of snnTorch and norse, exported and run on every runtime for 500 steps, against the writer's simulation."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,11 +21,11 @@ with foreign_code():
 
 STEPS, BATCH, BITS = 500, 2, 10
 Written = tuple[nir.NIRGraph, dict[str, object], Tensor, dict[str, Tensor]]
-"""A graph, the options to read it with, a drive ``[T, B, *shape]``, and what the writer gave for it, by output."""
+"""A graph, the options to read it with, inputs ``[T, B, *shape]``, and the writer's spikes by output name."""
 
 
 def on_grid(model: nn.Module) -> nn.Module:
-    """Its weights as multiples of ``2**-BITS``, so that every runtime's sums are the same, and any difference is a bug."""
+    """Round the weights to multiples of ``2**-BITS``, so that sums are equal on every runtime."""
     for layer in (layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d)):
         for weight in layer.parameters():
             weight.data = (weight * 2**BITS).round() / 2**BITS
@@ -80,7 +80,7 @@ def with_norse() -> Written:
 
 
 @pytest.mark.parametrize("make", [recurrent, convolutional, with_norse])
-def test_every_runtime_gives_the_writers_spikes(make: Callable[[], Written], tmp_path: Path) -> None:
+def test_spikes_on_every_runtime(make: Callable[[], Written], tmp_path: Path) -> None:
     torch.manual_seed(3)
     graph, options, x, spikes = make()
     nir.write(tmp_path / "net.nir", graph)

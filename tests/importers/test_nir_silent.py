@@ -1,4 +1,4 @@
-"""What writers of NIR leave out, against the writers themselves; and what a reader is told when it matters."""
+"""Options that writers of NIR omit from their files: checked with the writers themselves, and reported to the reader."""
 
 import warnings
 from pathlib import Path
@@ -30,8 +30,8 @@ HERE = Path(__file__).parent
 STEPS, BATCH = 300, 3
 
 
-def same(first: nir.NIRGraph, second: nir.NIRGraph) -> bool:
-    """Whether two files say the same."""
+def equal_graphs(first: nir.NIRGraph, second: nir.NIRGraph) -> bool:
+    """Return whether two graphs have equal nodes."""
     nodes = zip(first.nodes.values(), second.nodes.values(), strict=True)
     return all(
         type(a) is type(b) and all(np.array_equal(vars(a)[key], vars(b)[key]) for key in vars(a) if key not in SHAPES)
@@ -42,7 +42,7 @@ def same(first: nir.NIRGraph, second: nir.NIRGraph) -> bool:
 SHAPES = ("input_type", "output_type", "metadata")
 
 
-def in_snntorch(**options: object) -> nir.NIRGraph:
+def snntorch_graph(**options: object) -> nir.NIRGraph:
     beta = torch.full((4,), 0.9)
     with foreign_code():
         torch.manual_seed(0)
@@ -50,7 +50,7 @@ def in_snntorch(**options: object) -> nir.NIRGraph:
         return export_to_nir(model, torch.zeros(1, 3), ignore_dims=[0])
 
 
-def in_norse(dt: float = 0.001, v_reset: float = 0.0) -> nir.NIRGraph:
+def norse_graph(dt: float = 0.001, v_reset: float = 0.0) -> nir.NIRGraph:
     own = {"tau_mem_inv": torch.full((4,), 100.0), "v_leak": torch.zeros(4), "v_th": torch.ones(4)}
     p = norse.LIFBoxParameters(**own, v_reset=torch.full((4,), v_reset))
     with foreign_code():
@@ -59,33 +59,33 @@ def in_norse(dt: float = 0.001, v_reset: float = 0.0) -> nir.NIRGraph:
 
 
 @pytest.mark.parametrize(
-    ("convention", "option", "written"),
+    ("convention", "option", "write_both"),
     [
-        ("snntorch", "reset_mechanism", lambda: (in_snntorch(), in_snntorch(reset_mechanism="none"))),
-        ("snntorch", "reset_delay=False", lambda: (in_snntorch(), in_snntorch(reset_delay=False))),
-        ("snntorch", "graded_spikes_factor", lambda: (in_snntorch(), in_snntorch(graded_spikes_factor=3.0))),
-        ("snntorch", "inhibition=True", lambda: (in_snntorch(), in_snntorch(inhibition=True))),
-        ("norse", "v_reset", lambda: (in_norse(), in_norse(v_reset=-0.5))),
-        ("norse", "dt of a cell", lambda: (in_norse(), in_norse(dt=0.01))),
+        ("snntorch", "reset_mechanism", lambda: (snntorch_graph(), snntorch_graph(reset_mechanism="none"))),
+        ("snntorch", "reset_delay=False", lambda: (snntorch_graph(), snntorch_graph(reset_delay=False))),
+        ("snntorch", "graded_spikes_factor", lambda: (snntorch_graph(), snntorch_graph(graded_spikes_factor=3.0))),
+        ("snntorch", "inhibition=True", lambda: (snntorch_graph(), snntorch_graph(inhibition=True))),
+        ("norse", "v_reset", lambda: (norse_graph(), norse_graph(v_reset=-0.5))),
+        ("norse", "dt of a cell", lambda: (norse_graph(), norse_graph(dt=0.01))),
     ],
 )
-def test_a_writer_leaves_out_what_the_table_says(convention: str, option: str, written: object, tmp_path: Path) -> None:
-    """Two models that differ in an option give the same file, and the reader says so."""
-    plain, changed = written()
-    assert same(plain, changed)
+def test_omitted_options(convention: str, option: str, write_both: object, tmp_path: Path) -> None:
+    """Two models that differ in one option give the same file, and the importer notes that the option is omitted."""
+    plain, changed = write_both()
+    assert equal_graphs(plain, changed)
     notes = [note for note in through_file(changed, tmp_path, convention=convention).notes if option in note]
     assert notes
     assert notes[-1].startswith(f"not in a file of {convention}: ")
 
 
-def test_the_comparison_of_files_sees_a_difference() -> None:
-    first, second = in_snntorch(), in_snntorch()
-    assert same(first, second)
+def test_equal_graphs_finds_a_difference() -> None:
+    first, second = snntorch_graph(), snntorch_graph()
+    assert equal_graphs(first, second)
     next(iter(node for node in second.nodes.values() if isinstance(node, nir.LIF))).tau[0] *= 2
-    assert not same(first, second)
+    assert not equal_graphs(first, second)
 
 
-def test_the_page_has_the_whole_table() -> None:
+def test_the_table_is_documented() -> None:
     page = (HERE.parent.parent / "docs" / "nir.md").read_text()
     for name, convention in CONVENTIONS.items():
         assert f"`{name}`" in page
@@ -93,7 +93,7 @@ def test_the_page_has_the_whole_table() -> None:
             assert what in page, what
 
 
-def simulated(model: nn.Module, x: Tensor) -> Tensor:
+def simulate(model: nn.Module, x: Tensor) -> Tensor:
     with foreign_code():
         for module in model.modules():
             if hasattr(module, "reset_mem"):
@@ -108,7 +108,7 @@ def leaky(n: int, **options: object) -> snntorch.Leaky:
 
 
 def test_no_reset_and_resets_by_layer(tmp_path: Path) -> None:
-    """snnTorch's own simulation, of a reset in each of its ways, one a layer."""
+    """Layers with different resets, set by the option, give the spikes of snnTorch's own simulation."""
     torch.manual_seed(0)
     current = snntorch.Synaptic(
         alpha=torch.full((12,), 0.7),
@@ -132,7 +132,7 @@ def test_no_reset_and_resets_by_layer(tmp_path: Path) -> None:
         graph = export_to_nir(model, torch.zeros(1, 10), ignore_dims=[0])
     resets = {"1": "none", "3": "value", "5": "value after leak"}
     imported = through_file(graph, tmp_path, convention="snntorch", reset=resets)
-    spikes = simulated(model, x)
+    spikes = simulate(model, x)
     assert 50 < spikes.sum() < 0.9 * spikes.numel()
     assert torch.equal(steps(imported.network, x)["n7.s"].float(), spikes)
     otherwise = through_file(graph, tmp_path, convention="snntorch", reset=resets | {"1": "subtract after leak"})
@@ -149,25 +149,25 @@ def test_no_reset_for_all(tmp_path: Path) -> None:
     with foreign_code():
         graph = export_to_nir(model, torch.zeros(1, 10), ignore_dims=[0])
     imported = through_file(graph, tmp_path, convention="snntorch", reset="none")
-    spikes = simulated(model, x)
+    spikes = simulate(model, x)
     assert 50 < spikes.sum() < 0.9 * spikes.numel()
     assert torch.equal(steps(imported.network, x)["n1.s"].float(), spikes)
 
 
 def test_spyx() -> None:
-    """A file that spyx 1.0 wrote, with all its neurons, against what spyx computed (``spyx_writer.py``)."""
+    """A file by spyx 1.0 with all its neurons gives the spikes that spyx computed (``spyx_writer.py``)."""
     network = read_nir(HERE / "spyx-1.0.nir", {"convention": "spyx"}).network
     recorded = load_file(HERE / "spyx-1.0.safetensors")
     found = steps(network, recorded["x"])
     for name in ("layer_1", "layer_3", "layer_5"):
         assert recorded[name].sum() > 100
-        assert not recorded[name][0].any(), "spyx cannot spike in its first step"
+        assert not recorded[name][0].any(), "spyx has a spike in its first step"
         assert torch.equal(found[f"{name}.s"][:-1], recorded[name][1:]), name
     assert recorded["layer_7"].sum() > 100
-    assert torch.equal(found["layer_7_threshold.s"], recorded["layer_7"]), "PSU_LIF is not late"
+    assert torch.equal(found["layer_7_threshold.s"], recorded["layer_7"]), "the spikes of PSU_LIF differ"
 
 
-def test_what_spyx_writes_wrongly_is_refused(tmp_path: Path) -> None:
+def test_wrong_files_of_spyx_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"the loop layer_1\.layer_1\.w_rec.*it cannot be repaired"):
         read_nir(HERE / "spyx-1.0-recurrent.nir", {"convention": "spyx"})
     with pytest.raises(InvalidInput, match=r"its r is not its decay.*is dt=1 ms right"):
@@ -185,8 +185,8 @@ def test_what_spyx_writes_wrongly_is_refused(tmp_path: Path) -> None:
         through_file(image, tmp_path, convention="spyx")
 
 
-def test_a_mute_or_saturated_network_is_told(tmp_path: Path) -> None:
-    """SpikingJelly wrote with dt=1e-3: read with its default of 1e-4 the network is mute, and with 1e-3 it is equal."""
+def test_silent_and_saturated_networks_are_reported(tmp_path: Path) -> None:
+    """A file read with a wrong dt gives a network that never fires, or fires in almost every step; a note reports it."""
     torch.manual_seed(0)
     with foreign_code():
         model = nn.Sequential(layer.Linear(10, 20), neuron.LIFNode(tau=2.0), layer.Linear(20, 5), neuron.LIFNode(tau=2.0))
@@ -219,7 +219,7 @@ def test_a_mute_or_saturated_network_is_told(tmp_path: Path) -> None:
     assert "the neurons of cell fire in almost every step: check dt=1 ms and convention=euler" in note
 
 
-def test_a_message_names_the_files_connection() -> None:
+def test_error_names_the_connection_of_the_file() -> None:
     network = Network()
     network.add_layer(Input(2), "X")
     network.add_layer(LIFNodes(2), "Y")

@@ -1,4 +1,4 @@
-"""NIR files that snnTorch and norse wrote: our spikes against their own simulation, at every step."""
+"""NIR files of snnTorch and norse: spikes equal their own simulation at every step."""
 
 from pathlib import Path
 
@@ -41,12 +41,12 @@ def from_snntorch(model: nn.Module, sample: Tensor, folder: Path, **options: obj
     return through_file(graph, folder, convention="snntorch", **options)
 
 
-def simulated(model: nn.Module, x: Tensor) -> Tensor:
+def simulate(model: nn.Module, x: Tensor) -> Tensor:
     with foreign_code():
         return torch.stack([model(step) for step in x])
 
 
-def agree(imported: Imported, output: str, x: Tensor, spikes: Tensor) -> None:
+def assert_equal_spikes(imported: Imported, output: str, x: Tensor, spikes: Tensor) -> None:
     assert spikes.sum() > 50
     assert spikes.mean() < 0.9
     assert torch.equal(steps(imported.network, x)[output].float(), spikes)
@@ -66,13 +66,13 @@ def test_leaky(in_snntorch: dict, options: dict, tmp_path: Path) -> None:
     layers = leaky(50, 0.9, 1.0, **in_snntorch), leaky(10, 0.2, 0.8, **in_snntorch)
     model = nn.Sequential(nn.Linear(20, 50), layers[0], nn.Linear(50, 10, bias=False), layers[1])
     imported = from_snntorch(model, torch.zeros(1, 20), tmp_path, **options)
-    assert torch.equal(imported.network.layers["n1"].neuron.decay[:-1], layers[0].beta[:-1]), "to the last bit"
+    assert torch.equal(imported.network.layers["n1"].neuron.decay[:-1], layers[0].beta[:-1]), "beta is not kept exactly"
     x = drive(20)
-    agree(imported, "n3.s", x, simulated(model, x))
+    assert_equal_spikes(imported, "n3.s", x, simulate(model, x))
 
 
 class Recurrent(nn.Module):
-    """Recurrent layers of both kinds: a synaptic current, and weights from each to each or to itself alone."""
+    """Recurrent layers with and without a synaptic current, with all-to-all or one-to-one weights."""
 
     def __init__(self, *, all_to_all: bool) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ def test_recurrent_and_synaptic(all_to_all: bool, tmp_path: Path) -> None:
     imported = from_snntorch(model, torch.zeros(1, 20), tmp_path)
     assert "first.lif -> first.lif closes a loop, and acts one step later" in imported.notes
     x = drive(20)
-    agree(imported, "second_lif.s", x, simulated(model, x))
+    assert_equal_spikes(imported, "second_lif.s", x, simulate(model, x))
 
 
 def test_convolutions(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_convolutions(tmp_path: Path) -> None:
     )
     imported = from_snntorch(model, torch.zeros(1, 2, 9, 8), tmp_path)
     x = 2 * torch.randn(STEPS, BATCH, 2, 9, 8)
-    agree(imported, "n5.s", x, simulated(model, x))
+    assert_equal_spikes(imported, "n5.s", x, simulate(model, x))
 
 
 def box(n: int, threshold: float) -> norse.LIFBoxCell:
@@ -157,12 +157,12 @@ def test_norse(cell: object, threshold: float, kind: type, tmp_path: Path) -> No
     imported = through_file(graph, tmp_path, convention="norse")
     neurons = [imported.network.layers[name].neuron for name in ("n1", "n3", "n5")]
     assert [type(neuron) for neuron in neurons] == [kind, kind, Integrator]
-    agree(imported, "n1.s", x, torch.stack(spikes[::2]))
-    agree(imported, "n3.s", x, torch.stack(spikes[1::2]))
+    assert_equal_spikes(imported, "n1.s", x, torch.stack(spikes[::2]))
+    assert_equal_spikes(imported, "n3.s", x, torch.stack(spikes[1::2]))
     torch.testing.assert_close(steps(imported.network, x)["n5.s"], torch.stack(values), rtol=1e-5, atol=1e-6)
 
 
-def test_a_batch_in_the_shape_of_an_input_is_told(tmp_path: Path) -> None:
+def test_batch_axis_of_an_input_is_reported(tmp_path: Path) -> None:
     with foreign_code():
         graph = norse.to_nir(norse.SequentialState(nn.Linear(3, 2), box(2, 0.1)), torch.zeros(1, 3))
     imported = through_file(graph, tmp_path, convention="norse")
@@ -170,8 +170,8 @@ def test_a_batch_in_the_shape_of_an_input_is_told(tmp_path: Path) -> None:
     assert "input 'input' is [1, 3]: its first axis is taken for the writer's batch" in imported.notes
 
 
-def test_what_a_convention_is_for(tmp_path: Path) -> None:
-    """The same file by another writer's rule gives other spikes: the rule is not a matter of taste."""
+def test_conventions_differ(tmp_path: Path) -> None:
+    """The same file gives different spikes with each convention."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(20, 50), leaky(50, 0.9, 0.95))
     x = drive(20)
@@ -185,7 +185,7 @@ def test_what_a_convention_is_for(tmp_path: Path) -> None:
 
 
 def test_two_outputs_and_a_current_without_threshold(tmp_path: Path) -> None:
-    """What no writer among these has: CubaLI, and an output that linear nodes lead to."""
+    """Nodes that no writer here uses: CubaLI, and an output after a linear node."""
     ones = torch.ones(3).numpy()
     graph = nir.NIRGraph(
         {

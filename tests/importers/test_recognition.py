@@ -1,4 +1,4 @@
-"""Files are recognised by their content, and not by their names; a refusal says what to do instead."""
+"""Files are recognised by content, not by name; an error says what to do instead."""
 
 import pickle
 import struct
@@ -26,9 +26,9 @@ from deploy_snn.tensors import write_tensors
 
 from ..network.bindsnet_network import peer  # noqa: F401, TID252  (a fixture)
 from . import bindsnet_networks as build
-from .test_bindsnet import same, saved
-from .test_hostile_files import little_memory
-from .test_nir_commands import cell
+from .test_bindsnet import equal_imports, saved
+from .test_hostile_files import limited_memory
+from .test_nir_commands import write_lif_graph
 
 Content = Callable[[Path], object]
 
@@ -42,7 +42,7 @@ def bytes_of(data: bytes) -> Content:
 
 
 class Net(nn.Module):
-    """A module of the user's own, with nothing of torch's in it."""
+    """A module class of the user, without torch's layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ def exported_program(path: Path) -> None:
 
 
 FROM_LINEAR, WRITE_BUILD = "Dense.from_linear", "write a Python file whose build()"
-REFUSED: dict[str, tuple[Content, str, str]] = {
+REJECTED: dict[str, tuple[Content, str, str]] = {
     "a state_dict": (torch_file(lambda: linear().state_dict()), "is a state_dict", FROM_LINEAR),
     "an older state_dict": (torch_file(lambda: linear().state_dict(), older=True), "is a state_dict", FROM_LINEAR),
     "a checkpoint": (torch_file(checkpoint), "is a checkpoint, whose 'model' is a state_dict", FROM_LINEAR),
@@ -127,9 +127,9 @@ REFUSED: dict[str, tuple[Content, str, str]] = {
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".nir", ".dat"])
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused_with_advice(name: str, suffix: str, tmp_path: Path) -> None:
-    write, what, advice = REFUSED[name]
+@pytest.mark.parametrize("name", REJECTED)
+def test_rejected_with_advice(name: str, suffix: str, tmp_path: Path) -> None:
+    write, what, advice = REJECTED[name]
     path = tmp_path / f"model{suffix}"
     write(path)
     with pytest.raises(InvalidInput) as error:
@@ -142,21 +142,21 @@ def test_refused_with_advice(name: str, suffix: str, tmp_path: Path) -> None:
     assert "\n" not in message
 
 
-def test_networks_are_recognised_whatever_they_are_called(peer: object, tmp_path: Path) -> None:  # noqa: ARG001, F811
+def test_recognition_ignores_names(peer: object, tmp_path: Path) -> None:  # noqa: ARG001, F811
     network = build.two_layers()
     for name, older in (("net.nir", False), ("net.h5", True), ("net", False)):
         torch.save(network, tmp_path / name, _use_new_zipfile_serialization=not older)
         loaded = load_model(tmp_path / name)
         assert loaded.program.contract == from_bindsnet(network).network.contract
-    cell(str(tmp_path / "graph.pt"))
+    write_lif_graph(str(tmp_path / "graph.pt"))
     assert list(load_model(tmp_path / "graph.pt", {"dt": 1.0}).program.layers) == ["in_", "lif"]
 
 
-def test_numpy_numbers_are_taken(peer: object, tmp_path: Path) -> None:  # noqa: ARG001, F811
-    """As scalars and as arrays without axes, alive and saved, for the network that Python's own numbers give."""
+def test_numpy_numbers(peer: object, tmp_path: Path) -> None:  # noqa: ARG001, F811
+    """numpy scalars and 0-d arrays as parameters give the same network as Python numbers, live and from a file."""
     nodes, topology = build.part("network.nodes"), build.part("network.topology")
 
-    def built(number: Callable[[float], object], count: Callable[[int], object]) -> object:
+    def build_network(number: Callable[[float], object], count: Callable[[int], object]) -> object:
         network = build.part("network").Network(dt=0.5)
         X, Y = nodes.Input(n=3), nodes.LIFNodes(n=3, lbound=-70.25)
         network.add_layer(X, "X")
@@ -165,26 +165,29 @@ def test_numpy_numbers_are_taken(peer: object, tmp_path: Path) -> None:  # noqa:
         network.dt, Y.lbound, Y.shape = number(0.5), number(-70.25), [count(3)]
         return network
 
-    wanted = from_bindsnet(built(float, int))
+    wanted = from_bindsnet(build_network(float, int))
     for number, count in (
         (np.float64, np.int64),
         (np.float32, np.int32),
         (np.array, np.uint8),
         (lambda value: np.array(value, ">f4"), np.int16),
     ):
-        network = built(number, count)
-        assert same(from_bindsnet(network), wanted)
-        assert same(read_bindsnet(saved(network, tmp_path / "net.pt"), {}), wanted)
+        network = build_network(number, count)
+        assert equal_imports(from_bindsnet(network), wanted)
+        assert equal_imports(read_bindsnet(saved(network, tmp_path / "net.pt"), {}), wanted)
 
 
-def test_bindsnet_0_2_is_refused_by_its_version() -> None:
-    """The file was written by BindsNET 0.2.7: ``Network``, ``Input(4, traces=True)``, ``LIFNodes(3)``, ``Connection``."""
+def test_bindsnet_0_2_is_rejected() -> None:
+    """A file of an unsupported version is an error that names the version.
+
+    BindsNET 0.2.7 wrote it: ``Network``, ``Input(4, traces=True)``, ``LIFNodes(3)``, ``Connection``.
+    """
     with pytest.raises(InvalidInput, match=r"of BindsNET 0\.2, .*build it again with BindsNET 0\.3\.4"):
         load_model(Path(__file__).parent / "bindsnet-0.2.7.pt")
 
 
 def test_sparse_weights_stay_sparse(peer: object, tmp_path: Path, command: Callable) -> None:  # noqa: ARG001, F811
-    """20,000 by 20,000 with 10 synapses each, which would be 1.6 GB as a dense matrix: from a file to a definition."""
+    """A sparse matrix of 20,000 by 20,000 (1.6 GB if dense) is imported and defined without becoming dense."""
     n, fan_in = 20_000, 10
     generator = torch.Generator().manual_seed(0)
     indices = torch.stack([torch.randint(0, n, (n * fan_in,), generator=generator), torch.arange(n).repeat(fan_in)])
@@ -196,7 +199,7 @@ def test_sparse_weights_stay_sparse(peer: object, tmp_path: Path, command: Calla
     network.add_layer(Y, "Y")
     network.add_connection(topology.SparseConnection(X, Y, w=w), "X", "Y")
     path = saved(network, tmp_path / "net.pt")
-    with little_memory():
+    with limited_memory():
         assert command("import", path, "-o", tmp_path / "mine")[0] == 0
         program = load_model(tmp_path / "mine.py").program
     assert isinstance(program, Network)
@@ -211,7 +214,7 @@ def test_sparse_weights_stay_sparse(peer: object, tmp_path: Path, command: Calla
 
 
 @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
-def test_a_csr_matrix_is_read(peer: object, tmp_path: Path) -> None:  # noqa: ARG001, F811
+def test_csr_matrix(peer: object, tmp_path: Path) -> None:  # noqa: ARG001, F811
     dense = torch.tensor([[0.0, 1.5, 0.0], [2.0, 0.0, 0.25], [0.0, 0.0, 0.0]])
     network, nodes, topology = build.part("network").Network(), build.part("network.nodes"), build.part("network.topology")
     X, Y = nodes.Input(n=3), nodes.LIFNodes(n=3)
@@ -223,11 +226,13 @@ def test_a_csr_matrix_is_read(peer: object, tmp_path: Path) -> None:  # noqa: AR
     assert torch.equal(connection.matrix().to_dense(), dense)
 
 
-def test_a_layer_may_have_the_name_of_a_variable_in_the_definition(tmp_path: Path) -> None:
+def test_layers_named_like_variables_of_the_definition(tmp_path: Path) -> None:
     network = Network()
     for name in ("torch", "saved", "network", "load_file"):
         neuron = BoostedLIFNodes(n=3)
-        neuron.decay = torch.tensor(0.75)  # a number that the constructor computes, and that is saved beside the file
+        neuron.decay = torch.tensor(
+            0.75
+        )  # the constructor computes another value, so this one is saved beside the definition
         network.add_layer(neuron, name, external=name == "torch")
     for source, target in pairwise(network.layers):
         network.add_connection(Sparse(torch.eye(3)), source, target)

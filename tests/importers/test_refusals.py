@@ -1,4 +1,4 @@
-"""Parts that would change the spikes are refused, others are listed; and the definitions that ``import`` writes."""
+"""Parts of BindsNET networks that cannot be imported are errors or notes; and the definitions that ``import`` writes."""
 
 import re
 import warnings
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.usefixtures("peer")
 Command = Callable[..., tuple[int, str, str]]
 
 
-def two(target: object, **options: object) -> object:
-    """An input layer of three, a layer, and a connection with these options."""
+def two_layers(target: object, **options: object) -> object:
+    """A network of an input layer with 3 neurons, a given layer, and a connection with these options."""
     network, nodes, topology = build.part("network").Network(), build.part("network.nodes"), build.part("network.topology")
     X = nodes.Input(n=3)
     network.add_layer(X, "X")
@@ -59,7 +59,7 @@ def subclassed() -> object:
     class LIFNodes(build.part("network.nodes").LIFNodes):
         pass
 
-    return two(LIFNodes(n=3), w=torch.ones(3, 3))
+    return two_layers(LIFNodes(n=3), w=torch.ones(3, 3))
 
 
 def masked() -> object:
@@ -69,7 +69,7 @@ def masked() -> object:
 
 
 def relayed() -> object:
-    return two(build.part("conversion").PassThroughNodes(n=3), w=torch.ones(3, 3))
+    return two_layers(build.part("conversion").PassThroughNodes(n=3), w=torch.ones(3, 3))
 
 
 def pooled_without_decay() -> object:
@@ -78,8 +78,8 @@ def pooled_without_decay() -> object:
     return network
 
 
-def elsewhere() -> object:
-    network = two(lif(), w=torch.ones(3, 3))
+def foreign_source() -> object:
+    network = two_layers(lif(), w=torch.ones(3, 3))
     network.connections["X", "Y"].source = lif()
     return network
 
@@ -89,7 +89,7 @@ def csrm(**options: object) -> object:
 
 
 def with_step(name: str) -> object:
-    """A pipeline in which another feature is normalised or learns in every step."""
+    """A pipeline with a feature that normalises or changes another one in every step."""
     network = pipeline(built := weight())
     network.connections["X", "Y"].pipeline.append(feature(name, built))
     return network
@@ -99,7 +99,7 @@ def double() -> object:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         thresholds = torch.tensor([-52.1] * 3, dtype=torch.double)
-        return two(build.part("network.nodes").AdaptiveLIFNodes(n=3, thresh=thresholds), w=torch.ones(3, 3))
+        return two_layers(build.part("network.nodes").AdaptiveLIFNodes(n=3, thresh=thresholds), w=torch.ones(3, 3))
 
 
 def degraded() -> object:
@@ -107,14 +107,14 @@ def degraded() -> object:
 
 
 def with_weights(target: Callable[[], object] = lif, **options: object) -> Callable[[], object]:
-    return lambda: two(target(), **{"w": torch.ones(3, 3)} | options)
+    return lambda: two_layers(target(), **{"w": torch.ones(3, 3)} | options)
 
 
-def half() -> object:
+def probability_of_a_half() -> object:
     return feature("Probability", torch.full((3, 3), 0.5))
 
 
-REFUSED: dict[str, tuple[Callable[[], object], str]] = {
+REJECTED: dict[str, tuple[Callable[[], object], str]] = {
     "Dale's rule": (with_weights(Dales_rule=torch.ones(3, 3)), "set all weights to 0 after the first"),
     "a class of the user's": (subclassed, "this class cannot be imported"),
     "weights in double": (with_weights(w=torch.ones(3, 3).double(), w_dtype=torch.double), "torch.float64"),
@@ -122,13 +122,19 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "weights under a mask": (masked, "under its mask"),
     "a relay of weights": (relayed, "as if they were spikes"),
     "pooling without decay": (pooled_without_decay, "no decay"),
-    "a source that is no layer": (elsewhere, "joins layers that are not the network's"),
+    "a source that is no layer": (foreign_source, "joins layers that are not the network's"),
     "a bias into a window": (with_weights(csrm, b=torch.ones(3)), "before the first one"),
     "normalised in each step": (lambda: pipeline(weight(norm=2.0, norm_frequency="time step")), "in every step"),
     "polarity": (lambda: pipeline(weight(enforce_polarity=True)), "enforce_polarity"),
     "half precision": (lambda: pipeline(weight(value_dtype=torch.half)), "torch.float16"),
-    "a bias that may fail": (lambda: pipeline(weight(), feature("Bias", torch.ones(3, 3)), half()), "draws for a bias"),
-    "probabilities twice": (lambda: pipeline(weight(), half(), half()), "the second one that draws"),
+    "a bias that may fail": (
+        lambda: pipeline(weight(), feature("Bias", torch.ones(3, 3)), probability_of_a_half()),
+        "draws for a bias",
+    ),
+    "probabilities twice": (
+        lambda: pipeline(weight(), probability_of_a_half(), probability_of_a_half()),
+        "the second one that draws",
+    ),
     "code": (degraded, "is code"),
     "a feature that is normalised": (lambda: with_step("Normalization"), "another feature in every step"),
     "a feature that learns": (lambda: with_step("Updating"), "also when the network does not"),
@@ -136,9 +142,9 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
 
 
 @pytest.mark.filterwarnings("ignore:Provided")
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused(name: str) -> None:
-    make, message = REFUSED[name]
+@pytest.mark.parametrize("name", REJECTED)
+def test_rejected(name: str) -> None:
+    make, message = REJECTED[name]
     network = make()
     with pytest.raises(InvalidInput, match=message) as error:
         from_bindsnet(network)
@@ -152,13 +158,13 @@ def test_refused(name: str) -> None:
         ({"external": ["Y"], "one_step": True}, "discards the external input"),
     ],
 )
-def test_options_that_do_not_fit(options: dict, message: str) -> None:
+def test_invalid_options(options: dict, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
-        from_bindsnet(two(lif(), w=torch.ones(3, 3)), **options)
+        from_bindsnet(two_layers(lif(), w=torch.ones(3, 3)), **options)
 
 
-def test_external_drives_are_added_to_the_others() -> None:
-    network = build.snap(two(lif(), w=3 * torch.rand(3, 3)))
+def test_external_input_is_added() -> None:
+    network = build.snap(two_layers(lif(), w=3 * torch.rand(3, 3)))
     imported = from_bindsnet(network, external="Y").network
     drives = {"X": (torch.rand(500, 1, 3) < 0.3).float(), "Y": torch.randint(0, 5, (500, 1, 3)).float()}
     outputs, _ = imported.rollout({f"{name}.x": x for name, x in drives.items()}, imported.initial_state(1))
@@ -166,9 +172,11 @@ def test_external_drives_are_added_to_the_others() -> None:
     assert outputs["Y.s"].any()
 
 
-def test_all_that_is_left_behind_is_named(tmp_path: Path) -> None:
+def test_omitted_parts_are_reported(tmp_path: Path) -> None:
     learning, monitors = build.part("learning"), build.part("network.monitors")
-    network = two(lif(traces=True), w=torch.ones(3, 3), update_rule=learning.MSTDP, nu=0.1, norm=2.0, weight_decay=0.5)
+    network = two_layers(
+        lif(traces=True), w=torch.ones(3, 3), update_rule=learning.MSTDP, nu=0.1, norm=2.0, weight_decay=0.5
+    )
     network.reward_fn = build.part("learning.reward").MovingAvgRPE()
     network.add_monitor(monitors.Monitor(network.layers["Y"], ["s"]), "watch")
     network.connections["X", "nowhere"] = network.connections["X", "Y"]
@@ -179,8 +187,8 @@ def test_all_that_is_left_behind_is_named(tmp_path: Path) -> None:
     assert len(message) == 8
 
 
-def test_what_a_run_left_in_a_network_is_named() -> None:
-    """Its spikes, potentials and rates; none of them after a reset."""
+def test_states_left_by_a_run_are_reported() -> None:
+    """The import notes spikes, potentials and rates that a run has left in a network, and none after a reset."""
     network = build.every_connection()
     assert not [sentence for sentence in from_bindsnet(network).left_behind if "when it was saved" in sentence]
     build.run(network, {f"X{axes}": torch.ones(3, 1, *network.layers[f"X{axes}"].shape) for axes in (1, 2, 3)}, {})
@@ -207,8 +215,8 @@ NETWORKS_TO_DEFINE = {name: make for name, (make, _) in NETWORKS.items()} | {"sy
 
 
 @pytest.mark.parametrize("name", NETWORKS_TO_DEFINE)
-def test_a_definition_gives_the_same_network(name: str, tmp_path: Path, command: Command) -> None:
-    """What ``import`` writes, read as any other model: the same contract, the same numbers, to the last bit."""
+def test_definition_gives_the_same_network(name: str, tmp_path: Path, command: Command) -> None:
+    """The definition that ``import`` writes loads as a network with the same contract and the same numbers."""
     torch.manual_seed(9)
     path = saved(NETWORKS_TO_DEFINE[name](), tmp_path / "net.pt")
     status, shown, _ = command("import", path, "-o", tmp_path / "mine")
@@ -226,7 +234,7 @@ def test_a_definition_gives_the_same_network(name: str, tmp_path: Path, command:
 
 
 @pytest.mark.parametrize("options", [("external=pool",), ("one_step=true", "external=X")])
-def test_a_definition_says_how_the_network_runs(options: tuple[str, ...], tmp_path: Path, command: Command) -> None:
+def test_definition_keeps_the_options(options: tuple[str, ...], tmp_path: Path, command: Command) -> None:
     path = saved(build.reservoir(), tmp_path / "net.pt")
     sets = [word for option in options for word in ("--set", option)]
     assert command("import", path, "-o", tmp_path / "mine", *sets)[0] == 0
@@ -239,8 +247,8 @@ def test_a_definition_says_how_the_network_runs(options: tuple[str, ...], tmp_pa
     assert ".dt" not in text
 
 
-def test_parity_needs_the_imported_file_only_for_the_export(tmp_path: Path, command: Command) -> None:
-    """A bundle is compared with the network that was exported, after its file has changed, and after it is gone."""
+def test_parity_without_the_imported_file(tmp_path: Path, command: Command) -> None:
+    """parity compares a bundle with the exported network, also after the imported file has changed or was deleted."""
     path = saved(build.diehl_and_cook(), tmp_path / "net.pt")
     assert command("parity", path, "--steps", 50, "--runtime", "onnxruntime-cpu,torchscript", "--snap-weights", 12)[0] == 0
     status, shown, _ = command("export", path, "-o", tmp_path / "b", "--set", "learning=false", "--format", "onnx")
@@ -269,7 +277,7 @@ def test_parity_needs_the_imported_file_only_for_the_export(tmp_path: Path, comm
         (["net.pt", "-o", "no/where"], "the folder no does not exist"),
     ],
 )
-def test_mistakes(
+def test_invalid_arguments(
     arguments: list[str], message: str, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

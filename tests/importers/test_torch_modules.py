@@ -1,4 +1,4 @@
-"""Live modules of snnTorch, SpikingJelly and norse: our spikes against their own forward, at every step."""
+"""Live modules of snnTorch, SpikingJelly and norse: spikes equal their own forward at every step."""
 
 import warnings
 from pathlib import Path
@@ -31,7 +31,7 @@ def drive(*shape: int) -> Tensor:
 
 
 def random_statistics(model: nn.Module) -> nn.Module:
-    """Batch norms with statistics and affine parameters that are not those of a new one; eval mode."""
+    """Set random statistics and affine parameters in all batch norms, and switch to eval mode."""
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.running_mean.normal_()
@@ -41,8 +41,8 @@ def random_statistics(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def agree(network: Network, x: Tensor, expected: Tensor, least: int = 100) -> None:
-    """The last layer sends what the framework does; each layer fires, and none always."""
+def assert_equal_spikes(network: Network, x: Tensor, expected: Tensor, least: int = 100) -> None:
+    """Check that the last layer's spikes equal the framework's, and that each layer fires at a moderate rate."""
     found = steps(network, x)
     rates = {name: float(sent.float().mean()) for name, sent in found.items() if sent.dtype == torch.bool}
     assert all(0.01 < rate < 0.9 for rate in rates.values()), rates
@@ -50,7 +50,7 @@ def agree(network: Network, x: Tensor, expected: Tensor, least: int = 100) -> No
     assert torch.equal(found[list(found)[-1]].float(), expected)
 
 
-def stepped(model: nn.Module, x: Tensor) -> Tensor:
+def run_steps(model: nn.Module, x: Tensor) -> Tensor:
     with foreign_code():
         return torch.stack([model(step) for step in x])
 
@@ -77,11 +77,11 @@ def test_snntorch(make: object, options: dict) -> None:
     network = deploy_snn.load_model(model)
     assert list(network.layers) == ["input", "n1", "n4"]
     x = drive(20)
-    agree(network, x, stepped(model, x))
+    assert_equal_spikes(network, x, run_steps(model, x))
 
 
 def test_snntorch_convolutions() -> None:
-    """The network of snnTorch's tutorials, nested, with batch norm, and scalars for parameters."""
+    """The convolutional network of snnTorch's tutorials, with nested modules, batch norm and scalar parameters."""
     torch.manual_seed(0)
     model = nn.Sequential()
     model.features = nn.Sequential(
@@ -104,7 +104,7 @@ def test_snntorch_convolutions() -> None:
         "classifier_4",
     ]
     x = drive(2, 12, 10)
-    agree(network, x, stepped(model, x))
+    assert_equal_spikes(network, x, run_steps(model, x))
 
 
 # SpikingJelly
@@ -128,21 +128,21 @@ def test_spikingjelly(v_reset: float | None) -> None:
     random_statistics(model)
     network = deploy_snn.load_model(model, input_shape=(2, 10))
     x = drive(2, 10)
-    single = stepped(model, x)
-    agree(network, x, single)
+    single = run_steps(model, x)
+    assert_equal_spikes(network, x, single)
     functional.set_step_mode(model, "m")
     functional.reset_net(model)
     with foreign_code():
         assert torch.equal(model(x), single)
-    agree(deploy_snn.load_model(model, input_shape=(2, 10)), x, single)
+    assert_equal_spikes(deploy_snn.load_model(model, input_shape=(2, 10)), x, single)
 
 
 def test_spikingjelly_on_the_threshold() -> None:
-    """Sums that are exact meet the threshold, where this framework's nodes fire."""
+    """A potential equal to the threshold fires, as in SpikingJelly."""
     model = nn.Sequential(nn.Linear(4, 1, bias=False), neuron.IFNode()).eval()
     nn.init.constant_(model[0].weight, 0.25)
     x = (torch.rand(STEPS, BATCH, 4) < 0.5).float()
-    agree(deploy_snn.load_model(model), x, stepped(model, x))
+    assert_equal_spikes(deploy_snn.load_model(model), x, run_steps(model, x))
 
 
 # norse
@@ -183,7 +183,7 @@ def test_norse(make: object) -> None:
         for step in x:
             sent, state = model(step, state)
             spikes.append(sent)
-    agree(network, x, torch.stack(spikes))
+    assert_equal_spikes(network, x, torch.stack(spikes))
 
 
 # torch, bundles, refusals
@@ -200,14 +200,14 @@ def test_pooling_and_readout_of_numbers() -> None:
         nn.Linear(27, 4),
     ).eval()
     x = drive(2, 7, 6)
-    expected = stepped(model, x)
+    expected = run_steps(model, x)
     network = deploy_snn.load_model(model, input_shape=(2, 7, 6), inputs="values", dt=0.5)
     assert network.contract.dt == 0.5
     torch.testing.assert_close(steps(network, x)["output.s"], expected)
 
 
-def test_a_module_becomes_a_bundle(tmp_path: Path) -> None:
-    """Exported as it stands, run by ONNX Runtime; the source is on record, and the user's module is left as it was."""
+def test_export_of_a_module(tmp_path: Path) -> None:
+    """A module is exported and run by ONNX Runtime; the manifest names its source, and the module is not changed."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv1d(2, 3, 3), leaky(3, 6), nn.Dropout(), nn.Flatten(), nn.Linear(18, 5), leaky(5)).eval()
     bundle = deploy_snn.export(model, tmp_path / "net", input_shape=(2, 8), formats=["onnx"], snap_bits=12)
@@ -219,10 +219,10 @@ def test_a_module_becomes_a_bundle(tmp_path: Path) -> None:
             assert (snapped.weight * 2**12 != (snapped.weight * 2**12).round()).any()
             for parameter in snapped.parameters():
                 parameter.mul_(2**12).round_().div_(2**12)
-    x = 2 * (torch.rand(STEPS, BATCH, 2, 8) < 0.5).float()  # on the grid, as the weights are: every sum is exact
+    x = 2 * (torch.rand(STEPS, BATCH, 2, 8) < 0.5).float()  # on the grid of the weights, so that every sum is exact
     session = bundle.session("onnxruntime-cpu")
     session.reset(batch=BATCH)
-    spikes, expected = torch.from_numpy(session.run({"input.x": x.numpy()})["n5.s"]).float(), stepped(model, x)
+    spikes, expected = torch.from_numpy(session.run({"input.x": x.numpy()})["n5.s"]).float(), run_steps(model, x)
     assert expected.sum() > 100
     assert torch.equal(spikes, expected)
     with pytest.raises(InvalidInput, match="has a shape of its own"):
@@ -252,29 +252,29 @@ def with_reset_changed() -> nn.Module:
 
 
 def shared() -> nn.Module:
-    twice = leaky(3)
-    return nn.Sequential(nn.Linear(4, 3), twice, nn.Linear(3, 3), twice)
+    repeated = leaky(3)
+    return nn.Sequential(nn.Linear(4, 3), repeated, nn.Linear(3, 3), repeated)
 
 
-def behind(neuron: nn.Module) -> nn.Module:
+def after_linear(neuron: nn.Module) -> nn.Module:
     return nn.Sequential(nn.Linear(4, 3), neuron)
 
 
-REFUSED = {
-    "reset_mechanism='none'": lambda: behind(leaky(3, reset_mechanism="none")),
-    "'1' (Leaky): reset_delay=False with reset_mechanism='subtract'": lambda: behind(leaky(3, reset_delay=False)),
-    "reset_mechanism was changed": lambda: behind(with_reset_changed()),
-    "graded_spikes_factor is not 1": lambda: behind(leaky(3, graded_spikes_factor=2.0)),
-    "inhibition=True": lambda: behind(leaky(3, inhibition=True)),
-    "state_quant": lambda: behind(leaky(3, state_quant=torch.round)),
-    "spike_grad is not the step": lambda: behind(leaky(3, spike_grad=torch.sigmoid)),
-    "'1' (RLeaky): its recurrence": lambda: behind(snntorch.RLeaky(0.9, linear_features=3, init_hidden=True)),
-    "'1' (Alpha): it has no counterpart": lambda: behind(snntorch.Alpha(0.9, 0.8, init_hidden=True)),
-    "its spiking False": lambda: behind(neuron.IFNode(surrogate_function=surrogate.Sigmoid(spiking=False))),
-    "'1' (ParametricLIFNode)": lambda: behind(neuron.ParametricLIFNode()),
+REJECTED = {
+    "reset_mechanism='none'": lambda: after_linear(leaky(3, reset_mechanism="none")),
+    "'1' (Leaky): reset_delay=False with reset_mechanism='subtract'": lambda: after_linear(leaky(3, reset_delay=False)),
+    "reset_mechanism was changed": lambda: after_linear(with_reset_changed()),
+    "graded_spikes_factor is not 1": lambda: after_linear(leaky(3, graded_spikes_factor=2.0)),
+    "inhibition=True": lambda: after_linear(leaky(3, inhibition=True)),
+    "state_quant": lambda: after_linear(leaky(3, state_quant=torch.round)),
+    "spike_grad is not the step": lambda: after_linear(leaky(3, spike_grad=torch.sigmoid)),
+    "'1' (RLeaky): its recurrence": lambda: after_linear(snntorch.RLeaky(0.9, linear_features=3, init_hidden=True)),
+    "'1' (Alpha): it has no counterpart": lambda: after_linear(snntorch.Alpha(0.9, 0.8, init_hidden=True)),
+    "its spiking False": lambda: after_linear(neuron.IFNode(surrogate_function=surrogate.Sigmoid(spiking=False))),
+    "'1' (ParametricLIFNode)": lambda: after_linear(neuron.ParametricLIFNode()),
     "has step_mode='s'": lambda: nn.Sequential(layer.Linear(4, 3, step_mode="s"), neuron.IFNode(step_mode="m")),
-    "'1' (LIFRecurrentCell): its recurrence": lambda: behind(norse.LIFRecurrentCell(3, 3)),
-    "method='logistic'": lambda: behind(norse.LIFBoxCell(norse.LIFBoxParameters(method="logistic"))),
+    "'1' (LIFRecurrentCell): its recurrence": lambda: after_linear(norse.LIFRecurrentCell(3, 3)),
+    "method='logistic'": lambda: after_linear(norse.LIFBoxCell(norse.LIFBoxParameters(method="logistic"))),
     "dt=2 ms, expected 1 ms": lambda: nn.Sequential(nn.Linear(4, 3), iaf(3), nn.Linear(3, 3), with_current(3)),
     "share its state": shared,
     "'0' (OwnForward): its forward is code of its own": lambda: nn.Sequential(OwnForward(nn.Linear(4, 3)), leaky(3)),
@@ -295,18 +295,18 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("sentence", REFUSED)
-def test_refused_by_name(sentence: str) -> None:
+@pytest.mark.parametrize("sentence", REJECTED)
+def test_rejected_modules(sentence: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = REFUSED[sentence]()
+        model = REJECTED[sentence]()
     with pytest.raises(InvalidInput) as error:
         deploy_snn.load_model(model)
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_options_are_checked() -> None:
+def test_invalid_options() -> None:
     model = OwnConstructor().eval()
     assert list(deploy_snn.load_model(model).layers) == ["input", "n1"]
     with pytest.raises(InvalidInput, match="no option shape; it has input_shape, dt, inputs"):

@@ -1,6 +1,6 @@
-"""Networks that BindsNET trained on digits (``benchmarks/train_bindsnet.py``), on every runtime, beside BindsNET itself.
+"""Networks that BindsNET trained on digits (``benchmarks/train_bindsnet.py``), on every runtime, against BindsNET itself.
 
-100 digits that the training has not seen, as the rows of a batch: every spike, and every label. The files were made by
+Every spike and every label is compared, for a batch of 100 digits that are not in the training set. The files were made by
 ``python benchmarks/train_bindsnet.py tests/importers/trained --size 60 --digits 300 --steps 100``.
 """
 
@@ -27,11 +27,11 @@ Command = Callable[..., tuple[int, str, str]]
 TRAINED = Path(__file__).parent / "trained"
 STEPS, DIGITS = 100, 100
 CASES = {"two_layers": ("Y", 0.25), "diehl_and_cook": ("Ae", 0.55)}
-"""By name: the layer that answers, and a part of the digits that chance (0.1) does not reach."""
+"""For each network, the output layer, and an accuracy well above chance (0.1)."""
 
 
 def digits() -> tuple[np.ndarray, np.ndarray]:
-    """Spikes ``[STEPS, DIGITS, 64]`` of the digits kept aside, and their labels."""
+    """Return spikes ``[STEPS, DIGITS, 64]`` of the test digits, and their labels."""
     from sklearn.datasets import load_digits
 
     loaded = load_digits()
@@ -75,7 +75,7 @@ def test_spikes_and_labels(name: str, tmp_path: Path) -> None:
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32 - 1), weighs=st.booleans(), n=st.integers(1, 30), silent=st.booleans())
-def test_votes_are_bindsnets(seed: int, weighs: bool, n: int, silent: bool) -> None:
+def test_votes_equal_bindsnets(seed: int, weighs: bool, n: int, silent: bool) -> None:
     rng = np.random.default_rng(seed)
     counts = rng.integers(0, 2 if silent else 40, (7, n)) * (not silent or rng.random((7, 1)) < 0.5)
     assignments = rng.integers(-1, 10, n)
@@ -92,7 +92,7 @@ def test_votes_are_bindsnets(seed: int, weighs: bool, n: int, silent: bool) -> N
     assert np.array_equal(vote(readout, counts), theirs.numpy())
 
 
-def test_run_tells_the_labels(tmp_path: Path, command: Command) -> None:
+def test_run_prints_the_labels(tmp_path: Path, command: Command) -> None:
     from safetensors.numpy import save_file
 
     labels = TRAINED / "two_layers-labels.safetensors"
@@ -128,7 +128,7 @@ def test_run_tells_the_labels(tmp_path: Path, command: Command) -> None:
         ),
     ],
 )
-def test_labels_that_do_not_fit(tensors: dict, message: str, tmp_path: Path, command: Command) -> None:
+def test_invalid_labels(tensors: dict, message: str, tmp_path: Path, command: Command) -> None:
     from safetensors.numpy import save_file
 
     save_file(tensors, tmp_path / "labels.safetensors")

@@ -1,4 +1,4 @@
-"""BindsNET's own ``Network``, run step by step beside ours. None of its code is here: it is loaded where pip put it."""
+"""Run BindsNET's own ``Network`` step by step, as a reference for ours. Its code is imported, not copied."""
 
 import importlib
 import sys
@@ -15,7 +15,7 @@ from ..neurons.bindsnet_oracle import MEND, TorchWithDraws  # noqa: TID252  (tes
 
 @pytest.fixture(scope="module")
 def peer() -> ModuleType:
-    """``bindsnet.network``, without its package's heavy top level."""
+    """The module ``bindsnet.network``, imported without the top level of its package, which is slow."""
     found = PathFinder.find_spec("bindsnet")
     if found is None or not found.submodule_search_locations:
         raise ModuleNotFoundError(f"BindsNET is not installed; {MEND}")
@@ -33,7 +33,7 @@ def peer() -> ModuleType:
 
 
 def run(network: ModuleType, inputs: dict[str, Tensor], noise: dict[str, Tensor], *, one_step: bool) -> dict[str, Tensor]:
-    """All steps, one ``run`` a step; by layer the spikes, and as ``NAME.v`` the potentials. It writes into its inputs."""
+    """Call ``run`` for each step. Return spikes ``NAME.s`` and potentials ``NAME.v``. BindsNET writes into its inputs."""
     steps = len(next(iter(inputs.values())))
     module = sys.modules["bindsnet.network.nodes"]
     seen: dict[str, list[Tensor]] = {}
@@ -41,7 +41,7 @@ def run(network: ModuleType, inputs: dict[str, Tensor], noise: dict[str, Tensor]
     try:
         for step in range(steps):
             module.torch = draws = TorchWithDraws()
-            for name, values in noise.items():  # one layer at most draws, in these tests
+            for name, values in noise.items():  # in these tests at most one layer takes noise
                 draws.layer, draws.noise = network.layers[name], values[step]
             given = {name: values[step : step + 1].clone() for name, values in inputs.items()}
             network.run(inputs=given, time=1, one_step=one_step)

@@ -1,4 +1,4 @@
-"""Networks against BindsNET 0.3.4's own ``Network.run``: the same weights on a grid, 500 steps, spikes and potentials."""
+"""With weights on a grid, spikes and potentials equal BindsNET 0.3.4's own ``Network.run`` in 500 steps."""
 
 from types import ModuleType
 
@@ -26,7 +26,7 @@ from .bindsnet_network import peer, run  # noqa: F401  (a fixture)
 STEPS = 500
 
 
-def ours(layers: dict[str, neurons.Nodes], wires: list, *, one_step: bool, snap: bool = True) -> Network:
+def build_ours(layers: dict[str, neurons.Nodes], wires: list, *, one_step: bool, snap: bool = True) -> Network:
     record = [f"{name}.v" for name, layer in layers.items() if hasattr(layer, "thresh")] + ["X.s"]
     network = Network(one_step=one_step, record=record)
     for name, layer in layers.items():
@@ -38,8 +38,8 @@ def ours(layers: dict[str, neurons.Nodes], wires: list, *, one_step: bool, snap:
     return network.finish()
 
 
-def theirs(peer: ModuleType, network: Network, batch: int, keywords: dict[str, dict]) -> object:  # noqa: F811
-    """The same layers and weights; a diagonal, and all but oneself, are matrices there."""
+def build_in_bindsnet(peer: ModuleType, network: Network, batch: int, keywords: dict[str, dict]) -> object:  # noqa: F811
+    """Build the same network in BindsNET, where OneToOne and Lateral connections are matrices."""
     made = peer.Network(dt=1.0, batch_size=batch)
     made.train(False)
     for name, layer in network.layers.items():
@@ -96,7 +96,7 @@ def feed_forward(*, one_step: bool, snap: bool = True) -> tuple[Network, dict]:
         (Dense(2 * torch.rand(40, 30), torch.rand(30)), "X", "lif"),
         (Dense(6 * torch.rand(30, 10)), "lif", "adaptive"),
     ]
-    return ours(layers, wires, one_step=one_step, snap=snap), {"lif": {"tc_decay": 20.0}}
+    return build_ours(layers, wires, one_step=one_step, snap=snap), {"lif": {"tc_decay": 20.0}}
 
 
 def diehl_and_cook(*, one_step: bool, snap: bool = True) -> tuple[Network, dict]:
@@ -107,7 +107,7 @@ def diehl_and_cook(*, one_step: bool, snap: bool = True) -> tuple[Network, dict]
         "inh": neurons.LIFNodes(n=20, **inhibitory),
     }
     wires = [(Dense(1.5 * torch.rand(60, 20)), "X", "exc"), (OneToOne(22.5), "exc", "inh"), (Lateral(-5.0), "inh", "exc")]
-    return ours(layers, wires, one_step=one_step, snap=snap), {"inh": inhibitory}
+    return build_ours(layers, wires, one_step=one_step, snap=snap), {"inh": inhibitory}
 
 
 def convolutional(*, one_step: bool) -> tuple[Network, dict]:
@@ -123,7 +123,7 @@ def convolutional(*, one_step: bool) -> tuple[Network, dict]:
         (LocalConnection2d(4 * torch.rand(3, 8, 4), 2, 1), "pool", "local"),
     ]
     keywords = {"conv": {"tc_decay": 20.0}, "pool": {"thresh": -64.5, "refrac": 0}}
-    return ours(layers, wires, one_step=one_step), keywords
+    return build_ours(layers, wires, one_step=one_step), keywords
 
 
 def reservoir(*, one_step: bool) -> tuple[Network, dict]:
@@ -140,7 +140,7 @@ def reservoir(*, one_step: bool) -> tuple[Network, dict]:
         (MeanField(torch.tensor([40.0, 80.0, 160.0])), "pool", "mean"),
         (Dense(6 * torch.rand(40, 5)), "pool", "out"),
     ]
-    return ours(layers, wires, one_step=one_step), {"pool": {"refrac": 2}}
+    return build_ours(layers, wires, one_step=one_step), {"pool": {"refrac": 2}}
 
 
 def drawn(network: Network, batch: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -170,7 +170,7 @@ def test_every_spike_and_potential(build: object, batch: int, one_step: bool, pe
     torch.manual_seed(3)
     network, keywords = build(one_step=one_step)
     inputs, noise = drawn(network, batch)
-    expected = run(theirs(peer, network, batch, keywords), inputs, noise, one_step=one_step)
+    expected = run(build_in_bindsnet(peer, network, batch, keywords), inputs, noise, one_step=one_step)
     given = {"X.x": inputs["X"]} | {f"{name}.noise": values for name, values in noise.items()}
     outputs, _ = network.rollout(given, network.initial_state(batch))
     for name in network.layers:
@@ -181,13 +181,15 @@ def test_every_spike_and_potential(build: object, batch: int, one_step: bool, pe
             assert torch.equal(outputs[f"record.{name}.v"], expected[f"{name}.v"]), name
 
 
-def test_without_the_grid_spikes_differ_only_by_rounding(peer: ModuleType) -> None:  # noqa: F811
-    """A matrix product adds in another order than a sum and a subtraction: potentials are a few ulp apart, until one of
-    them is that near to its threshold, and everything after that is another story."""
+def test_weights_off_the_grid(peer: ModuleType) -> None:  # noqa: F811
+    """Without the weight grid, potentials differ by rounding only, until the first spike that differs.
+
+    A matrix product adds in another order than a sum and a subtraction, so a potential near its threshold may differ.
+    """
     torch.manual_seed(3)
     network, keywords = diehl_and_cook(one_step=False, snap=False)
     inputs, noise = drawn(network, 1)
-    expected = run(theirs(peer, network, 1, keywords), inputs, noise, one_step=False)
+    expected = run(build_in_bindsnet(peer, network, 1, keywords), inputs, noise, one_step=False)
     outputs, _ = network.rollout({"X.x": inputs["X"], "exc.noise": noise["exc"]}, network.initial_state(1))
     same = (outputs["exc.s"] == expected["exc.s"]).flatten(1).all(1)
     until = STEPS if same.all() else int(same.int().argmin())

@@ -1,4 +1,4 @@
-"""Each connection against its definition, in loops or in double precision, and over time against step by step."""
+"""Each connection against its definition, in plain loops or in double precision, and the laws of all connections."""
 
 import copy
 import itertools
@@ -107,7 +107,7 @@ def test_sums(made: Connection, source: tuple, target: tuple, definition: object
 
 
 def test_stochastic_synapses() -> None:
-    """Each row and each synapse by its own noise, which hands on below the probability and not on it."""
+    """Each synapse of each row has its own noise, and transmits if the noise is below the probability."""
     w, p, b = torch.randn(4, 6), torch.tensor([0.0, 0.25, 0.5, 1.0]).repeat(6, 1).T.contiguous(), torch.randn(6)
     made = StochasticDense(w, p, b)
     made.attach("a", (2, 2), "b", (2, 3))
@@ -137,7 +137,7 @@ POOLS = [
 
 @pytest.mark.parametrize(("made", "source", "target", "kernel", "stride", "padding"), POOLS)
 def test_pooling(made: Connection, source: tuple, target: tuple, kernel: tuple, stride: tuple, padding: int) -> None:  # noqa: PLR0917
-    """In each field the spike of the source with the highest rate; of equal rates, the first in row-major order."""
+    """Each field outputs the spike of the source with the highest rate; of equal rates, the first in row-major order."""
     made.attach("a", source, "b", target)
     state = {"a_to_b.rates": torch.zeros(3, *source)}
     rates = torch.zeros(3, *source, dtype=torch.float64)
@@ -153,20 +153,22 @@ def test_pooling(made: Connection, source: tuple, target: tuple, kernel: tuple, 
                 field = [
                     i for i in itertools.product(*spans) if all(0 <= j < n for j, n in zip(i, source[1:], strict=True))
                 ]
-                best = max(field, key=lambda i: after["a_to_b.rates"][(row, channel, *i)].item())  # the first of equals
+                best = max(
+                    field, key=lambda i: after["a_to_b.rates"][(row, channel, *i)].item()
+                )  # the first of equal rates
                 assert drive[(row, channel, *place)] == z[(row, channel, *best)]
         state = after
 
 
 EXAMPLES = {type(row[0]): row[:3] for row in reversed([*SUMS, *POOLS])}
 EXAMPLES |= {StochasticDense: (StochasticDense(W46, 0.5, B6), (4,), (6,)), Sparse: (Sparse(SPARSE), (2, 2), (6,))}
-EXAMPLES = copy.deepcopy(EXAMPLES)  # as they were before a test gave them a place
+EXAMPLES = copy.deepcopy(EXAMPLES)  # copied before a test attaches them to layers
 STEPS, ROWS = 12, 3
 Tensors = dict[str, Tensor]
 
 
 def network_with(name: str) -> Network:
-    """The connection, from an input layer to integrators whose potentials come out; all weights are multiples of 1/8.
+    """A network of one connection from an input layer to IF neurons with recorded potentials; weights are multiples of 1/8.
 
     A class without an example is built with a matrix of weights, as Dense is, from 4 neurons to 6.
     """
@@ -183,7 +185,7 @@ def network_with(name: str) -> Network:
 
 
 def inputs_of(network: Network) -> Tensors:
-    """Spikes, and noise, for every input: ``[T, B, *shape]``."""
+    """Random spikes or noise for every input: ``[T, B, *shape]``."""
     inputs, generator = {}, torch.Generator().manual_seed(1)
     for spec in network.contract.inputs:
         drawn = torch.rand((STEPS, *spec.shape(batch=ROWS)), generator=generator)
@@ -207,7 +209,7 @@ def assert_same(actual: Tensors, expected: Tensors) -> None:
 
 @pytest.mark.parametrize("name", CONNECTIONS)
 def test_laws(name: str) -> None:
-    """Split = whole, rows = batch, nothing is mutated, and what is rebuilt from structure and parameters is the same."""
+    """Split = whole, rows = batch, arguments are not mutated, and a network rebuilt from its data is equal."""
     network = network_with(name)
     inputs, start = inputs_of(network), network.initial_state(ROWS)
     arguments = inputs | start | network.state_dict()
@@ -253,7 +255,7 @@ def test_torchscript_and_onnx_runtime_give_the_same_bits(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in CONNECTIONS if CONNECTIONS[name].EXACT == "sums"])
-def test_the_declared_sums_bound_every_drive(name: str) -> None:
+def test_declared_sums_are_upper_bounds(name: str) -> None:
     (connection,) = network_with(name).connections
     assert connection.summed_weights()
     z = (torch.rand(200, *connection.source_shape) < 0.5).float()
@@ -266,7 +268,7 @@ def exact_sums_of(made: Connection) -> Tensor:
 
 @settings(deadline=None, derandomize=True, max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(4, 14), st.integers(2, 60))
-def test_sums_on_the_grid_do_not_depend_on_the_order(seed: int, bits: int, n: int) -> None:
+def test_snapped_sums_do_not_depend_on_the_order(seed: int, bits: int, n: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     made = Dense(3 * torch.randn(n, 5, generator=generator), torch.randn(5, generator=generator))
     made.attach("a", (n,), "b", (5,))
@@ -288,35 +290,35 @@ def test_sums_on_the_grid_do_not_depend_on_the_order(seed: int, bits: int, n: in
     assert snap_weights([made], bits)[0].changed == 0
 
 
-def test_snapping_is_refused_if_sums_would_round() -> None:
+def test_snapping_fails_if_sums_would_round() -> None:
     made = Dense(torch.full((100, 3), 1.7))
     made.attach("a", (100,), "b", (3,))
     with pytest.raises(
         InvalidInput, match=r"the weights of a_to_b sum to 170 for one target neuron, but .* up to 16: use 16 bits or fewer"
     ):
         snap_weights([made], 20)
-    barely = Dense(torch.full((33, 1), 0.5))  # 16.5, where 20 bits have room for 16
-    barely.attach("a", (33,), "b", (1,))
+    slightly_too_large = Dense(torch.full((33, 1), 0.5))  # the sum is 16.5; with 20 bits it may be 16 at most
+    slightly_too_large.attach("a", (33,), "b", (1,))
     with pytest.raises(InvalidInput, match="use 19 bits or fewer"):
-        snap_weights([barely], 20)
+        snap_weights([slightly_too_large], 20)
     fits = Dense(torch.full((100, 3), 1.7))
     fits.attach("a", (100,), "b", (3,))
     snap_weights([fits], 16)
     assert is_exact(fits)
     assert not is_exact(made)
-    assert torch.equal(made.w, torch.full((100, 3), 1.7)), "a refusal changes nothing"
+    assert torch.equal(made.w, torch.full((100, 3), 1.7)), "a rejected call changed the weights"
     with pytest.raises(InvalidInput, match="bits=25: expected 0 to 24"):
         snap_weights([fits], 25)
 
 
 def test_sum_one_unit_above_the_exact_limit() -> None:
-    # The sum 16 + 2**-20 + 2**-20 rounds to 16 when added up in float32, and then looks as if it had room.
+    # In float32 the sum 16 + 2**-20 + 2**-20 rounds to 16, which would be within the limit.
     made = Dense(torch.tensor([[16.0], [2.0**-20]]), torch.tensor([2.0**-20]))
     made.attach("a", (2,), "b", (1,))
     assert not is_exact(made)
     with pytest.raises(InvalidInput, match="use 19 bits or fewer"):
         snap_weights([made], 20)
-    # Off by one unit on the fine grid, and on the next: what is offered is what works.
+    # One unit above the limit on this grid and on the next coarser ones: the error names a number of bits that works.
     coarser = Dense(torch.tensor([[1 - 2.0**-22]] * 16 + [[2.0**-19]]))
     coarser.attach("a", (17,), "b", (1,))
     with pytest.raises(InvalidInput, match="use 19 bits or fewer"):
@@ -333,7 +335,7 @@ def test_weights_off_the_grid_are_not_exact() -> None:
     assert exact_sums_of(OneToOne(1.0)) is None
 
 
-def test_exact_for_spikes_but_not_for_numbers() -> None:
+def test_exact_for_spikes_but_not_for_graded_input() -> None:
     for made, source, target in (
         (Lateral(0.5), (4,), (4,)),
         (SumPool2d(2), (1, 2, 2), (1, 1, 1)),

@@ -1,4 +1,4 @@
-"""Only a class that declares it is exact. A class without a declaration, or with other equations, is inexact."""
+"""A connection or neuron is exact only if its class declares it; subclasses with other equations are inexact."""
 
 from typing import ClassVar
 
@@ -28,7 +28,7 @@ class Silent(Connection):
 
 
 class Squared(Dense):
-    """A dense connection with other equations, which still inherits what Dense declares."""
+    """A dense connection with other equations, which inherits the declaration of Dense."""
 
     def transmit(self, z: Tensor) -> Tensor:
         return super().transmit(z) ** 2
@@ -85,12 +85,12 @@ def test_which_connections_are_exact(connection: Connection, operation: Operatio
     assert contract_of(connection) == (() if operation is None else (Rounding(tensor="X_to_out", operation=operation),))
 
 
-def test_sums_of_numbers_are_inexact_on_the_grid() -> None:
+def test_graded_sums_are_inexact_on_the_grid() -> None:
     assert contract_of(Dense(ON_GRID), Relay(n=2)) == (Rounding(tensor="X_to_out", operation=Operation.SUM),)
 
 
 def test_snapping_an_undeclared_connection_is_an_error() -> None:
-    """Before the fix this raised ``max() arg is an empty sequence``."""
+    """snap_weights rejects a connection whose class does not declare its sums."""
     network = Network()
     network.add_layer(Input(n=2), "X")
     network.add_layer(IFNodes(n=2), "out")

@@ -1,4 +1,4 @@
-"""Networks: the laws of a program, qualified names, and error messages that name the wrong call."""
+"""Networks: the laws of a program, qualified names, and errors that name the wrong call."""
 
 from collections.abc import Callable
 
@@ -51,18 +51,22 @@ def test_laws(one_step: bool) -> None:
     whole, last = network.rollout(inputs, start)
     assert whole["exc.s"].any()
     assert whole["inh.s"].any()
-    assert all(torch.equal(inputs[name], kept[name]) for name in kept), "inputs are as they were"
-    assert all(torch.equal(start[name], kept_start[name]) for name in start), "and the state"
-    assert all(torch.equal(value, buffers[name]) for name, value in network.named_buffers()), "and the network"
+    assert all(torch.equal(inputs[name], kept[name]) for name in kept), "an input was changed"
+    assert all(torch.equal(start[name], kept_start[name]) for name in start), "the state was changed"
+    assert all(torch.equal(value, buffers[name]) for name, value in network.named_buffers()), "a buffer was changed"
     first, between = network.rollout({name: values[:13] for name, values in inputs.items()}, start)
     second, end = network.rollout({name: values[13:] for name, values in inputs.items()}, between)
-    assert all(torch.equal(torch.cat([first[name], second[name]]), whole[name]) for name in whole), "split = whole"
+    assert all(torch.equal(torch.cat([first[name], second[name]]), whole[name]) for name in whole), (
+        "a split sequence differs from the whole"
+    )
     assert all(torch.equal(end[name], last[name]) for name in last)
     for row in range(3):
         single, _ = network.rollout(
             {name: values[:, row : row + 1] for name, values in inputs.items()}, network.initial_state(1)
         )
-        assert all(torch.equal(single[name][:, 0], whole[name][:, row]) for name in whole), "batch = singles"
+        assert all(torch.equal(single[name][:, 0], whole[name][:, row]) for name in whole), (
+            "a row of a batch differs from the row alone"
+        )
 
 
 def test_threshold_inputs_of_every_layer() -> None:
@@ -76,13 +80,15 @@ def test_threshold_inputs_of_every_layer() -> None:
         value, threshold = seen["inh.s"]
         assert torch.equal(value >= threshold, outputs["inh.s"])
         value, threshold = seen["exc.s"]
-        assert torch.equal((value >= threshold).any(1), outputs["exc.s"].any(1))  # one of those that crossed survives
+        assert torch.equal(
+            (value >= threshold).any(1), outputs["exc.s"].any(1)
+        )  # one_spike keeps one of the neurons above the threshold
         crossed += int(outputs["inh.s"].sum())
     assert crossed
-    assert not network.layers["exc"].neuron._forward_pre_hooks, "nothing stays behind"
+    assert not network.layers["exc"].neuron._forward_pre_hooks, "a hook was not removed"
 
 
-def built(*steps: Callable[[Network], object]) -> Callable[[], object]:
+def build_with(*steps: Callable[[Network], object]) -> Callable[[], object]:
     def build() -> object:
         network = Network()
         network.add_layer(Input(n=6), "X")
@@ -100,55 +106,61 @@ def connect(connection: object, source: str = "X", target: str = "exc") -> Calla
 
 
 USED = Dense(torch.ones(6, 4))
-MISTAKES = [
+ERRORS = [
     (
-        built(),
+        build_with(),
         r"layer 'exc' has no input: call add_connection\(\.\.\., target='exc'\), or add_layer\(.*'exc', external=True\)",
     ),
     (
-        built(connect(Dense(torch.ones(6, 4)), "Y")),
+        build_with(connect(Dense(torch.ones(6, 4)), "Y")),
         r"add_connection\(\.\.\., 'Y', 'exc'\): unknown layer 'Y'; choose from X, exc",
     ),
-    (built(connect(Dense(torch.ones(6, 5)))), r"Dense from 'X' \[6\] to 'exc' \[4\]: w is \[6, 5\], expected \[6, 4\]"),
-    (built(connect(Dense(torch.ones(6, 4), torch.ones(3)))), r"b is \[3\], expected \[4\]"),
-    (built(connect(OneToOne(1.0))), "the source and the target must have the same shape"),
-    (built(connect(Lateral(1.0))), "must have the same shape"),
-    (built(connect(MeanField(torch.ones(3)))), r"w is \[3\], expected one number or \[4\]"),
-    (built(connect(Sparse(torch.ones(4, 6)))), r"w is \[4, 6\], expected \[6, 4\]"),
-    (built(connect(Conv2d(torch.ones(2, 1, 3, 3)), "X", "map")), "the shape of the source must be channels and 2 sizes"),
-    (built(connect(Conv2d(torch.ones(2, 1, 3, 3)), "map", "map")), "has 2 channels; w .* needs 1"),
-    (built(connect(Conv2d(torch.ones(2, 2, 3, 3)), "map", "map")), r"the convolution outputs \[2, 1, 1\]"),
-    (built(connect(MaxPool2d(2), "map", "map")), r"the pooling outputs \[2, 1, 1\]"),
-    (built(connect(LocalConnection2d(torch.ones(2, 8, 4), 2, 1), "map", "map")), "must be the number of filters and"),
-    (built(connect(Dense(torch.ones(4, 6)), "exc", "X")), "'X' is an Input layer"),
     (
-        built(connect(Dense(torch.ones(6, 4))), connect(Dense(torch.ones(6, 4)))),
+        build_with(connect(Dense(torch.ones(6, 5)))),
+        r"Dense from 'X' \[6\] to 'exc' \[4\]: w is \[6, 5\], expected \[6, 4\]",
+    ),
+    (build_with(connect(Dense(torch.ones(6, 4), torch.ones(3)))), r"b is \[3\], expected \[4\]"),
+    (build_with(connect(OneToOne(1.0))), "the source and the target must have the same shape"),
+    (build_with(connect(Lateral(1.0))), "must have the same shape"),
+    (build_with(connect(MeanField(torch.ones(3)))), r"w is \[3\], expected one number or \[4\]"),
+    (build_with(connect(Sparse(torch.ones(4, 6)))), r"w is \[4, 6\], expected \[6, 4\]"),
+    (
+        build_with(connect(Conv2d(torch.ones(2, 1, 3, 3)), "X", "map")),
+        "the shape of the source must be channels and 2 sizes",
+    ),
+    (build_with(connect(Conv2d(torch.ones(2, 1, 3, 3)), "map", "map")), "has 2 channels; w .* needs 1"),
+    (build_with(connect(Conv2d(torch.ones(2, 2, 3, 3)), "map", "map")), r"the convolution outputs \[2, 1, 1\]"),
+    (build_with(connect(MaxPool2d(2), "map", "map")), r"the pooling outputs \[2, 1, 1\]"),
+    (build_with(connect(LocalConnection2d(torch.ones(2, 8, 4), 2, 1), "map", "map")), "must be the number of filters and"),
+    (build_with(connect(Dense(torch.ones(4, 6)), "exc", "X")), "'X' is an Input layer"),
+    (
+        build_with(connect(Dense(torch.ones(6, 4))), connect(Dense(torch.ones(6, 4)))),
         "already connected; put the sum of the weights into one connection",
     ),
-    (built(connect(USED), connect(USED, "X", "exc")), "already connected"),
-    (built(lambda n: n.add_layer(LIF(n=3), "exc")), "'exc'\\): the name 'exc' is already in use by a layer"),
-    (built(lambda n: n.add_layer(LIF(n=3), "two words")), "letters, digits, underscores"),
-    (built(lambda n: n.add_layer(LIF(n=3, dt=0.5), "fast")), "dt is 0.5 ms, but the other layers have 1.0 ms"),
-    (built(lambda n: n.add_layer(LIF(n=3), "class")), "and not a keyword"),
-    (built(lambda n: n.add_layer(LIF(n=3), 3)), "a name must be a Python identifier"),
+    (build_with(connect(USED), connect(USED, "X", "exc")), "already connected"),
+    (build_with(lambda n: n.add_layer(LIF(n=3), "exc")), "'exc'\\): the name 'exc' is already in use by a layer"),
+    (build_with(lambda n: n.add_layer(LIF(n=3), "two words")), "letters, digits, underscores"),
+    (build_with(lambda n: n.add_layer(LIF(n=3, dt=0.5), "fast")), "dt is 0.5 ms, but the other layers have 1.0 ms"),
+    (build_with(lambda n: n.add_layer(LIF(n=3), "class")), "and not a keyword"),
+    (build_with(lambda n: n.add_layer(LIF(n=3), 3)), "a name must be a Python identifier"),
     (
-        built(lambda n: n.add_layer(LIF(n=3), "values")),
+        build_with(lambda n: n.add_layer(LIF(n=3), "values")),
         r"add_layer\(\.\.\., 'values'\): torch uses the name 'values' itself",
     ),
-    (built(lambda n: n.add_layer(n.layers["exc"].neuron, "twin")), "these neurons are already layer 'exc'"),
-    (built(lambda n: n.add_layer(Network(), "part")), "expected a neuron such as .*, not a Network"),
-    (built(connect(torch.ones(6, 4))), "expected a connection such as .*, not a Tensor"),
-    # A connection's states are named after it, and so no other thing may be called the same.
+    (build_with(lambda n: n.add_layer(n.layers["exc"].neuron, "twin")), "these neurons are already layer 'exc'"),
+    (build_with(lambda n: n.add_layer(Network(), "part")), "expected a neuron such as .*, not a Network"),
+    (build_with(connect(torch.ones(6, 4))), "expected a connection such as .*, not a Tensor"),
+    # States of a connection have its name as prefix, so no layer may have the same name.
     (
-        built(connect(Dense(torch.ones(6, 4))), lambda n: n.add_layer(LIF(n=3), "X_to_exc")),
+        build_with(connect(Dense(torch.ones(6, 4))), lambda n: n.add_layer(LIF(n=3), "X_to_exc")),
         "the name 'X_to_exc' is already in use by the connection",
     ),
     (
-        built(lambda n: n.add_layer(LIF(n=4), "X_to_exc"), connect(Dense(torch.ones(6, 4)))),
+        build_with(lambda n: n.add_layer(LIF(n=4), "X_to_exc"), connect(Dense(torch.ones(6, 4)))),
         "the name 'X_to_exc' is already in use by a layer",
     ),
     (
-        built(
+        build_with(
             lambda n: n.add_layer(LIF(n=4), "exc_to_exc"),
             connect(OneToOne(1.0), "exc", "exc_to_exc"),
             connect(OneToOne(1.0), "exc_to_exc", "exc"),
@@ -169,8 +181,8 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("build", "message"), MISTAKES)
-def test_mistakes(build: Callable[[], object], message: str) -> None:
+@pytest.mark.parametrize(("build", "message"), ERRORS)
+def test_errors(build: Callable[[], object], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         build()
 
@@ -187,7 +199,10 @@ def test_network_without_an_input_is_an_error() -> None:
     [
         (lambda inputs: inputs.pop("X.x"), "input 'X.x' is missing"),
         (lambda inputs: inputs.update({"Y.x": torch.ones(2, 6)}), "unknown input 'Y.x'"),
-        (lambda inputs: inputs.update({"exc.x": torch.ones(1, 4)}), "axis 'batch' is 1, not 2"),  # would broadcast
+        (
+            lambda inputs: inputs.update({"exc.x": torch.ones(1, 4)}),
+            "axis 'batch' is 1, not 2",
+        ),  # without a check it would broadcast
         (lambda inputs: inputs.update({"X.x": torch.ones(2, 6, dtype=torch.int64)}), "convert it to float32"),
     ],
 )
@@ -200,7 +215,7 @@ def test_invalid_step_arguments(change: Callable[[dict[str, torch.Tensor]], obje
         network(inputs, network.initial_state(2))
 
 
-def test_an_empty_sequence() -> None:
+def test_empty_sequence() -> None:
     network = small()
     with pytest.raises(ValueError, match="the inputs are empty"):
         network.rollout(
@@ -208,7 +223,7 @@ def test_an_empty_sequence() -> None:
         )
 
 
-def test_a_network_without_outputs_is_refused() -> None:
+def test_network_without_outputs_is_an_error() -> None:
     network = Network()
     network.add_layer(Input(n=3), "X")
     with pytest.raises(InvalidInput, match=r"the network has no output: .* record=\['X\.s'\]"):

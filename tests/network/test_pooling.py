@@ -1,4 +1,4 @@
-"""Max pooling selects the same elements as torch's max pooling with indices, in every form of the fields."""
+"""Max pooling selects the same elements as torch's max pooling with indices, for all kernels, strides and paddings."""
 
 import copy
 from pathlib import Path
@@ -27,7 +27,7 @@ POOLS = {
 
 @st.composite
 def arguments(draw: st.DrawFn) -> tuple[int, dict, tuple[int, ...]]:
-    """The number of axes, the pooling's arguments, and the source's shape."""
+    """Draw the number of axes, the arguments of the pooling, and the shape of the source."""
     axes = draw(st.integers(1, 3))
     kernel = [draw(st.integers(1, 3)) for _ in range(axes)]
     tiles = draw(st.booleans())
@@ -44,7 +44,7 @@ def arguments(draw: st.DrawFn) -> tuple[int, dict, tuple[int, ...]]:
 @settings(deadline=None, derandomize=True, max_examples=150)
 @given(arguments(), st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.25, 0.05]))
 def test_the_selected_elements(drawn: tuple[int, dict, tuple[int, ...]], seed: int, decay: float) -> None:
-    """Rates with many ties, and a graded source, so that each element of a field has its own value."""
+    """The selected elements equal torch's, also if rates are equal. A graded source makes each element distinct."""
     axes, options, source = drawn
     cls, with_indices = POOLS[axes]
     made, generator = cls(**options, decay=decay), torch.Generator().manual_seed(seed)
@@ -77,7 +77,7 @@ def network_with(connection: Connection, target: tuple[int, ...]) -> Network:
 
 @pytest.mark.parametrize(("connection", "target"), FORMS, ids=["tiles", "overlaps"])
 def test_the_operators(connection: Connection, target: tuple[int, ...]) -> None:
-    """No MaxPool, whose indices several runtimes lack or compute wrongly, and no parameter that old bundles lack."""
+    """The graph has no MaxPool, whose indices several runtimes compute wrongly, and no parameter that old bundles lack."""
     network = network_with(connection, target)
     operators = {node.op_type for node in Onnx().step_graph(Lowered(network)).graph.node}
     assert {"ArgMax", "GatherElements"} <= operators
@@ -85,8 +85,8 @@ def test_the_operators(connection: Connection, target: tuple[int, ...]) -> None:
     assert [name for name in network.state_dict() if name.startswith("connections.0.")] == ["connections.0.decay"]
 
 
-def test_every_format_runs_fields_that_overlap(tmp_path: Path) -> None:
-    """The positions of their elements are in no file of parameters, and yet in each step and sequence."""
+def test_overlapping_fields_in_every_format(tmp_path: Path) -> None:
+    """Overlapping fields run in every format. The indices of their elements are constants of the graphs, not parameters."""
     connection, target = FORMS[1]
     bundle = export(network_with(connection, target), tmp_path / "pooling")
     assert set(bundle.parameters()) == set(network_with(connection, target).state_dict())
@@ -96,7 +96,7 @@ def test_every_format_runs_fields_that_overlap(tmp_path: Path) -> None:
     assert report.spikes
 
 
-def test_a_field_in_the_padding_is_refused() -> None:
-    """torch's max pooling returns an index outside the source for such a field."""
+def test_field_in_the_padding_is_an_error() -> None:
+    """A field that lies in the padding is rejected: torch's max pooling would return an index outside the source."""
     with pytest.raises(InvalidInput, match="a field lies in the padding"):
         MaxPool1d(2, 1, 1, 2).attach("a", (1, 1), "b", (1, 1))

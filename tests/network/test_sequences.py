@@ -1,4 +1,4 @@
-"""A sequence graph computes the same as repeated steps, for every plan, length, batch and split."""
+"""A sequence graph gives the same bits as repeated steps, for every plan, length, batch size and split."""
 
 import random
 from collections.abc import Callable
@@ -38,14 +38,14 @@ MODELS = Path(__file__).parent.parent.parent / "models"
 
 
 def loops(*, one_step: bool) -> Network:
-    """A loop of three, a loop of one, a skip, a source that comes later, external inputs, traces, a batch-wide theta."""
+    """A loop of three layers and one of one layer, with a skip connection, external inputs, traces and a shared theta."""
     network = Network(one_step=one_step, record=["a.v", "X.s", "c.previous"])
     network.add_layer(neurons.Input(n=12), "X")
     network.add_layer(neurons.LIFNodes(n=8, traces=True), "a", external=True)
     network.add_layer(neurons.CurrentLIFNodes(n=8), "b")
     network.add_layer(neurons.AdaptiveLIFNodes(n=8), "c")
     network.add_layer(neurons.DiehlAndCookNodes(n=5, sum_input=True), "out", external=True)
-    network.add_connection(OneToOne(6.0), "c", "a")  # the inner one first: what is added after it keeps its place
+    network.add_connection(OneToOne(6.0), "c", "a")  # the loop's connection first: later ones must keep their order
     network.add_connection(Dense(4 * torch.rand(12, 8)), "X", "a")
     network.add_connection(Dense(3 * torch.rand(8, 8)), "a", "b")
     network.add_connection(Dense(5 * torch.rand(8, 8), torch.rand(8)), "b", "c")
@@ -55,8 +55,8 @@ def loops(*, one_step: bool) -> Network:
     return network
 
 
-def memories(*, one_step: bool) -> Network:
-    """Pooling in and out of a loop, a window of 20 steps, of 2 and of 1, a mean, a noise, layers that have no state."""
+def layers_with_memory(*, one_step: bool) -> Network:
+    """Pooling inside and outside a loop, windows of 20, 2 and 1 steps, mean fields, noise, and layers without state."""
     network = Network(one_step=one_step)
     network.add_layer(neurons.Input(shape=(2, 4, 4)), "X")
     network.add_layer(neurons.McCullochPitts(shape=(2, 4, 4), thresh=1.5), "gate")
@@ -75,8 +75,8 @@ def memories(*, one_step: bool) -> Network:
     return network
 
 
-def alone(*, one_step: bool) -> Network:
-    """Nothing from outside but what a layer without an input needs to know the time by."""
+def without_drive(*, one_step: bool) -> Network:
+    """A network whose only input drives no other layer. It gives the number of steps."""
     network = Network(one_step=one_step)
     network.add_layer(neurons.Input(n=3), "X")
     network.add_layer(neurons.BoostedLIFNodes(n=4), "quiet")
@@ -86,8 +86,8 @@ def alone(*, one_step: bool) -> Network:
     return network
 
 
-def names(*, one_step: bool) -> Network:
-    """Layers that are called what the whole run calls its own sequences, or a word of the contract."""
+def reserved_names(*, one_step: bool) -> Network:
+    """Layers with names that the lowering or the contract uses itself."""
     network = Network(one_step=one_step, record=["record.v"])
     for name in ("drive", "x", "heard", "record", "next", "length"):
         network.add_layer(neurons.LIFNodes(n=3), name, external=True)
@@ -108,7 +108,7 @@ def from_file(name: str, **options: object) -> Callable[..., Network]:
 
 
 def graded(*, one_step: bool) -> Network:
-    """Layers that send numbers: from outside, delayed, integrated, through a pooling, and in a loop."""
+    """Layers with graded outputs: external, delayed, integrated, pooled, and in a loop."""
     network = Network(one_step=one_step, record=["image.s", "out.v"])
     network.add_layer(neurons.DelayLine(n=3, delay=torch.tensor([0.0, 1.0, 3.0])), "late")
     network.add_layer(neurons.Relay(shape=(1, 4, 4)), "image", external=True)
@@ -125,8 +125,8 @@ def graded(*, one_step: bool) -> Network:
     return network
 
 
-def failing(*, one_step: bool) -> Network:
-    """Synapses that fail: between grids, and in a loop with one probability for all."""
+def stochastic(*, one_step: bool) -> Network:
+    """Stochastic synapses between layers with two axes, and in a loop with one probability for all."""
     network = Network(one_step=one_step)
     network.add_layer(neurons.Input(shape=(2, 5)), "X")
     network.add_layer(neurons.LIFNodes(shape=(2, 3)), "a")
@@ -137,7 +137,11 @@ def failing(*, one_step: bool) -> Network:
     return network
 
 
-CASES = [(build, one_step) for build in (loops, memories, alone, names, graded, failing) for one_step in (False, True)] + [
+CASES = [
+    (build, one_step)
+    for build in (loops, layers_with_memory, without_drive, reserved_names, graded, stochastic)
+    for one_step in (False, True)
+] + [
     (from_file("diehl_cook_2015", n=10, n_input=30), False),
     (from_file("izhikevich_2003", n=12), False),
     (from_file("conv_lif", channels=2), False),
@@ -155,7 +159,7 @@ def drive(network: Network, steps: int, batch: int) -> Trace:
     return record(network, inputs, to_numpy(network.initial_state(batch)))
 
 
-def agree(outputs: Arrays, last: Arrays, trace: Trace) -> None:
+def assert_equal_outputs(outputs: Arrays, last: Arrays, trace: Trace) -> None:
     for name, values in trace.outputs.items():
         assert_array_equal(outputs[name], values, err_msg=name)
     for name, values in trace.states.items():
@@ -170,29 +174,29 @@ def test_sequences(build: Callable[..., Network], one_step: bool) -> None:
     snap_weights(network.connections, 12)
     model = Onnx().sequence_graph(Lowered(network))
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    names = [value.name for value in session.get_outputs()]
+    reserved_names = [value.name for value in session.get_outputs()]
     captured = capture_sequence(network).module()
     scripted = script(network)
 
     def on_onnxruntime(inputs: Arrays, state: Arrays) -> tuple[Arrays, Arrays]:
-        given = dict(zip(names, session.run(None, inputs | state), strict=True))
+        given = dict(zip(reserved_names, session.run(None, inputs | state), strict=True))
         return given, {name: given[f"next.{name}"] for name in state}
 
     spikes = 0
     for steps, batch in ((1, 1), (2, 64), (7, 3), (300, 1)):
         trace = drive(network, steps, batch)
         spikes += sum(int(array.sum()) for array in trace.spikes)
-        agree(*on_onnxruntime(trace.inputs, trace.start), trace)
+        assert_equal_outputs(*on_onnxruntime(trace.inputs, trace.start), trace)
         if steps < 100:
             for function in (captured, scripted.rollout, network.rollout):
-                agree(*map(to_numpy, function(to_torch(trace.inputs), to_torch(trace.start))), trace)
+                assert_equal_outputs(*map(to_numpy, function(to_torch(trace.inputs), to_torch(trace.start))), trace)
     assert spikes > 10
     cuts = sorted({0, 300, *random.sample(range(1, 300), 3)})
     state, parts = trace.start, []
     for begin, end in pairwise(cuts):
         outputs, state = on_onnxruntime({name: array[begin:end] for name, array in trace.inputs.items()}, state)
         parts.append(outputs)
-    agree({name: np.concatenate([part[name] for part in parts]) for name in trace.outputs}, state, trace)
+    assert_equal_outputs({name: np.concatenate([part[name] for part in parts]) for name in trace.outputs}, state, trace)
 
 
 def test_long_sequence() -> None:
@@ -204,11 +208,11 @@ def test_long_sequence() -> None:
     )
     trace = drive(network, 1000, 2)
     given = dict(zip([v.name for v in session.get_outputs()], session.run(None, trace.inputs | trace.start), strict=True))
-    agree(given, {name: given[f"next.{name}"] for name in trace.start}, trace)
+    assert_equal_outputs(given, {name: given[f"next.{name}"] for name in trace.start}, trace)
 
 
 def test_the_plan() -> None:
-    """What no loop joins runs on its own; what depends on no state of a loop is computed outside it."""
+    """Layers outside loops are separate components; sums that do not depend on a loop's state are computed outside it."""
     torch.manual_seed(1)
     network = loops(one_step=False)
     plan = network.plan()
@@ -220,14 +224,16 @@ def test_the_plan() -> None:
     graph = Onnx().sequence_graph(Lowered(network)).graph
     scans = [node for node in graph.node if node.op_type == "Scan"]
     products = [[n.op_type for a in node.attribute if a.name == "body" for n in a.g.node].count("MatMul") for node in scans]
-    assert products == [2, 0]  # a to b and b to c step with their loop
+    assert products == [2, 0]  # a to b, and b to c, are inside the loop
     assert sum(node.op_type == "MatMul" for node in graph.node) == 2  # X to a, and c to out
-    inside = memories(one_step=False).plan()
-    assert next(c for c in inside if c.layers == ("pool",)).inner == {"gate_to_pool"}, "a memory steps"
+    inside = layers_with_memory(one_step=False).plan()
+    assert next(c for c in inside if c.layers == ("pool",)).inner == {"gate_to_pool"}, (
+        "the pooling has state, so it must be inside"
+    )
     assert next(c for c in inside if c.layers == ("gate",)).stateless
 
 
-@pytest.mark.parametrize("build", [loops, memories])
+@pytest.mark.parametrize("build", [loops, layers_with_memory])
 def test_step_graph_has_no_superfluous_nodes(build: Callable[..., Network]) -> None:
     model = Onnx().step_graph(Lowered(build(one_step=False)))
     operators = [node.op_type for node in model.graph.node]

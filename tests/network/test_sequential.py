@@ -1,4 +1,4 @@
-"""Networks from trained torch layers: the sums are torch's own, and the spikes those of the same loop written by hand."""
+"""Networks from trained torch layers: sums equal torch's, and spikes equal a handwritten loop."""
 
 import numpy as np
 import pytest
@@ -32,8 +32,8 @@ def test_convolution_equals_torch(cls: type, conv: nn.Module, shape: tuple) -> N
     assert torch.equal(connection.transmit(x), expected)
 
 
-def by_hand(layers: nn.Sequential, x: torch.Tensor) -> list[torch.Tensor]:
-    """The usual training loop of difference equations: leak, drive, spike, subtract."""
+def handwritten_loop(layers: nn.Sequential, x: torch.Tensor) -> list[torch.Tensor]:
+    """The usual forward loop of training code: leak, drive, spike, subtract."""
     v = [torch.zeros(()), torch.zeros(())]
     spikes = []
     for now in x:
@@ -63,7 +63,7 @@ def test_trained_layers_match_a_handwritten_loop(tmp_path) -> None:
     )
     assert list(network.layers) == ["input", "relay1", "layer1", "layer2"]
     x = (torch.rand(40, 3, 1, 8, 8) * 8).round() / 8
-    expected = torch.stack(by_hand(layers, x))
+    expected = torch.stack(handwritten_loop(layers, x))
     assert 0.05 < expected.float().mean() < 0.95
     bundle = deploy_snn.export(network, tmp_path / "net", formats=["onnx", "torchscript"], golden_steps=3)
     for runtime in ("onnxruntime-cpu", "torchscript", "eager"):

@@ -1,4 +1,4 @@
-"""Sparse weights stay sparse from end to end: in lists of equal and unequal length, and at a large size."""
+"""Sparse weights stay sparse from end to end: with equal and unequal fan-in, and in a large network."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ from deploy_snn.neurons import Input, LIFNodes
 
 
 def sparse(n: int, m: int, density: float, hub: bool, seed: int) -> torch.Tensor:
-    """A random matrix on a grid, dense; with a ``hub`` one target hears every source."""
+    """A random dense matrix on a grid. With a ``hub``, one target gets input from every source."""
     torch.manual_seed(seed)
     w = (torch.rand(n, m) < density) * (torch.randint(-64, 65, (n, m)) / 16)
     if hub:
@@ -25,7 +25,7 @@ def sparse(n: int, m: int, density: float, hub: bool, seed: int) -> torch.Tensor
     return w
 
 
-@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")  # of torch, when a user makes one
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")  # torch warns when a user creates one
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     n=st.integers(1, 40),
@@ -48,7 +48,7 @@ def test_sparse_equals_dense(*, n: int, m: int, density: float, hub: bool, seed:
     assert connection.fan_in.numel() <= 2 * ((w != 0).sum() + m)
 
 
-def test_lists_of_unequal_length_are_exported(tmp_path: Path) -> None:
+def test_export_with_unequal_fan_in(tmp_path: Path) -> None:
     w = sparse(30, 20, 0.1, hub=True, seed=1)
     network = Network()
     network.add_layer(Input(n=30), "X")
@@ -87,8 +87,8 @@ print(time.perf_counter() - begun, peak / 2**20)
 """
 
 
-def test_twenty_thousand_neurons_take_little_memory(tmp_path: Path) -> None:
-    """A dense matrix of theirs would take 1.6 GB."""
+def test_memory_of_a_large_network(tmp_path: Path) -> None:
+    """A sparse network of 20,000 neurons needs little memory; its dense matrix would take 1.6 GB."""
     done = subprocess.run(
         [sys.executable, "-c", LARGE, "20000", str(tmp_path / "large")], capture_output=True, text=True, check=True
     )

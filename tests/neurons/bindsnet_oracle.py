@@ -1,4 +1,4 @@
-"""BindsNET's own node classes, driven step by step beside ours. None of its code is here: it is loaded where pip put it."""
+"""Step BindsNET's own node classes, as a reference for ours. Its code is imported, not copied."""
 
 import importlib.metadata
 import importlib.util
@@ -16,7 +16,7 @@ MEND = f"install the oracle of these tests: pip install --no-deps bindsnet=={VER
 
 
 class TorchWithDraws:
-    """Stands for torch inside BindsNET's module, and hands out the draws that our noise implies. torch itself stays."""
+    """Replaces torch inside BindsNET's module: random draws return what our noise implies. torch itself is not changed."""
 
     def __init__(self) -> None:
         self.layer: torch.nn.Module | None = None
@@ -30,7 +30,7 @@ class TorchWithDraws:
         return self.noise
 
     def multinomial(self, weights: Tensor, draws: int) -> Tensor:
-        """Of each row's candidates the one with the most noise. BindsNET asks only for the rows that have a spike."""
+        """Return the candidate with the largest noise of each row. BindsNET calls this only for rows that have a spike."""
         assert draws == 1
         crossed = self.layer.s.flatten(1)
         rows = crossed.any(1)
@@ -40,7 +40,7 @@ class TorchWithDraws:
 
 
 def bindsnet_nodes() -> ModuleType:
-    """BindsNET's ``network/nodes.py`` alone, a fresh module each time: its package import pulls in far more than torch."""
+    """Load BindsNET's ``network/nodes.py`` alone, as a new module: importing its package would load many libraries."""
     package = PathFinder.find_spec("bindsnet")
     if package is None or not package.submodule_search_locations:
         raise ModuleNotFoundError(f"BindsNET is not installed; {MEND}")
@@ -55,26 +55,26 @@ def bindsnet_nodes() -> ModuleType:
 
 
 class Oracle:
-    """One layer of BindsNET's, with the keywords of ours. Give it floats: it would truncate with an int."""
+    """A layer of BindsNET with the keywords of ours. Parameters must be floats: with an int, BindsNET would truncate."""
 
     def __init__(self, name: str, shape: tuple[int, ...], batch: int, dt: float, options: dict[str, object]) -> None:
         module = bindsnet_nodes()
         self.torch = module.torch = TorchWithDraws()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # it copies tensor parameters in a way that torch advises against
+            warnings.simplefilter("ignore", UserWarning)  # torch warns about how BindsNET copies tensor parameters
             self.layer = getattr(module, name)(n=math.prod(shape), shape=shape, **options)
         self.torch.layer = self.layer
-        self.layer.learning = bool(options.get("learning", True))  # its constructors drop the keyword
+        self.layer.learning = bool(options.get("learning", True))  # its constructors ignore the keyword
         self.layer.compute_decays(dt)
         self.layer.set_batch_size(batch)
 
     def step(self, x: Tensor | None, noise: Tensor | None = None) -> Tensor:
-        """One step on a copy of the drive, since BindsNET writes into it. Gives the spikes."""
+        """Take one step and return the spikes. The drive is copied, since BindsNET writes into it."""
         if noise is not None:
             self.torch.noise = noise
         self.layer.forward(None if x is None else x.clone())
         return self.layer.s.bool()
 
     def state(self, name: str) -> Tensor:
-        """A state, by our name for it."""
+        """Return a state by our name for it."""
         return getattr(self.layer, "x" if name == "trace" else name)

@@ -1,4 +1,4 @@
-"""CSRM where BindsNET's own cannot run: kernels and windows at any dt, two axes, parameters per neuron, summed input."""
+"""CSRM in cases that BindsNET's class does not support: any dt, two axes, parameters per neuron, summed input."""
 
 import math
 from fractions import Fraction
@@ -11,8 +11,8 @@ from deploy_snn.neurons import CSRMNodes
 from deploy_snn.neurons.kernels import RESPONSE
 
 
-def mathematics(kernel: str, t: float, tau: float) -> float:
-    """The response kernels as NEURONS.md writes them, in double precision."""
+def kernel_value(kernel: str, t: float, tau: float) -> float:
+    """The response kernels of NEURONS.md, in double precision."""
     if kernel == "AlphaKernel":
         return t / tau**2 * math.exp(-t / tau)
     if kernel == "AlphaKernelSLAYER":
@@ -28,18 +28,18 @@ def mathematics(kernel: str, t: float, tau: float) -> float:
 
 
 def steps_of(window: float, dt: float) -> int:
-    """How many samples 0, dt, 2 dt, ... lie below the window, in exact decimal arithmetic."""
+    """Return how many of 0, dt, 2 dt, ... are below the window, in exact decimal arithmetic."""
     return math.ceil(Fraction(str(window)) / Fraction(str(dt)))
 
 
-# 0.9 ms at dt = 0.1: the sample at t = tau itself, which float32 products put past tau.
+# 0.9 ms at dt = 0.1: a sample at t = tau exactly. A float32 product would place it after tau.
 @pytest.mark.parametrize("tau", [0.3, 0.9, 1.0, 2.5, 20.0])
 @pytest.mark.parametrize("dt", [1.0, 0.5, 0.3, 0.1])
 @pytest.mark.parametrize("kernel", RESPONSE)
 def test_kernels_match_their_equations(kernel: str, dt: float, tau: float) -> None:
     neuron = CSRMNodes(2, responseKernel=kernel, tau=tau, dt=dt, res_window_size=7.3, ref_window_size=4, reset_const=35)
     times = [float(k * Fraction(str(dt))) for k in range(steps_of(7.3, dt))]
-    expected = torch.tensor([mathematics(kernel, t, tau) for t in reversed(times)])  # newest last
+    expected = torch.tensor([kernel_value(kernel, t, tau) for t in reversed(times)])  # newest last
     torch.testing.assert_close(neuron.resKernel, expected, rtol=1e-5, atol=2e-7)
     assert (neuron.resKernel >= 0).all()
     eta = [-35 * math.exp(-t / tau) for t in reversed(times[: steps_of(4, dt)])]
@@ -55,7 +55,7 @@ def test_window_length_is_rounded_up_to_whole_steps(res: float, ref: float, dt: 
 
 
 def plain_csrm(neuron: CSRMNodes, windows: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """The recurrence of NEURONS.md, neuron by neuron, in double precision: spikes and potentials of each step."""
+    """Compute the recurrence of NEURONS.md in double precision, neuron by neuron. Return spikes and potentials."""
     steps, batch, width = windows.shape[:3]
     per_neuron = {
         name: value.double().reshape(*value.shape, *([1] * (1 + len(neuron.shape) - value.dim()))).expand(-1, *neuron.shape)
@@ -101,7 +101,7 @@ def test_recurrence_with_two_axes_and_parameters_per_neuron(
         s, state = neuron(window, state)
         assert torch.equal(s, spikes[step])
         torch.testing.assert_close(state["v"].double(), potentials[step], rtol=1e-4, atol=1e-4)
-        entered = entered + window[:, -1]  # the newest drive alone, once
+        entered = entered + window[:, -1]  # only the newest drive enters the sum
         assert torch.equal(state["summed"], entered)
     rate = torch.stack(spikes).float().mean()
     assert 0.02 < rate < 0.8

@@ -1,4 +1,4 @@
-"""The difference equations against plain loops over neurons and steps, to the last bit."""
+"""The difference equations give the same bits as plain loops over neurons and steps."""
 
 from typing import Any
 
@@ -33,38 +33,40 @@ FIRING = {
 
 
 def loop(options: dict[str, Any], drives: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each neuron by itself, in float32: what it sends, and its potential, after each step."""
+    """Step each neuron alone, in float32. Return outputs and potentials after each step."""
 
-    def own(name: str, neuron: int, otherwise: float) -> np.float32:
+    def parameter(name: str, neuron: int, default: float) -> np.float32:
         values = options.get(name)
-        return F(otherwise if values is None else values[neuron])
+        return F(default if values is None else values[neuron])
 
     sent, potentials = np.zeros((STEPS, N), F), np.zeros((STEPS, N), F)
     for j in range(N):
-        rest, thresh = own("rest", j, 0), own("thresh", j, 0)
+        rest, thresh = parameter("rest", j, 0), parameter("thresh", j, 0)
         v, i = rest, F(0)
-        fired = bool(v > thresh or (options.get("inclusive") and v == thresh))  # what comes in over the threshold has fired
+        fired = bool(
+            v > thresh or (options.get("inclusive") and v == thresh)
+        )  # an initial potential above the threshold counts as a spike
         for t in range(STEPS):
             x = drives[t, j]
             if "i_decay" in options:
-                x = i = own("i_decay", j, 1) * i + own("i_gain", j, 1) * x
+                x = i = parameter("i_decay", j, 1) * i + parameter("i_gain", j, 1) * x
             if options.get("decay") is not None:
-                v = own("decay", j, 1) * (v - rest) + rest
-            v = v + own("gain", j, 1) * x
+                v = parameter("decay", j, 1) * (v - rest) + rest
+            v = v + parameter("gain", j, 1) * x
             if "thresh" not in options:
                 sent[t, j] = potentials[t, j] = v
                 continue
-            down = v - thresh if options["reset"] is None else own("reset", j, 0)
+            after_reset = v - thresh if options["reset"] is None else parameter("reset", j, 0)
             if fired and options["reset_after"] == "leak":
-                v = down
+                v = after_reset
             fired = bool(v >= thresh if options["inclusive"] else v > thresh)
             if fired and options["reset_after"] == "spike":
-                v = v - thresh if options["reset"] is None else own("reset", j, 0)
+                v = v - thresh if options["reset"] is None else parameter("reset", j, 0)
             sent[t, j], potentials[t, j] = fired, v
     return sent, potentials
 
 
-def held(cls: type[Nodes], options: dict[str, Any]) -> Nodes:
+def build_neuron(cls: type[Nodes], options: dict[str, Any]) -> Nodes:
     return cls(n=N, **{key: torch.tensor(value) if isinstance(value, list) else value for key, value in options.items()})
 
 
@@ -83,10 +85,10 @@ def test_steps_are_bit_equal_to_plain_loops(cls: type[Nodes], keywords: dict[str
     @settings(max_examples=60, deadline=None, derandomize=True)
     @given(st.fixed_dictionaries(keywords), st.integers(0, 1000))
     def compare(options: dict[str, Any], seed: int) -> None:
-        # On a coarse grid, potentials land on the threshold too.
+        # On a coarse grid, some potentials equal the threshold.
         drives = np.random.default_rng(seed).integers(-4, 9, (STEPS, N)).astype(F) / F(4)
         sent, potentials = loop(options, drives)
-        neuron = held(cls, options)
+        neuron = build_neuron(cls, options)
         state = neuron.initial_state(1)
         for t in range(STEPS):
             s, state = neuron(torch.from_numpy(drives[t : t + 1]), state)

@@ -1,4 +1,4 @@
-"""User errors in constructors and steps, and the message of each."""
+"""Invalid arguments of constructors and steps, and their error messages."""
 
 import json
 import re
@@ -157,7 +157,7 @@ def test_invalid_arguments_after_valid_steps() -> None:
     _, state = lif(x(2, 3), lif.initial_state(2))
     _, state = lif(x(2, 3), state)
     for wrong in (x(3, 3), x(2, 3, dtype=torch.float64)):
-        for _ in range(2):  # nor does the same mistake pass when it comes again
+        for _ in range(2):  # the same mistake is an error each time
             with pytest.raises(InvalidInput, match=r"input 'x'|state 'v'"):
                 lif(wrong, state)
 

@@ -1,4 +1,4 @@
-"""Laws of every class and option: split = whole, batch = singles, reset = fresh, nothing mutated, scripted = eager."""
+"""Laws of every class: split = whole, batch = single rows, reset = fresh, arguments not mutated, scripted = eager."""
 
 import math
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def one_of(*values: object) -> st.SearchStrategy[object]:
     return st.sampled_from(values)
 
 
-# "each" stands for a value per neuron, between the two numbers.
+# "each" is a tensor with one value per neuron, between the two numbers.
 COMMON = {
     "traces": st.booleans(),
     "traces_additive": st.booleans(),
@@ -48,7 +48,7 @@ DIFFERENCE = COMMON | {
     "rest": one_of(None, -1.0, ("each", -2.0, 2.0)),
     "gain": one_of(None, 0.5, ("each", 0.5, 2.0)),
 }
-# A class that is not named here is drawn with the options that all classes have, and its own at their defaults.
+# A class that is not listed here uses the common options, and defaults for its own.
 OPTIONS: dict[str, dict[str, st.SearchStrategy[object]]] = {
     "input": COMMON,
     "mcculloch-pitts": COMMON | {"thresh": one_of(1, ("each", -1.0, 2.0))},
@@ -74,7 +74,7 @@ OPTIONS: dict[str, dict[str, st.SearchStrategy[object]]] = {
 
 @dataclass
 class Scene:
-    """A population, and a sequence for it."""
+    """A random population with options, and a seed for its inputs."""
 
     name: str
     shape: tuple[int, ...]
@@ -84,7 +84,7 @@ class Scene:
     batch: int
 
     def neuron(self, shape: tuple[int, ...] | None = None) -> Nodes:
-        """The population; the same, neuron by neuron, for another shape of as many."""
+        """Build the population. Another shape of the same size gives the same neurons in the same order."""
         shape = shape or self.shape
         torch.manual_seed(self.seed)
         each = {
@@ -94,13 +94,13 @@ class Scene:
         neuron = NEURONS[self.name](shape=shape, dt=self.dt, **each)
         if "theta" in neuron.state_dict():
             neuron.theta.copy_(torch.rand(math.prod(shape)).reshape(shape))
-        if self.name == "csrm":  # sums are exact on this grid: a batch's may be added in another order than a row's
+        if self.name == "csrm":  # on this grid sums are exact in any order, for a row and for a batch
             neuron.resKernel.copy_((neuron.resKernel * 256).round() / 256)
             neuron.refKernel.copy_((neuron.refKernel * 256).round() / 256)
         return neuron
 
     def inputs(self) -> Tensors:
-        """A sequence of every input, ``[T, B, ...]``, that makes the class fire."""
+        """Draw a sequence ``[T, B, ...]`` of every input that makes the class fire."""
         torch.manual_seed(self.seed + 1)
         contract = self.neuron().contract
         shapes = {spec.name: (STEPS, *spec.shape(batch=self.batch)) for spec in contract.inputs}
@@ -122,8 +122,8 @@ def scenes(draw: st.DrawFn, name: str, **fixed: object) -> Scene:
     )
 
 
-def hold(law: Callable[..., None], *drawn: st.SearchStrategy[object], examples: int) -> None:
-    """Hold a law over drawn examples, the same ones in each run."""
+def check_law(law: Callable[..., None], *drawn: st.SearchStrategy[object], examples: int) -> None:
+    """Check a law with drawn examples, which are the same in each run."""
     settings(max_examples=examples, deadline=None, derandomize=True)(given(*drawn)(law))()
 
 
@@ -141,8 +141,8 @@ def assert_same(actual: Tensors, expected: Tensors) -> None:
         assert torch.equal(actual[name], value), name
 
 
-def walk(program: NeuronProgram, inputs: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
-    """The steps one by one: spikes ``[T, B, *shape]`` and the last state."""
+def run_steps(program: NeuronProgram, inputs: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
+    """Step through a sequence. Return spikes ``[T, B, *shape]`` and the last state."""
     spikes = []
     for step in range(len(inputs["x"])):
         outputs, state = program(at(inputs, step), state)
@@ -154,34 +154,34 @@ every_class = pytest.mark.parametrize("name", NEURONS)
 
 
 @every_class
-def test_every_decay_factor_is_read(name: str) -> None:
-    """An importer sets factors that no time constant gives exactly, so a step must not compute them again."""
+def test_decay_buffers_are_used(name: str) -> None:
+    """A step reads the buffers of decay factors. It must not compute them again, since an importer may have set them."""
     changed: dict[str, bool] = {}
 
     def law(scene: Scene, decay: str) -> None:
         neuron = scene.neuron()
         inputs = scene.inputs()
-        _, before = walk(NeuronProgram(neuron), inputs, neuron.initial_state(scene.batch))
+        _, before = run_steps(NeuronProgram(neuron), inputs, neuron.initial_state(scene.batch))
         neuron.get_buffer(decay).mul_(0.5)
-        _, after = walk(NeuronProgram(neuron), inputs, neuron.initial_state(scene.batch))
+        _, after = run_steps(NeuronProgram(neuron), inputs, neuron.initial_state(scene.batch))
         differ = any(not torch.equal(before[state], after[state]) for state in before)
         changed[decay] = changed.get(decay, False) or differ
 
     always = {"traces": True, "sum_input": False, "learning": True}
     for decay in ("decay", "trace_decay", "theta_decay", "i_decay"):
         if decay in NEURONS[name](n=2, traces=True).state_dict():
-            hold(law, scenes(name, **always), st.just(decay), examples=5)
+            check_law(law, scenes(name, **always), st.just(decay), examples=5)
     assert all(changed.values()), changed
 
 
 @every_class
-def test_a_split_sequence_equals_the_whole(name: str) -> None:
+def test_split_sequence_equals_the_whole(name: str) -> None:
     rates = []
 
     def law(scene: Scene, cut: int) -> None:
         program, inputs = NeuronProgram(scene.neuron()), scene.inputs()
-        whole, last = walk(program, inputs, program.initial_state(scene.batch))
-        for run in (walk, NeuronProgram.rollout):
+        whole, last = run_steps(program, inputs, program.initial_state(scene.batch))
+        for run in (run_steps, NeuronProgram.rollout):
             first, state = run(program, part(inputs, 0, cut), program.initial_state(scene.batch))
             second, state = run(program, part(inputs, cut, STEPS), state)
             assert_same({"s": torch.cat((first["s"], second["s"]))}, whole)
@@ -191,27 +191,27 @@ def test_a_split_sequence_equals_the_whole(name: str) -> None:
         assert_same(state, last)
         rates.append(whole["s"].float().mean())
 
-    hold(law, scenes(name), st.integers(1, STEPS - 1), examples=25)
-    assert 0.02 < torch.stack(rates).mean() < 0.8, "sequences in which nothing fires, or all does, show little"
+    check_law(law, scenes(name), st.integers(1, STEPS - 1), examples=25)
+    assert 0.02 < torch.stack(rates).mean() < 0.8, "too few or too many spikes for a useful test"
 
 
 @every_class
-def test_a_batch_equals_its_single_rows(name: str) -> None:
+def test_batch_equals_single_rows(name: str) -> None:
     def law(scene: Scene) -> None:
         program, inputs = NeuronProgram(scene.neuron()), scene.inputs()
-        together, last = walk(program, inputs, program.initial_state(scene.batch))
+        together, last = run_steps(program, inputs, program.initial_state(scene.batch))
         for row in range(scene.batch):
-            mine = {name: sequence[:, row : row + 1] for name, sequence in inputs.items()}
-            alone, state = walk(program, mine, program.initial_state(1))
+            row_inputs = {name: sequence[:, row : row + 1] for name, sequence in inputs.items()}
+            alone, state = run_steps(program, row_inputs, program.initial_state(1))
             assert torch.equal(alone["s"], together["s"][:, row : row + 1])
             assert_same(state, {name: value[row : row + 1] for name, value in last.items()})
 
-    # Rows that learn share their theta, and so are not alone.
-    hold(law, scenes(name, **({"learning": False} if name in WITH_THETA else {})), examples=50)
+    # With learning, all rows share theta, so a row depends on the others.
+    check_law(law, scenes(name, **({"learning": False} if name in WITH_THETA else {})), examples=50)
 
 
 @pytest.mark.parametrize("name", WITH_THETA)
-def test_theta_grows_by_the_spikes_of_the_whole_batch(name: str) -> None:
+def test_theta_counts_the_spikes_of_the_batch(name: str) -> None:
     shared = []
 
     def law(scene: Scene) -> None:
@@ -220,13 +220,13 @@ def test_theta_grows_by_the_spikes_of_the_whole_batch(name: str) -> None:
         for step in range(STEPS):
             now = at(inputs, step)
             value, threshold = neuron.threshold_inputs(now["x"], state, now.get("noise"))
-            crossed = (value >= threshold).float().sum(0)  # with one_spike, also those that then lost the draw
+            crossed = (value >= threshold).float().sum(0)  # with one_spike, also neurons that lost the draw
             expected = state["theta"] * neuron.theta_decay + neuron.theta_plus * crossed
             _, state = neuron(now["x"], state, now.get("noise"))
             assert torch.equal(state["theta"], expected)
             shared.append(crossed.max())
 
-    hold(law, scenes(name, learning=True), examples=25)
+    check_law(law, scenes(name, learning=True), examples=25)
     assert max(shared) > 1
 
 
@@ -248,21 +248,21 @@ def test_spikes_match_threshold_inputs(name: str) -> None:
             else:
                 assert torch.equal(s, crossed)
 
-    hold(law, scenes(name), examples=25)
+    check_law(law, scenes(name), examples=25)
 
 
 @every_class
-def test_reset_equals_a_fresh_population(name: str) -> None:
+def test_reset_equals_a_new_population(name: str) -> None:
     def law(scene: Scene) -> None:
         neuron = scene.neuron()
         program = NeuronProgram(neuron)
         used = program.initial_state(scene.batch)
-        _, last = walk(program, scene.inputs(), used)
+        _, last = run_steps(program, scene.inputs(), used)
         for tensor in [*used.values(), *last.values()]:
-            tensor.fill_(7)  # what a caller does to its state is no affair of the module's
+            tensor.fill_(7)  # changing a state in place must not affect the module
         assert_same(program.initial_state(scene.batch), NeuronProgram(scene.neuron()).initial_state(scene.batch))
 
-    hold(law, scenes(name), examples=8)
+    check_law(law, scenes(name), examples=8)
 
 
 @every_class
@@ -281,7 +281,7 @@ def test_a_step_does_not_change_its_arguments(name: str) -> None:
             assert all(value.untyped_storage().data_ptr() not in memory for value in [s, *after.values()])
             state = after
 
-    hold(law, scenes(name), examples=25)
+    check_law(law, scenes(name), examples=25)
 
 
 @every_class
@@ -290,28 +290,28 @@ def test_results_do_not_depend_on_the_shape(name: str) -> None:
         shaped, flat = (NeuronProgram(scene.neuron(shape)) for shape in (scene.shape, (math.prod(scene.shape),)))
         inputs, folded = scene.inputs(), len(scene.shape)
         flattened = {key: value.flatten(-folded) for key, value in inputs.items()}
-        outputs, state = walk(shaped, inputs, shaped.initial_state(scene.batch))
-        expected, last = walk(flat, flattened, flat.initial_state(scene.batch))
+        outputs, state = run_steps(shaped, inputs, shaped.initial_state(scene.batch))
+        expected, last = run_steps(flat, flattened, flat.initial_state(scene.batch))
         assert_same({key: value.flatten(-folded) for key, value in outputs.items()}, expected)
         assert_same({key: value.flatten(-folded) for key, value in state.items()}, last)
 
-    hold(law, scenes(name), examples=25)
+    check_law(law, scenes(name), examples=25)
 
 
 @every_class
-def test_the_scripted_program_is_bit_equal_to_the_eager_one(name: str) -> None:
+def test_scripted_equals_eager(name: str) -> None:
     def law(scene: Scene) -> None:
         program, inputs = NeuronProgram(scene.neuron()), scene.inputs()
         scripted = script(program)
         start = program.initial_state(scene.batch)
         assert_same(scripted.initial_state(scene.batch), start)
         outputs, last = program.rollout(inputs, start)
-        for _ in range(3):  # TorchScript runs other code once it has seen a few calls
-            stepped, state = walk(scripted, inputs, start)
+        for _ in range(3):  # TorchScript optimises its code after a few calls
+            stepped, state = run_steps(scripted, inputs, start)
             assert_same(stepped, outputs)
             assert_same(state, last)
             rolled, state = scripted.rollout(inputs, start)
             assert_same(rolled, outputs)
             assert_same(state, last)
 
-    hold(law, scenes(name), examples=8)
+    check_law(law, scenes(name), examples=8)

@@ -1,4 +1,4 @@
-"""Every class and option against BindsNET 0.3.4 itself: all spikes and all states bit-equal at each of 500 steps."""
+"""Every class and option against BindsNET 0.3.4: spikes and states have equal bits in each of 500 steps."""
 
 import math
 import zlib
@@ -25,12 +25,12 @@ COMMON: list[Options] = [
     {"traces": True, "traces_additive": True, "trace_scale": (0.1, 2.0), "sum_input": True},
     {"sum_input": True},
 ]
-BOUNDS: list[Options] = [{"lbound": -66.0}, {"lbound": -61.5, "traces": True, "sum_input": True}]  # under and over reset
+BOUNDS: list[Options] = [{"lbound": -66.0}, {"lbound": -61.5, "traces": True, "sum_input": True}]  # below and above reset
 MEMBRANE: list[Options] = [*COMMON, *BOUNDS, {"thresh": -55.0, "reset": -63.0, "refrac": 2.0}, {"refrac": 0.0}]
 LEAKY: list[Options] = [
     *MEMBRANE,
     {"thresh": (-58.0, -50.0), "rest": (-66.0, -62.0), "tc_decay": (5.0, 200.0)},
-    # Without leak the potential stays on the drive's grid, and so meets the threshold exactly.
+    # Without leak, potentials stay on the grid of the drive, so some equal the threshold exactly.
     {"tc_decay": 1e12, "rest": -64.0, "reset": -67.0},
 ]
 ADAPTIVE: list[Options] = [
@@ -80,7 +80,7 @@ TABLE: dict[str, list[Options]] = {
 }
 Setting = tuple[float, int, tuple[int, ...]]
 SETTINGS: list[Setting] = [(1.0, 3, (10,)), (0.5, 1, (2, 5)), (0.1, 3, (2, 5)), (1.0, 1, (10,))]
-FLAT = ("IzhikevichNodes", "CSRMNodes")  # BindsNET's own take one axis only
+FLAT = ("IzhikevichNodes", "CSRMNodes")  # BindsNET's classes support one axis only
 MEAN_AND_SPREAD = {
     "McCullochPitts": (0.0, 1.5),
     "CurrentLIFNodes": (0.25, 1.0),
@@ -99,26 +99,26 @@ def cases() -> list[object]:
     ]
 
 
-def spelled_out(options: Options, shape: tuple[int, ...]) -> Options:
-    """Where the table has ``(low, high)``, a tensor with a value for each neuron."""
+def with_tensors(options: Options, shape: tuple[int, ...]) -> Options:
+    """Replace each ``(low, high)`` of the table by a tensor with one value per neuron."""
     n = math.prod(shape)
     tensors = {key: torch.linspace(*value, n).reshape(shape) for key, value in options.items() if isinstance(value, tuple)}
     return options | tensors
 
 
 def drive(name: str, shape: tuple[int, ...]) -> Tensor:
-    """Random drives on a grid of 1/4, so that thresholds are met exactly now and then."""
+    """Random drives on a grid of 1/4, so that some potentials equal the threshold."""
     if name == "Input":
         return (torch.rand(STEPS, *shape) < 0.2).float()
     mean, spread = MEAN_AND_SPREAD.get(name, (1.5, 3.0))
     return ((torch.randn(STEPS, *shape) * spread + mean) * 4).round() / 4
 
 
-def pair(name: str, options: Options, shape: tuple[int, ...], batch: int, dt: float) -> tuple[Nodes, Oracle]:
-    """Ours and BindsNET's, with the same values of all that is drawn, learnt or summed in an order of its own."""
-    given = spelled_out(options, shape)
+def build_both(name: str, options: Options, shape: tuple[int, ...], batch: int, dt: float) -> tuple[Nodes, Oracle]:
+    """Build our layer and BindsNET's, with the same random and learnt values, and sums that are exact in any order."""
+    given = with_tensors(options, shape)
     windows = {"res_window_size": 12, "ref_window_size": 7}
-    if name == "CSRMNodes":  # BindsNET's counts its windows in steps
+    if name == "CSRMNodes":  # BindsNET counts windows in steps
         ours = neurons.CSRMNodes(shape=shape, dt=dt, **given, **{key: steps * dt for key, steps in windows.items()})
         oracle = Oracle(name, shape, batch, dt, given | windows | {"tau": 1.0})
         ours.resKernel.copy_(torch.randint(0, 256, (12,)) / 256)  # a grid on which sums are exact in any order
@@ -134,22 +134,22 @@ def pair(name: str, options: Options, shape: tuple[int, ...], batch: int, dt: fl
     else:
         ours = getattr(neurons, name)(shape=shape, dt=dt, **given)
         oracle = Oracle(name, shape, batch, dt, {"refrac": 5.0} | given)
-    if "theta" in ours.state_dict():  # something learnt before
+    if "theta" in ours.state_dict():  # values as after earlier learning
         ours.theta.copy_(torch.rand(shape) * 2)
         oracle.layer.theta = ours.theta.clone()
     return ours, oracle
 
 
 def windows_of(x: Tensor, length: int) -> Tensor:
-    """``[T, B, *shape]`` to the windows that CSRM sees, ``[T, B, length, *shape]``, newest last."""
+    """Turn ``[T, B, *shape]`` into the windows of CSRM, ``[T, B, length, *shape]``, newest last."""
     padded = torch.cat((x.new_zeros(length - 1, *x.shape[1:]), x))
     return padded.unfold(0, length, 1).movedim(-1, 2)
 
 
-def run_beside(ours: Nodes, oracle: Oracle, x: Tensor, watch: Callable[[Tensor, dict[str, Tensor]], None]) -> None:
-    """Step both through ``x``, and fail at the first bit that differs."""
+def run_both(ours: Nodes, oracle: Oracle, x: Tensor, watch: Callable[[Tensor, dict[str, Tensor]], None]) -> None:
+    """Step both layers through ``x``, and fail at the first difference."""
     noise = torch.rand(len(x), oracle.layer.batch_size, *ours.shape)
-    noise[noise < 0.05] = 0.0  # where the probability of a spike is 0, not even this may fire
+    noise[noise < 0.05] = 0.0  # with a spike probability of 0, noise 0 must not fire either
     state = ours.initial_state(oracle.layer.batch_size)
     for step in range(len(x)):
         s, state = ours(x[step], state, noise[step] if ours.stochastic else None)
@@ -162,11 +162,11 @@ def run_beside(ours: Nodes, oracle: Oracle, x: Tensor, watch: Callable[[Tensor, 
 
 
 @pytest.mark.parametrize(("name", "options", "setting"), cases())
-def test_every_state_is_bit_equal_to_bindsnets(name: str, options: Options, setting: Setting) -> None:
+def test_spikes_and_states_equal_bindsnets(name: str, options: Options, setting: Setting) -> None:
     dt, batch, shape = setting
-    torch.manual_seed(zlib.crc32(f"{name} {options} {setting}".encode()))  # a seed of its own for each case
+    torch.manual_seed(zlib.crc32(f"{name} {options} {setting}".encode()))  # a different seed for each case
     shape = (math.prod(shape),) if name in FLAT else shape
-    ours, oracle = pair(name, options, shape, batch, dt)
+    ours, oracle = build_both(name, options, shape, batch, dt)
     x = drive(name, (batch, *shape))
     if name == "CSRMNodes":
         x = windows_of(x, 12)
@@ -179,18 +179,18 @@ def test_every_state_is_bit_equal_to_bindsnets(name: str, options: Options, sett
         if options.get("one_spike"):
             crowded.append(((state["refrac_count"] == ours.refrac).flatten(1).sum(1) > 1).any())
 
-    run_beside(ours, oracle, x, watch)
+    run_both(ours, oracle, x, watch)
     rate = torch.stack(fired).float().mean().item()
-    assert 0.002 < rate < 0.6, f"a rate of {rate} spikes a step shows little"
-    assert not clipped or any(clipped), "the bound was never met"
-    assert not crowded or any(crowded), "no two neurons ever competed for the one spike"
+    assert 0.002 < rate < 0.6, f"a rate of {rate} spikes a step is no useful test"
+    assert not clipped or any(clipped), "the lower bound was never reached"
+    assert not crowded or any(crowded), "no two neurons competed for the one spike"
     if not ours.learning and "theta" in ours.state_dict():
         assert torch.equal(ours.theta, oracle.layer.theta)
 
 
-def test_boosted_lif_steps_without_a_drive_as_bindsnets_does() -> None:
+def test_boosted_lif_without_a_drive() -> None:
     torch.manual_seed(0)
-    ours, oracle = pair("BoostedLIFNodes", {"traces": True}, (10,), 2, 1.0)
+    ours, oracle = build_both("BoostedLIFNodes", {"traces": True}, (10,), 2, 1.0)
     x = drive("BoostedLIFNodes", (2, 10)) * 2
     state, fired = ours.initial_state(2), 0
     for step in range(STEPS):
@@ -202,10 +202,10 @@ def test_boosted_lif_steps_without_a_drive_as_bindsnets_does() -> None:
     assert fired > 50
 
 
-def test_izhikevich_at_start_reports_bindsnets_spikes_one_step_later() -> None:
+def test_izhikevich_spike_at_start_is_one_step_late() -> None:
     torch.manual_seed(1)
-    early, oracle = pair("IzhikevichNodes", {"excitatory": 0.8, "traces": True}, (12,), 2, 1.0)
-    late = neurons.IzhikevichNodes(12, traces=True)  # "start" is the default
+    early, oracle = build_both("IzhikevichNodes", {"excitatory": 0.8, "traces": True}, (12,), 2, 1.0)
+    late = neurons.IzhikevichNodes(12, traces=True)  # the default is "start"
     late.load_state_dict(early.state_dict())
     state, x = late.initial_state(2), drive("IzhikevichNodes", (2, 12))
     before, trace, fired = torch.zeros(2, 12, dtype=torch.bool), torch.zeros(2, 12), 0
@@ -220,21 +220,21 @@ def test_izhikevich_at_start_reports_bindsnets_spikes_one_step_later() -> None:
     assert fired > 50
 
 
-def test_a_trace_that_is_not_additive_is_set_to_one_where_bindsnets_is_set_to_its_scale() -> None:
+def test_scale_of_a_trace_that_is_not_additive() -> None:
     torch.manual_seed(2)
-    ours, oracle = pair("LIFNodes", {"traces": True, "trace_scale": 0.5}, (10,), 2, 1.0)
+    ours, oracle = build_both("LIFNodes", {"traces": True, "trace_scale": 0.5}, (10,), 2, 1.0)
     state, x = ours.initial_state(2), drive("LIFNodes", (2, 10))
     for step in range(STEPS):
         s, state = ours(x[step], state)
         assert torch.equal(s, oracle.step(x[step]))
         assert (state["trace"][s] == 1).all()
-        assert torch.equal(0.5 * state["trace"], oracle.state("trace"))  # a power of two, so the ratio keeps exact
+        assert torch.equal(0.5 * state["trace"], oracle.state("trace"))  # exact, since the factor is a power of two
     assert state["trace"].any()
 
 
 @pytest.mark.parametrize("tau", [0.7, 1.0, 3.0, 25.0])
 @pytest.mark.parametrize("kernel", ["AlphaKernel", "AlphaKernelSLAYER", "LaplacianKernel", "ExponentialKernel"])
-def test_the_sampled_kernels_are_bindsnets(kernel: str, tau: float) -> None:
+def test_sampled_kernels_equal_bindsnets(kernel: str, tau: float) -> None:
     options: Options = {"responseKernel": kernel, "tau": tau, "reset_const": 35.0}
     ours, oracle = neurons.CSRMNodes(3, **options), Oracle("CSRMNodes", (3,), 1, 1.0, options)
     assert torch.equal(ours.resKernel, oracle.layer.resKernel)

@@ -1,4 +1,4 @@
-"""Parameters as buffers: their names, types and defaults, that they load and take effect, and what Izhikevich draws."""
+"""Parameters as buffers: names, types, defaults, loading, and the random parameters of Izhikevich neurons."""
 
 import math
 
@@ -23,7 +23,7 @@ IF = {"thresh": -52, "reset": -65, "refrac": 5, "lbound": None}
 LIF = IF | {"rest": -65, "tc_decay": 100}
 ADAPTIVE = LIF | {"theta_plus": 0.05, "tc_theta_decay": 1e7}
 DIFFERENCE = {"thresh": 1, "reset": None, "decay": None, "rest": None, "gain": None}
-DEFAULTS: dict[str, dict[str, float | None]] = {  # the table of NEURONS.md, and our own
+DEFAULTS: dict[str, dict[str, float | None]] = {  # the table of NEURONS.md, and our own classes
     "input": {},
     "mcculloch-pitts": {"thresh": 1},
     "if": IF,
@@ -83,7 +83,7 @@ def test_parameters_given_as_ints_are_float32_buffers(name: str) -> None:
 
 
 def response(neuron: Nodes, steps: int = 60) -> list[Tensor]:
-    """Spikes and last states for one and the same strong drive."""
+    """Return the spikes and last states for a fixed strong drive."""
     torch.manual_seed(11)
     specs = neuron.contract.inputs
     state, seen = neuron.initial_state(2), []
@@ -94,7 +94,7 @@ def response(neuron: Nodes, steps: int = 60) -> list[Tensor]:
     return [torch.stack(seen), *state.values()]
 
 
-CHANGED = {  # every parameter of a class but for the base's, at once and one by one
+CHANGED = {  # a changed value for every parameter
     "thresh": 1.0,
     "rest": 2.0,
     "reset": 3.0,
@@ -127,10 +127,10 @@ EASY |= {"decay": 0.9, "gain": 1.5, "i_decay": 0.75, "i_gain": 0.5}
         (name, key)
         for name, defaults in DEFAULTS.items()
         for key in [*defaults, "tc_trace", "trace_scale", "dt"]
-        if (name, key) != ("csrm", "dt")  # how many steps a window holds is a shape, which no state_dict changes
+        if (name, key) != ("csrm", "dt")  # the steps of a window are a shape, which a state_dict cannot change
     ],
 )
-def test_a_loaded_parameter_takes_effect(name: str, key: str) -> None:
+def test_loaded_parameter_takes_effect(name: str, key: str) -> None:
     easy = {own: value for own, value in EASY.items() if own in DEFAULTS[name]} | {"traces": True, "traces_additive": True}
     if name == "csrm":
         easy |= {"res_window_size": 4, "ref_window_size": 4}
@@ -142,7 +142,9 @@ def test_a_loaded_parameter_takes_effect(name: str, key: str) -> None:
     neuron.load_state_dict(other.state_dict())
     after = response(neuron)
     assert all(torch.equal(a, b) for a, b in zip(after, wanted, strict=True))
-    assert any(not torch.equal(a, b) for a, b in zip(after, before, strict=True)), "this drive does not show the parameter"
+    assert any(not torch.equal(a, b) for a, b in zip(after, before, strict=True)), (
+        "the parameter has no effect with this drive"
+    )
 
 
 def test_a_loaded_theta_is_the_initial_theta() -> None:
@@ -167,7 +169,7 @@ def test_a_tensor_given_as_a_parameter_is_not_aliased(key: str) -> None:
 @pytest.mark.parametrize("key", ["reset", "refrac", "lbound", "thresh"])
 @pytest.mark.parametrize("cls", [IFNodes, LIFNodes])
 def test_parameters_per_neuron(cls: type[Nodes], key: str) -> None:
-    """BindsNET takes one value for all of reset, refrac and lbound, so its oracle cannot tell."""
+    """One value per neuron acts as in single neurons. BindsNET supports only one value, so it is no oracle here."""
     values = {"reset": [0.0, -1.0, 2.0], "refrac": [0.0, 2.0, 5.0], "lbound": [-3.0, 1.0, -1.0], "thresh": [3.0, 6.0, 9.0]}[
         key
     ]
@@ -193,11 +195,11 @@ def test_input_neurons_spike_where_x_is_not_zero() -> None:
 
 @pytest.mark.parametrize(
     ("name", "silent"),
-    # CurrentLIF counts down before its current enters.
+    # CurrentLIF decrements its counter before the current is added.
     [("if", 3), ("lif", 3), ("boosted-lif", 3), ("current-lif", 2), ("adaptive-lif", 3), ("diehl-and-cook", 3)],
 )
-def test_a_refractory_period_is_in_ms(name: str, silent: int) -> None:
-    """By hand: 1.5 ms at dt = 0.5 are three steps that take no input."""
+def test_refractory_period_is_in_ms(name: str, silent: int) -> None:
+    """A refractory period of 1.5 ms at dt = 0.5 ms is three steps without input."""
     neuron = NEURONS[name](1, refrac=1.5, dt=0.5)
     state, fired = neuron.initial_state(1), []
     for _ in range(9):
@@ -209,7 +211,7 @@ def test_a_refractory_period_is_in_ms(name: str, silent: int) -> None:
 @pytest.mark.parametrize(
     ("fraction", "excitatory"), [(1, 1000), (0.8, 800), (0.29, 290), (0.0017, 1), (0, 0), (3, 1000), (-1, 0)]
 )
-def test_izhikevich_draws_the_two_populations(fraction: float, excitatory: int) -> None:
+def test_random_parameters_of_izhikevich(fraction: float, excitatory: int) -> None:
     torch.manual_seed(21)
     n = 1000
     neuron = IzhikevichNodes(n, excitatory=fraction)
@@ -247,7 +249,7 @@ def test_recurrent_sums_are_exact_in_any_order(n: int) -> None:
             assert torch.equal(in_turn, chosen.sum(1))
 
 
-def test_izhikevich_sends_a_spike_along_its_column() -> None:
+def test_izhikevich_weights_are_target_by_source() -> None:
     neuron = IzhikevichNodes(3, sum_input=True)
     neuron.S.copy_(torch.arange(9.0).reshape(3, 3))  # row: target; column: source
     state = neuron.initial_state(1) | {"v": torch.tensor([[-65.0, 50.0, -65.0]])}

@@ -1,4 +1,4 @@
-"""A real server, in a process of its own, that listens on loopback."""
+"""Fixtures that start a real server in its own process, on loopback."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ EXPORT = Path(__file__).parent.parent.parent / "export"
 
 @dataclass(frozen=True)
 class Served:
-    """Where a server listens, its process, and what it has logged."""
+    """A running server: its address, its process, and a function that returns its log."""
 
     address: str
     process: subprocess.Popen[bytes]
@@ -51,9 +51,9 @@ def server(
     port: int | None = None,
     scheme: str = "http",
 ) -> Iterator[Served]:
-    """``deploy-snn serve``: ends with SIGTERM, or as a test has ended it, after which it must have ended well."""
+    """Run ``deploy-snn serve``, and stop it with SIGTERM unless the test has; its exit status must be 0, or SIGKILL's."""
     port = port or any_port()
-    with tempfile.TemporaryFile("w+", errors="replace") as log:  # no pipe, which would be full some time
+    with tempfile.TemporaryFile("w+", errors="replace") as log:  # not a pipe: its buffer could fill up
         yield from _serve(log, f"{scheme}://127.0.0.1:{port}", bundles, options, environment or {})
 
 
@@ -66,7 +66,7 @@ def _serve(
     command = [sys.executable, "-c", code, "serve", *map(str, bundles), "--port", port, *map(str, options)]
     process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | environment)
 
-    def shown() -> str:
+    def read_log() -> str:
         log.seek(0)
         return log.read()
 
@@ -79,17 +79,17 @@ def _serve(
                 break
             except httpx.TransportError:
                 time.sleep(0.1)
-        assert process.poll() is None, shown()
-        yield Served(address, process, shown)
+        assert process.poll() is None, read_log()
+        yield Served(address, process, read_log)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
-        assert process.returncode in (0, -signal.SIGKILL), shown()
-        assert "Traceback" not in shown(), shown()
+        assert process.returncode in (0, -signal.SIGKILL), read_log()
+        assert "Traceback" not in read_log(), read_log()
 
 
 class Client:
-    """One client of one stream: what it has sent, and what it has been told, each answer held against eager torch."""
+    """A client of one stream. It compares each response with eager torch; ``known`` counts the acknowledged steps."""
 
     STEPS = 400
 
@@ -98,7 +98,7 @@ class Client:
         self.sequence: int | str = number if number % 3 else f"stream {number}"
         bundle = Bundle.open(EXPORT / self.name)
         drive = np.random.default_rng(number).random((self.STEPS, 1, 8), np.float32) * 25
-        # Where the model takes noise, the server draws it, from a generator that has to outlive it as well.
+        # If the model takes noise, the server draws it. A checkpoint must keep the generator's state too.
         noise = draw_noise(new_stream({}, 1, self.sequence, None).generator, bundle.contract, {"x": drive}, 1, self.STEPS)
         self.inputs = {"x": drive}
         self.wanted = record(Eager(bundle).program, self.inputs | noise, bundle.initial_state(1)).outputs["s"]
@@ -109,7 +109,7 @@ class Client:
         x = self.inputs["x"][begin:end]
         tensor = {"name": "x", "datatype": "FP32", "shape": list(x.shape), "data": x.ravel().tolist()}
         parameters = {"sequence_id": self.sequence, "sequence_start": begin == 0}
-        if begin:  # a start takes the place of an earlier run
+        if begin:  # a start replaces an earlier stream of this name
             parameters["sequence_step"] = begin
         response = http.post(f"/v2/models/{self.name}/infer", json={"inputs": [tensor], "parameters": parameters})
         if response.status_code == 200:
@@ -122,7 +122,7 @@ class Client:
 
 @pytest.fixture(scope="session")
 def refused() -> Callable[..., str]:
-    """``refused(bundle, "--option", ...)``: what a server says that must not start; status 2, in one line, and at once."""
+    """``refused(bundle, "--option", ...)``: start a server that must exit with status 2 and one line, and return it."""
 
     def start(*arguments: object) -> str:
         code = "from deploy_snn.cli.main import main; main()"
@@ -158,5 +158,5 @@ def redis(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Redis]:
 
 @pytest.fixture(scope="session")
 def client_of() -> Callable[[int, str], Client]:
-    """``client_of(7, "lif")``: a client with a stream of its own, whose name and inputs follow from the number."""
+    """``client_of(7, "lif")``: a client with its own stream. The number determines the stream's name and inputs."""
     return Client

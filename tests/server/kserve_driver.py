@@ -1,4 +1,4 @@
-"""What ``test_kserve.py`` asks of KServe's SDK, where that is installed: ``manifest FILE``, or ``client ADDRESS MODEL``."""
+"""Checks with KServe's SDK, run by ``test_kserve.py`` in its environment: ``manifest FILE``, ``client ADDRESS MODEL``."""
 
 import asyncio
 import re
@@ -14,7 +14,7 @@ SCALARS = {"str": str, "int": int, "bool": bool, "float": (int, float), "object"
 
 
 def check(value: Any, kind: str, where: str) -> None:
-    """Check a value against a type of the SDK's models, which are made from the schema. No field may be unknown."""
+    """Check a value against a type of the SDK, which is generated from the schema. Unknown fields are errors."""
     if match := re.fullmatch(r"[Ll]ist\[(.*)\]", kind):
         assert isinstance(value, list), f"{where}: expected a list"
         for index, item in enumerate(value):
@@ -31,10 +31,10 @@ def check(value: Any, kind: str, where: str) -> None:
         assert not unknown, f"{where}: unknown {', '.join(sorted(unknown))}"
         for key, item in value.items():
             check(item, model.openapi_types[names[key]], f"{where}.{key}")
-        model(**{names[key]: item for key, item in value.items()})  # which refuses a required field that is missing
+        model(**{names[key]: item for key, item in value.items()})  # raises if a required field is missing
 
 
-async def ask(address: str, model: str) -> None:
+async def check_client(address: str, model: str) -> None:
     url = f"http://{address}"
     client = kserve.InferenceRESTClient(kserve.RESTConfig(protocol="v2"))
     assert await client.is_server_live(url) is True
@@ -56,4 +56,4 @@ if __name__ == "__main__":
         given = yaml.safe_load(Path(sys.argv[2]).read_text())
         check(given, "V1beta1InferenceService", "")
     else:
-        asyncio.run(ask(*sys.argv[2:]))
+        asyncio.run(check_client(*sys.argv[2:]))

@@ -1,6 +1,6 @@
-"""Streams through Ray Serve, with 1, 3, 4 and 3 replicas and one that is killed: run by ``test_ray.py``, where Ray is.
+"""Step streams through Ray Serve while the number of replicas changes and one is killed. ``test_ray.py`` runs it.
 
-``python ray_driver.py REDIS_URL HTTP_PORT``: prints what it saw. It needs no torch: lone runs are ONNX Runtime's.
+``python ray_driver.py REDIS_URL HTTP_PORT`` prints what it saw. It needs no torch: expected outputs come from ONNX Runtime.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ from deploy_snn.runtimes import find_runtime  # noqa: E402
 
 BUNDLE = ROOT / "export" / "lif"
 STREAMS, PHASE = 20, 15
-"""Streams, and how many steps each takes at least in each phase."""
+"""The number of streams, and the least number of steps of each stream in a phase."""
 
 
 class Client:
-    """A stream, each request of which is sent again until its outcome is known."""
+    """A client of one stream, which repeats each request until its outcome is known."""
 
     def __init__(self, number: int) -> None:
         self.name = f"robot {number}"
@@ -40,13 +40,17 @@ class Client:
         runtime = find_runtime("onnxruntime-cpu")(Bundle.open(BUNDLE))
         runtime.start(Bundle.open(BUNDLE).initial_state(1))
         self.wanted = runtime.run({"x": self.x})["s"]
-        self.known = self.attempts = self.repeated = 0
+        self.acknowledged = self.attempts = self.repeated = 0
         self.replicas: list[str] = []
 
     async def step(self, http: httpx.AsyncClient) -> None:
         self.attempts += 1
-        tensor = {"name": "x", "datatype": "FP32", "shape": [1, 8], "data": self.x[self.known].ravel().tolist()}
-        parameters = {"sequence_id": self.name, "sequence_step": self.known, "sequence_start": self.known == 0}
+        tensor = {"name": "x", "datatype": "FP32", "shape": [1, 8], "data": self.x[self.acknowledged].ravel().tolist()}
+        parameters = {
+            "sequence_id": self.name,
+            "sequence_step": self.acknowledged,
+            "sequence_start": self.acknowledged == 0,
+        }
         body = {"inputs": [tensor], "parameters": parameters}
         try:
             answer = await http.post("/v2/models/lif/infer", json=body, headers={"x-session-id": self.name})
@@ -54,36 +58,36 @@ class Client:
             return
         if answer.status_code == 200:
             found = answer.json()
-            assert found["parameters"]["sequence_step"] == self.known + 1, (self.name, self.known, found)
-            assert_array_equal(np.array(found["outputs"][0]["data"]).reshape(1, 8), self.wanted[self.known])
+            assert found["parameters"]["sequence_step"] == self.acknowledged + 1, (self.name, self.acknowledged, found)
+            assert_array_equal(np.array(found["outputs"][0]["data"]).reshape(1, 8), self.wanted[self.acknowledged])
             self.replicas.append(answer.headers["serve-replica"])
         elif answer.status_code == 409 and (taken := re.search(r"has taken (\d+) steps, not", answer.text)):
-            assert int(taken[1]) == self.known + 1, (self.name, self.known, answer.text)
-            assert self.attempts > 1, (self.name, self.known, answer.text)
+            assert int(taken[1]) == self.acknowledged + 1, (self.name, self.acknowledged, answer.text)
+            assert self.attempts > 1, (self.name, self.acknowledged, answer.text)
             self.repeated += 1
         else:
             assert answer.status_code in (409, 500, 502, 503), (answer.status_code, answer.text)
             await asyncio.sleep(0.1)
             return
-        self.known, self.attempts = self.known + 1, 0
+        self.acknowledged, self.attempts = self.acknowledged + 1, 0
 
 
 async def phase(clients: list[Client], port: int, change: "asyncio.Future[None] | None" = None) -> dict[str, set[str]]:
-    """Step all streams while a change takes place, and ``PHASE`` times after it; return the replicas of each since."""
+    """Step all streams during a change and ``PHASE`` times after it. Return the replicas of each stream after it."""
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as http:
 
         async def run(client: Client) -> set[str]:
             while change and not change.done():
                 await client.step(http)
-            begun, before = client.known, len(client.replicas)
-            while client.known < begun + PHASE:
+            begun, before = client.acknowledged, len(client.replicas)
+            while client.acknowledged < begun + PHASE:
                 await client.step(http)
             return set(client.replicas[before:])
 
-        met = await asyncio.gather(*map(run, clients))
+        replicas_of = await asyncio.gather(*map(run, clients))
         if change:
             await change
-        return dict(zip((client.name for client in clients), met, strict=True))
+        return dict(zip((client.name for client in clients), replicas_of, strict=True))
 
 
 def kill_a_replica() -> None:
@@ -106,12 +110,12 @@ async def main(store: str, port: int) -> None:
     for name, change in changes.items():
         changing = asyncio.ensure_future(asyncio.to_thread(change)) if change else None
         await phase(clients, port, changing)
-        met = await phase(clients, port)  # when the routers have heard of it
-        split = [client for client, replicas in met.items() if len(replicas) > 1]
+        replicas_of = await phase(clients, port)  # after the routers know the change
+        split = [client for client, replicas in replicas_of.items() if len(replicas) > 1]
         seen["phase"].append(name)
-        seen["replicas"].append(len(set.union(*met.values())))
+        seen["replicas"].append(len(set.union(*replicas_of.values())))
         seen["split"].append(len(split))
-    seen["steps"] = [sum(client.known for client in clients)]
+    seen["steps"] = [sum(client.acknowledged for client in clients)]
     seen["repeated"] = [sum(client.repeated for client in clients)]
     sys.stdout.write(f"seen {json.dumps(seen)}\n")
 

@@ -1,4 +1,4 @@
-"""Streams on WebSockets, by a client that we did not write: each is what eager torch gives for it alone."""
+"""Streams over WebSockets, with a third-party client: outputs equal those of eager torch."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from websockets import ConnectionClosed, ConnectionClosedOK, InvalidStatus
 from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.client import connect as connect_slowly
+from websockets.asyncio.client import connect as connect_async
 from websockets.sync.client import connect
 
 from deploy_snn.bundle import Bundle
@@ -35,7 +35,7 @@ def address(running: Callable) -> Iterator[str]:
 
 
 def drive(name: str, sequence: int | str, batch: int, seed: int | None = None) -> tuple[Arrays, Arrays]:
-    """Inputs without noise, and the outputs that eager torch gives with the noise that the stream's generator draws."""
+    """Return inputs without noise, and the outputs of eager torch with the noise that the stream's generator draws."""
     bundle = Bundle.open(EXPORT / name)
     rng = np.random.default_rng(batch)
     given = {
@@ -82,8 +82,8 @@ def from_json(answer: dict[str, Any], greeting: dict[str, Any], steps: int) -> A
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("batch", [1, 3])
-def test_a_stream_by_messages_of_every_kind(name: str, batch: int, address: str) -> None:
-    """Bytes and texts, one step and several, over two connections and a plain request between them."""
+def test_all_kinds_of_messages(name: str, batch: int, address: str) -> None:
+    """A stream mixes binary and text messages, steps and chunks, two WebSockets and an HTTP request."""
     sequence = f"robot-{batch}"
     given, wanted = drive(name, sequence, batch, seed=5)
     got: list[Arrays] = []
@@ -91,7 +91,7 @@ def test_a_stream_by_messages_of_every_kind(name: str, batch: int, address: str)
     def part(begin: int, end: int) -> Arrays:
         return {key: array[begin:end] if end > begin + 1 else array[begin] for key, array in given.items()}
 
-    def say(socket: Any, greeting: dict[str, Any], begin: int, end: int) -> None:
+    def exchange(socket: Any, greeting: dict[str, Any], begin: int, end: int) -> None:
         if begin % 3:
             socket.send(pack(part(begin, end)))
             got.append(unpack(socket.recv(), greeting, end - begin))
@@ -108,14 +108,14 @@ def test_a_stream_by_messages_of_every_kind(name: str, batch: int, address: str)
         assert greeting["sequence_id"] == sequence
         assert [(x["name"], x["shape"]) for x in greeting["inputs"]] == [(k, list(x.shape[1:])) for k, x in given.items()]
         for begin, end in ((0, 1), (1, 2), (2, 3), (3, 7), (7, 12)):
-            say(socket, greeting, begin, end)
+            exchange(socket, greeting, begin, end)
     between = httpx.post(f"http://{address}/{name}/infer", content=body(part(12, 14), sequence_id=sequence)).json()
     got.append(from_json(between, greeting, 2))
     with connect(url) as socket:
         greeting = json.loads(socket.recv())
         assert greeting["sequence_step"] == 14
         for begin, end in ((14, 15), (15, 16), (16, STEPS)):
-            say(socket, greeting, begin, end)
+            exchange(socket, greeting, begin, end)
         socket.send(body(part(0, 1), sequence_end=True))
         socket.recv()
         with pytest.raises(ConnectionClosedOK):
@@ -126,7 +126,8 @@ def test_a_stream_by_messages_of_every_kind(name: str, batch: int, address: str)
         pass
 
 
-def test_a_stream_of_the_connections_own(address: str) -> None:
+def test_stream_without_a_name(address: str) -> None:
+    """A WebSocket without a sequence_id gets its own stream, which ends with the connection."""
     with connect(f"ws://{address}/srm0/stream") as one, connect(f"ws://{address}/srm0/stream") as other:
         greetings = [json.loads(socket.recv()) for socket in (one, other)]
         names = [greeting["sequence_id"] for greeting in greetings]
@@ -136,20 +137,21 @@ def test_a_stream_of_the_connections_own(address: str) -> None:
             socket.send(pack(given))
             assert_array_equal(unpack(socket.recv(), greeting, STEPS)["s"], wanted["s"])
     state = f"http://{address}/srm0/sequences/{names[0]}/state"
-    for _ in range(100):  # it ends when the server hears that the connection has ended
+    for _ in range(100):  # until the server has noticed the closed connection
         if httpx.get(state).status_code == 400:
             return
     raise AssertionError(httpx.get(state))
 
 
-def test_messages_that_are_refused_change_nothing(address: str) -> None:
+def test_rejected_messages_change_nothing(address: str) -> None:
+    """Invalid messages get an error and leave the stream unchanged; invalid handshakes are rejected."""
     given, wanted = drive("diehl_cook_2015", "careful", 1)
     url = f"ws://{address}/diehl_cook_2015/stream?sequence_id=careful"
     step = {key: array[0] for key, array in given.items()}
     with connect(f"{url}&sequence_start=true") as socket:
         greeting = json.loads(socket.recv())
         got = []
-        mistakes: list[tuple[str | bytes, int, str]] = [
+        invalid_messages: list[tuple[str | bytes, int, str]] = [
             (pack(step)[:-1], 400, "expected 256 bytes for a step of diehl_cook_2015"),
             (b"", 400, "a message of 0 bytes"),
             (np.full(64, np.nan, np.float32).tobytes(), 400, "must be finite, but is nan"),
@@ -159,31 +161,31 @@ def test_messages_that_are_refused_change_nothing(address: str) -> None:
             (body(step, sequence_step=99), 409, "steps, not 99"),
             (body({"y": step["X.x"]}), 400, "input 'X.x' is missing"),
         ]
-        for begin, (mistake, status, told) in enumerate(mistakes, start=1):
+        for begin, (invalid_message, status, error) in enumerate(invalid_messages, start=1):
             socket.send(pack({key: array[begin - 1] for key, array in given.items()}))
             got.append(unpack(socket.recv(), greeting, 1))
-            socket.send(mistake)
+            socket.send(invalid_message)
             answer = json.loads(socket.recv())
             assert answer["status"] == status
-            assert told in answer["error"]
+            assert error in answer["error"]
         for key, array in wanted.items():
             assert_array_equal(np.concatenate([outputs[key] for outputs in got]), array[: len(got)])
-    refusals = [
+    invalid_handshakes = [
         (f"{address}/none/stream", 404, "unknown model 'none'"),
         (f"{address}/lif/stream?sequence_id=nobody", 400, "sequence 'nobody' has no stream here"),
         (f"{url.removeprefix('ws://')}&batch=2", 400, "batch=2: the stream of sequence 'careful' has batch size 1"),
         (f"{address}/lif/stream?batch=0", 400, "batch: Input should be greater than or equal to 1"),
         (f"{address}/lif/stream?sequence_id=-1", 400, "sequence_id -1"),
     ]
-    for refused, status, told in refusals:
+    for refused, status, error in invalid_handshakes:
         with pytest.raises(InvalidStatus) as caught, connect(f"ws://{refused}"):
             pass
         assert caught.value.response.status_code == status
-        assert told in json.loads(caught.value.response.body)["error"]
+        assert error in json.loads(caught.value.response.body)["error"]
 
 
-def test_who_does_not_read_is_not_read(running: Callable) -> None:
-    """A client sends as fast as it can and takes no answer: its steps stop, the others' do not; then it takes them all."""
+def test_backpressure(running: Callable) -> None:
+    """The server stops reading from a client that does not read its replies, and resumes when the client reads them."""
     bundle = Bundle.open(EXPORT / "lif")
     chunk = 25 * np.random.default_rng(0).random((1200, 1, 8), np.float32)
     wanted = record(Eager(bundle).program, {"x": np.tile(chunk, (3, 1, 1))}, bundle.initial_state(1)).outputs["s"]
@@ -194,26 +196,26 @@ def test_who_does_not_read_is_not_read(running: Callable) -> None:
 
     async def scenario(url: str) -> None:
         async with (
-            connect_slowly(f"{url}?sequence_id=greedy&sequence_start=true", max_queue=1) as greedy,
-            connect_slowly(f"{url}?sequence_id=other&sequence_start=true") as other,
+            connect_async(f"{url}?sequence_id=greedy&sequence_start=true", max_queue=1) as greedy,
+            connect_async(f"{url}?sequence_id=other&sequence_start=true") as other,
         ):
             await greedy.recv()
             await other.recv()
             messages = 20_000
             await greedy.send(chunk.tobytes())
-            got = [await greedy.recv()]  # now there is a stream to be watched
+            got = [await greedy.recv()]  # the stream exists from here on
 
             async def send() -> None:
                 for _ in range(messages):
                     await greedy.send(chunk.tobytes())
 
             sending = asyncio.create_task(send())
-            async with connect_slowly(f"{url}?sequence_id=greedy") as watching:
-                await watching.recv()
-                before, taken = -1, await steps(watching)
-                while taken > before:  # until it steps no more
+            async with connect_async(f"{url}?sequence_id=greedy") as observer:
+                await observer.recv()
+                before, taken = -1, await steps(observer)
+                while taken > before:  # until the stream takes no more steps
                     await asyncio.sleep(0.5)
-                    before, taken = taken, await steps(watching)
+                    before, taken = taken, await steps(observer)
             assert not sending.done()
             assert taken < messages * len(chunk) / 2
             sending.cancel()
@@ -227,8 +229,8 @@ def test_who_does_not_read_is_not_read(running: Callable) -> None:
         asyncio.run(scenario(f"ws://{served.address}/v2/models/lif/stream"))
 
 
-def test_a_restart_in_the_middle(running: Callable, tmp_path: Path) -> None:
-    """A server that ends says so; with a checkpoint, even the stream of a connection's own goes on under its name."""
+def test_restart_of_the_server(running: Callable, tmp_path: Path) -> None:
+    """A server that stops closes WebSockets with code 1012. With a checkpoint, also an unnamed stream continues."""
     options = ("--checkpoint", tmp_path)
     with running([EXPORT / "lif"], *options) as served, connect(f"ws://{served.address}/v2/models/lif/stream") as socket:
         greeting = json.loads(socket.recv())

@@ -1,10 +1,10 @@
-"""The driver that also runs against Triton Inference Server, against our server."""
+"""Run the checks of ``serving_driver.py`` against our server; ``tests/triton`` runs them against Triton."""
 
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from ..serving_driver import EXPORT, MODELS, aio, drive, http, many_at_once  # noqa: TID252
+from ..serving_driver import EXPORT, MODELS, aio, concurrent_streams, drive, http  # noqa: TID252
 
 
 @pytest.fixture(scope="module")
@@ -19,5 +19,5 @@ def test_driver(connect: Callable, address: str) -> None:
         drive(client)
 
 
-def test_many_at_once(address: str) -> None:
-    many_at_once(address)
+def test_concurrent_streams(address: str) -> None:
+    concurrent_streams(address)

@@ -1,4 +1,4 @@
-"""A running server has not imported torch or onnx: without them it starts sooner and needs a third of the memory."""
+"""The server imports neither torch nor onnx: without them it starts sooner and needs a third of the memory."""
 
 import re
 from collections.abc import Callable
@@ -14,7 +14,7 @@ LIBRARY = re.compile(r"/(?:libtorch\w*\.so|libc10\.so|torch/|onnx/|onnx_cpp2py\w
 
 
 def libraries(process: int) -> set[str]:
-    """The native libraries of torch and onnx that a process has mapped; onnxruntime's are not among them."""
+    """Return the native libraries of torch and onnx, but not of onnxruntime, that a process has mapped."""
     maps = Path(f"/proc/{process}/maps").read_text()
     return {path for path in re.findall(r"(/\S+)$", maps, re.MULTILINE) if LIBRARY.search(path)}
 
@@ -23,10 +23,10 @@ def libraries(process: int) -> set[str]:
 @pytest.mark.parametrize(
     ("runtime", "library"), [("onnxruntime-cpu", "onnxruntime_pybind11_state"), ("c", str(cache_folder()))]
 )
-def test_a_running_server_has_imported_neither_torch_nor_onnx(
+def test_server_imports_neither_torch_nor_onnx(
     runtime: str, library: str, running: Callable, free_port: Callable[[], int]
 ) -> None:
-    """All of its routes are used first, as an import may be late; the same look at this process finds both."""
+    """After all routes were used, no library of torch or onnx is mapped. In this process both are, as a control."""
     import onnx  # noqa: F401
     import torch
 

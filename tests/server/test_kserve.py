@@ -1,4 +1,4 @@
-"""The manifest of serve/kserve, and KServe's own client with a server that runs as the manifest says."""
+"""The manifest of serve/kserve is valid, and KServe's own client works with a server that has the manifest's options."""
 
 import os
 import re
@@ -29,7 +29,7 @@ def test_manifest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "complaint"),
+    ("change", "error"),
     [
         (("minReplicas: 1", "minReplica: 1"), ".spec.predictor: unknown minReplica"),
         (
@@ -40,12 +40,12 @@ def test_manifest() -> None:
         (("predictor:", "predict:"), ".spec: unknown predict"),
     ],
 )
-def test_manifests_that_are_wrong(change: tuple[str, str], complaint: str, tmp_path: Path) -> None:
-    """The check can fail."""
+def test_invalid_manifests(change: tuple[str, str], error: str, tmp_path: Path) -> None:
+    """The check of the manifest finds errors."""
     (tmp_path / "wrong.yaml").write_text(MANIFEST.read_text().replace(*change, 1))
     done = kserve("manifest", tmp_path / "wrong.yaml")
     assert done.returncode == 1
-    assert complaint in done.stderr, done.stderr
+    assert error in done.stderr, done.stderr
 
 
 def test_client(running: Callable, redis: Redis) -> None:

@@ -1,4 +1,4 @@
-"""What a server refuses, in the protocol's form, and what it goes on doing nevertheless."""
+"""Invalid requests get errors in the protocol's form, limits hold, and the server keeps running."""
 
 import gzip
 import json
@@ -29,7 +29,7 @@ def infer(http: httpx.Client, *inputs: object, **parameters: object) -> httpx.Re
     return http.post("/models/lif/infer", json={"inputs": list(inputs), "parameters": parameters})
 
 
-BODIES: list[tuple[Any, str]] = [
+INVALID_BODIES: list[tuple[Any, str]] = [
     (b"{", "the request is not valid JSON"),
     (b"[" * 100_000, "the request is not valid JSON"),
     (b"\xff\xfe", "the request is not valid JSON"),
@@ -73,16 +73,18 @@ BODIES: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("body", "told"), BODIES)
-def test_bad_bodies(body: Any, told: str, http: httpx.Client) -> None:
+@pytest.mark.parametrize(("body", "error"), INVALID_BODIES)
+def test_invalid_bodies(body: Any, error: str, http: httpx.Client) -> None:
+    """An invalid body is rejected with status 400 and an error that names the mistake."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     response = http.post("/models/lif/infer", content=content)
     assert response.status_code == 400, response.text
-    assert told in response.json()["error"]
-    assert infer(http, X).status_code == 200, "it goes on"
+    assert error in response.json()["error"]
+    assert infer(http, X).status_code == 200, "a later request failed"
 
 
-def test_bodies_that_are_no_bodies(http: httpx.Client) -> None:
+def test_invalid_encodings_lengths_and_paths(http: httpx.Client) -> None:
+    """Invalid compression, invalid lengths and unknown paths are rejected."""
     good = json.dumps({"inputs": [X]}).encode()
 
     def post(content: bytes, **headers: str) -> tuple[int, str]:
@@ -105,27 +107,28 @@ def test_bodies_that_are_no_bodies(http: httpx.Client) -> None:
     assert http.get("/models/lif/versions/7/ready").status_code == 404
 
 
-def test_streams_are_bounded_and_forgotten_when_idle(http: httpx.Client) -> None:
+def test_max_streams_and_idle_timeout(http: httpx.Client) -> None:
+    """A start beyond max_streams gets status 503. Idle streams are dropped."""
     for name in ("a", "b", "c"):
         assert infer(http, X, sequence_id=name, sequence_start=True).status_code == 200
     full = infer(http, X, sequence_id="d", sequence_start=True)
     assert (full.status_code, full.headers["retry-after"]) == (503, "1")
     assert "lif has no room for another stream: it has 3 of at most 3" in full.json()["error"]
-    assert infer(http, X).status_code == 200, "a run of its own needs no place"
-    assert infer(http, X, sequence_id="a", sequence_start=True).status_code == 200, "nor does a new beginning"
+    assert infer(http, X).status_code == 200, "a request without a stream does not count"
+    assert infer(http, X, sequence_id="a", sequence_start=True).status_code == 200, "a restart does not count"
     other = infer(http, X | {"shape": [2, 8], "data": [0.0] * 16}, sequence_id="b")
     assert "the inputs have batch size 2, but the stream has batch size 1" in other.json()["error"]
     assert infer(http, X, sequence_id="b", sequence_end=True).status_code == 200
     assert infer(http, X, sequence_id="d", sequence_start=True).status_code == 200
     for _ in range(4):
         time.sleep(0.5)
-        assert infer(http, X, sequence_id="d").status_code == 200, "who is heard of is kept"
+        assert infer(http, X, sequence_id="d").status_code == 200, "a stream in use was dropped"
     assert infer(http, X, sequence_id="a").status_code == 400
     assert infer(http, X, sequence_id="c").status_code == 400
 
 
-def test_what_prometheus_sees(running: Callable) -> None:
-    """Parsed by Prometheus' own reader: what was asked, answered, refused, stepped, and what there is now."""
+def test_prometheus_metrics(running: Callable) -> None:
+    """Prometheus' own parser reads the counters of requests, steps and spikes, and the gauges."""
     with (
         running([EXPORT / "lif"], "--max-streams", 1) as served,
         httpx.Client(base_url=f"http://{served.address}/v2", timeout=60) as http,
@@ -135,7 +138,7 @@ def test_what_prometheus_sees(running: Callable) -> None:
             drive = X | {"shape": [2, 8], "data": [15.0] * 16}
             answer = infer(http, drive, sequence_id="a", sequence_start=step == 0)
             spikes += sum(answer.json()["outputs"][0]["data"])
-        infer(http, X, sequence_id="b", sequence_start=True)  # there is no room
+        infer(http, X, sequence_id="b", sequence_start=True)  # rejected: the limit of streams is reached
         infer(http, X | {"shape": [7]})
         chunk = X | {"shape": [5, 1, 8], "data": [0.0] * 40}
         infer(http, chunk)
@@ -159,7 +162,8 @@ def test_what_prometheus_sees(running: Callable) -> None:
     assert found["deploy_snn_queue",] == 0
 
 
-def test_mistakes_at_the_start(refused: Callable[..., str], tmp_path: Path) -> None:
+def test_invalid_arguments(refused: Callable[..., str], tmp_path: Path) -> None:
+    """A server with an invalid bundle or runtime exits with an error."""
     assert refused(tmp_path) == f"deploy-snn: {tmp_path} is not a bundle: it has no manifest.json\n"
     assert "two bundles have the same folder name" in refused(EXPORT / "lif", EXPORT / "lif")
     assert "unknown runtime 'abacus'; choose from" in refused(EXPORT / "lif", "--runtime", "abacus")

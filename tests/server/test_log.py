@@ -1,4 +1,4 @@
-"""What a server's log tells, and that nobody else can write in it."""
+"""The server's log: its events, and that clients cannot inject lines."""
 
 import json
 import time
@@ -11,8 +11,8 @@ EXPORT = Path(__file__).parent.parent.parent / "export"
 HOSTILE = "robot\n2026-01-01T00:00:00 error    all is lost \x1b[2J"
 
 
-def use(address: str) -> None:
-    """A stream's life, a stream that is left alone, and a request that is refused."""
+def send_requests(address: str) -> None:
+    """Start and end streams, let one exceed the idle timeout, and send requests that are rejected."""
 
     def infer(**parameters: object) -> int:
         x = {"name": "x", "datatype": "FP32", "shape": [1, 8], "data": [0.0] * 8}
@@ -30,10 +30,11 @@ def use(address: str) -> None:
     assert httpx.post(f"http://{address}/v2/repository/models/lif/unload").status_code == 200
 
 
-def test_lines_of_json(running: Callable) -> None:
+def test_json_log(running: Callable) -> None:
+    """With --log json, each line is one event as JSON."""
     options = ("--log", "json", "--log-level", "debug", "--idle-timeout", 1, "--model-control")
     with running([EXPORT / "lif"], *options) as served:
-        use(served.address)
+        send_requests(served.address)
         assert max(map(len, served.log().splitlines())) < 3000
         events = [json.loads(line) for line in served.log().splitlines()]
     assert all(event["time"] and event["level"] in ("debug", "info") for event in events)
@@ -58,10 +59,10 @@ def test_lines_of_json(running: Callable) -> None:
         assert event.items() >= fields.items()
 
 
-def test_lines_of_text(running: Callable) -> None:
-    """An event is one line, whatever its names hold; and what is only for debugging is left out."""
+def test_text_log(running: Callable) -> None:
+    """Each event is one line, whatever characters its names contain. Debug events are not logged by default."""
     with running([EXPORT / "lif"], "--idle-timeout", 1, "--model-control") as served:
-        use(served.address)
+        send_requests(served.address)
         lines = served.log().splitlines()
     refused = [line for line in lines if "request refused" in line]
     assert len(refused) == 2

@@ -1,4 +1,4 @@
-"""A model between its clients and its runtime: bounds that hold within a batch, failures that change nothing."""
+"""The server's model: limits hold inside a batch, and a failed step changes nothing."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -32,7 +32,7 @@ def request(
     return InferRequest("", {"x": np.full((rows, 8), value, np.float32)}, {}, False, sequence, start, end, None)
 
 
-def serving(limits: Limits, scenario: Callable[[Model], Awaitable[None]], name: str = "lif") -> None:
+def run_with_model(limits: Limits, scenario: Callable[[Model], Awaitable[None]], name: str = "lif") -> None:
     async def serve() -> None:
         model = Model(Bundle.open(EXPORT / name), "onnxruntime-cpu", limits)
         model.open()
@@ -42,17 +42,21 @@ def serving(limits: Limits, scenario: Callable[[Model], Awaitable[None]], name: 
     asyncio.run(serve())
 
 
-def test_the_bound_holds_for_streams_that_start_together() -> None:
+def test_max_streams_for_streams_that_start_together() -> None:
+    """Streams that start in the same batch do not exceed max_streams."""
+
     async def scenario(model: Model) -> None:
         answers = [model.infer(request(f"s{i}", start=True)) for i in range(8)]
         results = await asyncio.gather(*answers, return_exceptions=True)
         assert [type(result) for result in results] == [InferResult] * 3 + [ServerBusy] * 5
         assert len(model.streams) == 3
 
-    serving(Limits(max_streams=3, max_wait=0.02), scenario)
+    run_with_model(Limits(max_streams=3, max_wait=0.02), scenario)
 
 
-def test_the_memory_of_states_is_bounded() -> None:
+def test_max_state_bytes() -> None:
+    """The memory of all states stays below max_state_bytes; ended and restarted streams free theirs."""
+
     async def scenario(model: Model) -> None:
         for i in range(2):  # a LIF state takes 64 bytes
             await model.infer(request(f"s{i}", start=True))
@@ -60,25 +64,27 @@ def test_the_memory_of_states_is_bounded() -> None:
             await model.infer(request("s2", start=True))
         await model.infer(request("s0", end=True))
         await model.infer(request("s2", start=True))
-        for _ in range(50):  # and what is counted is counted back
+        for _ in range(50):  # a restart frees the memory of the earlier stream
             await model.infer(request("s2", start=True))
         await model.infer(request("s1", end=True))
         await model.infer(request("s3", start=True))
 
-    serving(Limits(max_state_bytes=140), scenario)
+    run_with_model(Limits(max_state_bytes=140), scenario)
 
 
-def test_the_queue_is_bounded() -> None:
+def test_max_queue() -> None:
+    """Requests beyond max_queue are rejected as busy."""
+
     async def scenario(model: Model) -> None:
         answers = [asyncio.ensure_future(model.infer(request(None))) for _ in range(9)]
         results = await asyncio.gather(*answers, return_exceptions=True)
         assert [type(result) for result in results] == [InferResult] * 4 + [ServerBusy] * 5
 
-    serving(Limits(max_queue=4, max_wait=0.02), scenario)
+    run_with_model(Limits(max_queue=4, max_wait=0.02), scenario)
 
 
-def test_a_start_that_is_repeated() -> None:
-    """With a step number it begins the stream once; without one it begins it anew."""
+def test_repeated_start() -> None:
+    """A repeated start with a step number is a conflict; without one it restarts the stream."""
 
     async def scenario(model: Model) -> None:
         first = replace(request("a", start=True), step=0)
@@ -89,11 +95,11 @@ def test_a_start_that_is_repeated() -> None:
             await model.infer(replace(request("b", start=True), step=3))
         assert [(await model.infer(request("a"))).steps, (await model.infer(request("a", start=True))).steps] == [2, 1]
 
-    serving(Limits(), scenario)
+    run_with_model(Limits(), scenario)
 
 
-def test_a_step_that_fails_has_not_been(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stream goes on from where it was, one that was to begin has not begun, and others are served."""
+def test_failed_step_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a failed step, the stream is unchanged, no new stream exists, and later requests are served."""
 
     async def scenario(model: Model) -> None:
         await model.infer(request("old", start=True, value=9.0))
@@ -110,10 +116,11 @@ def test_a_step_that_fails_has_not_been(monkeypatch: pytest.MonkeyPatch) -> None
         await model.infer(request("old"))
         assert model.streams["old"].steps == 2
 
-    serving(Limits(), scenario)
+    run_with_model(Limits(), scenario)
 
 
-def test_a_step_that_fails_has_drawn_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_step_draws_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed step does not advance the noise generator of its stream."""
     bundle = Bundle.open(EXPORT / "srm0")
     x = {"x": np.full((20, 1, 8), 9, np.float32)}
     noise = draw_noise(new_stream({}, 1, "s", None).generator, bundle.contract, x, 1, 20)
@@ -130,11 +137,11 @@ def test_a_step_that_fails_has_drawn_no_noise(monkeypatch: pytest.MonkeyPatch) -
             answer = await model.infer(request("s", start=step == 0, value=9.0))
             assert_array_equal(answer.outputs["s"], wanted[step])
 
-    serving(Limits(), scenario, "srm0")
+    run_with_model(Limits(), scenario, "srm0")
 
 
-def test_noise_is_the_same_however_a_run_is_cut() -> None:
-    """Of a model with two noise inputs, too; and a stream called 7 has other noise than one called "7"."""
+def test_noise_of_split_requests() -> None:
+    """Noise does not depend on how the steps are split into requests. Streams 7 and "7" have different noise."""
     noises = tuple(TensorSpec(name=name, role=Role.NOISE).over((size,)) for name, size in (("a.noise", 3), ("b.noise", 5)))
     spikes = TensorSpec(name="s", role=Role.SPIKES, dtype="bool").over((3,))
     contract = Contract(dt=1.0, tensors=(*noises, spikes))
@@ -147,51 +154,51 @@ def test_noise_is_the_same_however_a_run_is_cut() -> None:
     assert not np.array_equal(other["a.noise"], whole["a.noise"])
 
 
-def batches_of(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[list[SequenceId | None]]:
-    """The streams of each batch that the model steps from now on."""
+def record_batches(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[list[SequenceId | None]]:
+    """Record the streams of each batch that the model steps from now on."""
     batches: list[list[SequenceId | None]] = []
     step = model._stepper.step_now
 
-    def watched(ready: list) -> list:
+    def recording_step(ready: list) -> list:
         batches.append([pending.request.sequence for pending, _ in ready])
         return step(ready)
 
-    monkeypatch.setattr(model._stepper, "step_now", watched)
+    monkeypatch.setattr(model._stepper, "step_now", recording_step)
     return batches
 
 
-def test_a_batch_is_bounded_in_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not in requests; a single request with more rows is stepped alone."""
+def test_max_batch_counts_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """max_batch limits rows, not requests. A request with more rows is stepped alone."""
     batches: list[list[SequenceId | None]] = []
 
     async def scenario(model: Model) -> None:
         nonlocal batches
-        batches = batches_of(model, monkeypatch)
+        batches = record_batches(model, monkeypatch)
         rows = {"a": 1, "b": 2, "c": 2, "d": 1, "e": 5}
         await asyncio.gather(*(model.infer(request(name, start=True, rows=count)) for name, count in rows.items()))
 
-    serving(Limits(max_batch=3, max_wait=0.02), scenario)
+    run_with_model(Limits(max_batch=3, max_wait=0.02), scenario)
     assert batches == [["a", "b"], ["c", "d"], ["e"]]
 
 
-def test_requests_together_are_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of other streams, at most as many rows as a batch may have; of one stream, one after the other and in order."""
+def test_concurrent_requests_form_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests of different streams form one batch; requests of one stream are stepped in order, in later batches."""
     batches: list[list[SequenceId | None]] = []
 
     async def scenario(model: Model) -> None:
         nonlocal batches
-        batches = batches_of(model, monkeypatch)
+        batches = record_batches(model, monkeypatch)
         asked: list[tuple[str, bool]] = [("a", True), ("b", True), ("a", False), ("c", True), ("d", True), ("a", False)]
         results = await asyncio.gather(*(model.infer(request(name, start=start)) for name, start in asked))
         assert len(results) == 6
         assert {name: stream.steps for name, stream in model.streams.items()} == {"a": 3, "b": 1, "c": 1, "d": 1}
 
-    serving(Limits(max_batch=3, max_wait=0.02), scenario)
+    run_with_model(Limits(max_batch=3, max_wait=0.02), scenario)
     assert batches == [["a", "b", "c"], ["a", "d"], ["a"]]
 
 
-def test_a_long_chunk_lets_others_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is stepped in pieces, and equals a run in one; a later request of its stream waits, one of another does not."""
+def test_long_chunk_does_not_block_other_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long chunk is stepped in pieces, with equal outputs. Other streams are served in between; its own waits."""
     bundle = Bundle.open(EXPORT / "srm0")
     steps = 2000
     x = {"x": np.random.default_rng(0).random((steps, 1, 8), np.float32) * 25}
@@ -216,11 +223,11 @@ def test_a_long_chunk_lets_others_in_between(monkeypatch: pytest.MonkeyPatch) ->
         assert_array_equal(answer.outputs["s"], wanted)
         assert (answer.steps, later.steps) == (steps, steps + 1)
 
-    serving(Limits(), scenario, "srm0")
+    run_with_model(Limits(), scenario, "srm0")
 
 
-def test_a_runtime_s_error_fails_only_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a batch that the runtime refuses, each is stepped alone."""
+def test_runtime_error_fails_only_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the runtime fails on a batch, each request is stepped alone, and only the faulty one fails."""
     step_together = stepper.step_together
 
     def faulty(runtime: Any, contract: Contract, entries: Any, **options: bool) -> Any:
@@ -237,12 +244,12 @@ def test_a_runtime_s_error_fails_only_its_request(monkeypatch: pytest.MonkeyPatc
         assert [type(answer) for answer in answers] == [InferResult, RuntimeError, InferResult]
         assert {name: stream.steps for name, stream in model.streams.items()} == {"good": 2, "bad": 1, "better": 2}
 
-    serving(Limits(max_wait=0.02), scenario)
+    run_with_model(Limits(max_wait=0.02), scenario)
 
 
 @pytest.mark.parametrize("chunk", [False, True])
-def test_streams_of_several_rows_get_their_own(chunk: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Streams of one, three and two rows, stepped as one batch: each row is what eager torch gives for it."""
+def test_batch_of_streams_with_several_rows(chunk: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a batch of streams with one, three and two rows, each stream gets its own rows, as eager torch computes them."""
     bundle = Bundle.open(EXPORT / "lif")
     rng = np.random.default_rng(0)
     drives = [rng.random((12, rows, 8), np.float32) * 25 for rows in (1, 3, 2)]
@@ -261,24 +268,26 @@ def test_streams_of_several_rows_get_their_own(chunk: bool, monkeypatch: pytest.
             for answer, whole in zip(answers, wanted, strict=True):
                 assert_array_equal(answer.outputs["s"], whole[part])
 
-    serving(Limits(max_wait=0.02), scenario)
+    run_with_model(Limits(max_wait=0.02), scenario)
     assert set(together) == {3}
     assert all(array.any() for array in wanted)
 
 
-def test_a_stream_with_a_request_waiting_is_not_idle() -> None:
+def test_stream_with_a_queued_request_is_not_idle() -> None:
+    """The idle timeout does not apply to a stream while one of its requests is queued."""
+
     async def scenario(model: Model) -> None:
         await model.infer(request("patient", start=True))
-        await model.infer(request("patient"))  # waits for longer than a stream may rest
+        await model.infer(request("patient"))  # it is queued for longer than the idle timeout
         assert model.streams["patient"].steps == 2
         await asyncio.sleep(0.6)
-        assert not model.streams, "now it is"
+        assert not model.streams, "the idle stream was not dropped"
 
-    serving(Limits(max_wait=0.5, idle_timeout=0.2), scenario)
+    run_with_model(Limits(max_wait=0.5, idle_timeout=0.2), scenario)
 
 
-def test_steps_that_are_quick_leave_others_their_turn() -> None:
-    """A stream with many requests waiting does not keep the event loop to itself."""
+def test_queued_requests_do_not_block_the_event_loop() -> None:
+    """A stream with many queued requests does not block the event loop."""
 
     async def scenario(model: Model) -> None:
         await model.infer(request("busy", start=True))
@@ -289,10 +298,12 @@ def test_steps_that_are_quick_leave_others_their_turn() -> None:
             turns += 1
         assert turns > 200
 
-    serving(Limits(), scenario)
+    run_with_model(Limits(), scenario)
 
 
-def test_a_client_that_goes_away_has_been_served() -> None:
+def test_cancelled_request_is_executed() -> None:
+    """A request whose client disconnects is still executed."""
+
     async def scenario(model: Model) -> None:
         answer = asyncio.ensure_future(model.infer(request("gone", start=True)))
         await asyncio.sleep(0)
@@ -301,10 +312,12 @@ def test_a_client_that_goes_away_has_been_served() -> None:
         await model.infer(request("gone"))
         assert model.streams["gone"].steps == 2
 
-    serving(Limits(max_wait=0.02), scenario)
+    run_with_model(Limits(max_wait=0.02), scenario)
 
 
-def test_a_stream_from_elsewhere_needs_room_too() -> None:
+def test_import_respects_max_streams() -> None:
+    """An imported stream counts towards max_streams."""
+
     async def scenario(model: Model) -> None:
         await model.infer(request("here", start=True))
         moved = await model.stream("here")
@@ -314,11 +327,11 @@ def test_a_stream_from_elsewhere_needs_room_too() -> None:
         await model.import_stream("moved", moved)
         assert model.streams == {"moved": moved}
 
-    serving(Limits(max_streams=1), scenario)
+    run_with_model(Limits(max_streams=1), scenario)
 
 
-def test_nothing_ends_a_model_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory may be exhausted, the queue may fail: requests fail, and the next is answered."""
+def test_errors_in_the_model_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an error in the model's loop, later requests are served; if the loop hangs or stops, problem() reports it."""
 
     def exhausted(*_: object) -> None:
         raise MemoryError
@@ -346,14 +359,14 @@ def test_nothing_ends_a_model_in_silence(monkeypatch: pytest.MonkeyPatch) -> Non
         assert model.problem() == "lif is not running"
         model._unanswered.clear()
 
-    serving(Limits(), scenario)
+    run_with_model(Limits(), scenario)
 
 
 @pytest.mark.parametrize(
     ("rows", "steps", "message"), [(65, None, "at most 64 rows"), (64, 100, "at most 99999 fit in a request")]
 )
-def test_memory_is_bounded_before_it_is_taken(rows: int, steps: int | None, message: str) -> None:
-    """A LIF row takes 64 bytes of state, and 40 of inputs and outputs a step."""
+def test_max_rows_and_request_bytes(rows: int, steps: int | None, message: str) -> None:
+    """Requests with too many rows or steps are rejected. A LIF row has 64 bytes of state, and 40 bytes of I/O a step."""
     shape = (rows, 8) if steps is None else (steps, rows, 8)
 
     async def scenario(model: Model) -> None:
@@ -365,10 +378,12 @@ def test_memory_is_bounded_before_it_is_taken(rows: int, steps: int | None, mess
                 with pytest.raises(InvalidInput, match=message):
                     await model.infer(asked)
 
-    serving(Limits(max_rows=64, max_request_bytes=99_999), scenario)
+    run_with_model(Limits(max_rows=64, max_request_bytes=99_999), scenario)
 
 
-def test_a_stream_that_begins_anew_with_more_rows_needs_room() -> None:
+def test_restart_with_more_rows_respects_max_state_bytes() -> None:
+    """A restart with a larger batch is rejected if its state exceeds max_state_bytes, and the stream is unchanged."""
+
     async def scenario(model: Model) -> None:
         await model.infer(request("s", start=True))
         wide = InferRequest("", {"x": np.zeros((3, 8), np.float32)}, {}, False, "s", True, False, None)
@@ -376,4 +391,4 @@ def test_a_stream_that_begins_anew_with_more_rows_needs_room() -> None:
             await model.infer(wide)
         assert model.streams["s"].batch == 1
 
-    serving(Limits(max_state_bytes=128), scenario)
+    run_with_model(Limits(max_state_bytes=128), scenario)

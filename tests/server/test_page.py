@@ -1,4 +1,4 @@
-"""The live page in a browser, and the frames that it reads."""
+"""The live monitor in a browser, and the events that it reads."""
 
 import json
 import time
@@ -16,14 +16,14 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 EXPORT = Path(__file__).parent.parent.parent / "export"
 CHROMIUM = which("chromium-headless-shell") or which("chromium")
 HOSTILE = "<img src=x onerror=\"document.title='taken'\">"
-SHOWN, LEFT, BELOW = 400, 80, 24  # as the page has them
+SHOWN_STEPS, LEFT, BELOW = 400, 80, 24  # the same numbers as in the page
 SCALE = 4
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if not CHROMIUM:
-        pytest.skip("there is no Chromium: apt-get install chromium-headless-shell")
+        pytest.skip("Chromium is not installed: apt-get install chromium-headless-shell")
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=CHROMIUM)
         yield launched
@@ -32,19 +32,19 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page on which nothing may go wrong, such as something that its own policy forbids."""
+    """A browser page that must log no error, such as a violation of its content security policy."""
     opened = browser.new_page(device_scale_factor=SCALE)
-    told: list[str] = []
-    opened.on("pageerror", lambda error: told.append(str(error)))
-    opened.on("console", lambda message: told.append(message.text) if message.type == "error" else None)
+    errors: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     yield opened
     opened.close()
-    # What the network does is no fault of the page.
-    assert [line for line in told if not line.startswith("Failed to load resource")] == []
+    # Network errors are not errors of the page.
+    assert [line for line in errors if not line.startswith("Failed to load resource")] == []
 
 
 def step(address: str, x: np.ndarray, **parameters: object) -> np.ndarray:
-    """Step lif, and get the spikes of the first row, [T, 8]."""
+    """Step the model lif, and return the spikes of the first row, [T, 8]."""
     tensor = {"name": "x", "datatype": "FP32", "shape": list(x.shape), "data": x.ravel().tolist()}
     body = {"inputs": [tensor], "parameters": parameters}
     answer = httpx.post(f"http://{address}/v2/models/lif/infer", json=body).raise_for_status().json()
@@ -52,8 +52,8 @@ def step(address: str, x: np.ndarray, **parameters: object) -> np.ndarray:
     return spikes[:, 0] if x.ndim == 3 else spikes[:1]
 
 
-def rest(address: str, name: str | int) -> None:
-    """A stream begins, with a step in which nothing happens."""
+def start_stream(address: str, name: str | int) -> None:
+    """Start a stream with one step without spikes."""
     step(address, np.zeros((2, 8)), sequence_id=name, sequence_start=True)
 
 
@@ -66,11 +66,11 @@ def row(page: Page, name: str | int) -> Any:
 
 
 def painted(page: Page, spikes: np.ndarray) -> np.ndarray:
-    """Where the raster has a spike, [T, N], for as many steps as ``spikes`` has."""
+    """Return where the raster shows a spike, [T, N], for the steps of ``spikes``."""
     steps, neurons = spikes.shape
     width, height = page.evaluate("[raster.width, raster.height]".replace("raster", "document.getElementById('raster')"))
-    first = max(0, steps - SHOWN)
-    x = [LEFT * SCALE + (step - first + 0.5) * (width - LEFT * SCALE) / SHOWN for step in range(first, steps)]
+    first = max(0, steps - SHOWN_STEPS)
+    x = [LEFT * SCALE + (step - first + 0.5) * (width - LEFT * SCALE) / SHOWN_STEPS for step in range(first, steps)]
     y = [(neuron + 0.4) * (height - BELOW * SCALE) / neurons for neuron in range(neurons)]
     alpha = page.evaluate(
         """([xs, ys]) => {
@@ -84,18 +84,19 @@ def painted(page: Page, spikes: np.ndarray) -> np.ndarray:
 
 
 def test_streams_rates_and_spikes(running: Callable, page: Page) -> None:
+    """The page shows streams, rates and spikes as they change."""
     with running([EXPORT / "lif"]) as served:
         page.goto(f"http://{served.address}/")
         expect(page.locator("#status")).to_have_text("live")
         expect(page.locator("#note")).to_have_text("There are no streams.")
-        rest(served.address, 7)
+        start_stream(served.address, 7)
         expect(row(page, 7)).to_have_class("selected")
-        rest(served.address, HOSTILE)
+        start_stream(served.address, HOSTILE)
         row(page, HOSTILE).get_by_role("button").click()
         expect(page.locator("#title")).to_have_text(HOSTILE)
         expect(row(page, HOSTILE)).to_have_class("selected")
         expect(page.locator("#note")).to_have_text("Step 1, 1 ms")
-        time.sleep(2.5)  # until no rate is of the steps before
+        time.sleep(2.5)  # until the rates no longer include earlier steps
 
         both = drive(100, seed=0)
         spikes = [np.zeros((1, 8), bool), step(served.address, both, sequence_id=HOSTILE)]
@@ -107,7 +108,7 @@ def test_streams_rates_and_spikes(running: Callable, page: Page) -> None:
 
         for x in drive(10, seed=1):
             spikes.append(step(served.address, x, sequence_id=HOSTILE))
-            step(served.address, x, sequence_id=7)  # of another stream, which the raster must not show
+            step(served.address, x, sequence_id=7)  # another stream, which the raster must not show
         expect(page.locator("#note")).to_have_text("Step 111, 111 ms")
         known = np.concatenate(spikes)
         assert 20 < known.sum() < known.size / 2
@@ -116,7 +117,7 @@ def test_streams_rates_and_spikes(running: Callable, page: Page) -> None:
         more = step(served.address, drive(500, seed=2), sequence_id=HOSTILE)
         expect(page.locator("#note")).to_have_text("Step 611, 611 ms")
         known = np.concatenate([known, more])
-        np.testing.assert_array_equal(painted(page, known), known[-SHOWN:])
+        np.testing.assert_array_equal(painted(page, known), known[-SHOWN_STEPS:])
 
         again = step(served.address, drive(50, seed=3), sequence_id=HOSTILE, sequence_start=True)
         expect(page.locator("#note")).to_have_text("Step 50, 50 ms")
@@ -129,6 +130,7 @@ def test_streams_rates_and_spikes(running: Callable, page: Page) -> None:
 
 
 def test_a_token_and_a_restart(running: Callable, page: Page, free_port: Callable[[], int]) -> None:
+    """The page asks for the token, and reconnects after the server has restarted."""
     secret, port = {"environment": {"DEPLOY_SNN_TOKEN": "secret"}}, free_port()
     with running([EXPORT / "lif"], port=port, **secret) as served:
         page.goto(f"http://{served.address}/")
@@ -145,10 +147,10 @@ def test_a_token_and_a_restart(running: Callable, page: Page, free_port: Callabl
         expect(page.locator("#status")).to_have_text("live", timeout=15_000)
 
 
-def test_who_watches_holds_up_nobody(running: Callable) -> None:
-    """One reads, one never does: frames stay bounded, and an end of the server is the end of both."""
+def test_live_clients_do_not_block_the_server(running: Callable) -> None:
+    """A client of /live that does not read blocks neither others nor the shutdown, and the size of an event is limited."""
     with running([EXPORT / "lif"]) as served:
-        rest(served.address, "busy")
+        start_stream(served.address, "busy")
         url = f"http://{served.address}/live?{urlencode({'model': 'lif', 'sequence': json.dumps('busy')})}"
         with httpx.stream("GET", url) as reading, httpx.stream("GET", url):
             frames = (json.loads(line.removeprefix("data: ")) for line in reading.iter_lines() if line)

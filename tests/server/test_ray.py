@@ -1,4 +1,4 @@
-"""The application of serve/ray on a real Ray Serve: replicas come, go and are killed, and no acknowledged step is lost."""
+"""The application of serve/ray on Ray Serve: replicas are added, removed and killed, and no acknowledged step is lost."""
 
 import json
 import os
@@ -15,7 +15,7 @@ PYTHON = Path(os.environ.get("DEPLOY_SNN_RAY_PYTHON", ROOT / ".venv" / "ray" / "
 
 
 @pytest.mark.skipif(not PYTHON.exists(), reason="no Ray: serve/ray/README.md says how to install it in .venv/ray")
-def test_replicas_come_and_go(redis: Redis, free_port: Callable[[], int]) -> None:
+def test_changing_replicas(redis: Redis, free_port: Callable[[], int]) -> None:
     command = [PYTHON, Path(__file__).with_name("ray_driver.py"), redis.url, str(free_port())]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'serve' / 'ray'}", "RAY_USAGE_STATS_ENABLED": "0"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
@@ -24,5 +24,5 @@ def test_replicas_come_and_go(redis: Redis, free_port: Callable[[], int]) -> Non
     seen = json.loads(found)
     assert seen["phase"] == ["1", "3", "4", "kill", "3 again"]
     assert seen["replicas"][:3] == [1, 3, 4], seen
-    assert seen["split"] == [0] * 5, "each stream stays at a replica while none comes or goes"
+    assert seen["split"] == [0] * 5, "a stream changed its replica while the replicas did not change"
     assert seen["steps"][0] >= 20 * 15 * 10

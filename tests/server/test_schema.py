@@ -1,4 +1,4 @@
-"""Our replies held against types that others wrote, and our routes against the description that they give of themselves."""
+"""Our responses fit MLServer's types, and our routes fit our own OpenAPI description."""
 
 import sys
 from collections import Counter
@@ -29,7 +29,7 @@ def address(running: Callable) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def types() -> Iterator[ModuleType]:
-    """MLServer's own types: the package would start all of MLServer, of which nothing else is wanted (or installed)."""
+    """MLServer's types, without importing the rest of MLServer, which is not installed."""
     spec = find_spec("mlserver")
     if spec is None and sys.version_info >= (3, 13):
         pytest.skip("MLServer has no release for Python 3.13 or newer")
@@ -44,9 +44,11 @@ def types() -> Iterator[ModuleType]:
         del sys.modules[name]
 
 
-def test_replies_are_what_mlserver_takes_for_such(address: str, types: ModuleType) -> None:
+def test_responses_fit_the_types_of_mlserver(address: str, types: ModuleType) -> None:
+    """MLServer's types parse each response without losing a field."""
+
     def parsed(kind: Any, response: httpx.Response) -> Any:
-        """The reply as one of these types, which must have room for all that is in it."""
+        """Parse the response as this type, which must keep every field."""
         found = kind.model_validate_json(response.content, strict=True)
         assert found.model_dump(exclude_unset=True) == response.json()
         return found
@@ -64,7 +66,7 @@ def test_replies_are_what_mlserver_takes_for_such(address: str, types: ModuleTyp
         assert parsed(types.RepositoryLoadErrorResponse, http.post("/repository/models/none/load")).error
 
         drive = described.inputs[0]
-        asked = types.InferenceRequest(
+        request = types.InferenceRequest(
             id="7",
             parameters=types.Parameters(sequence_id="mlserver", sequence_start=True),
             inputs=[
@@ -77,18 +79,18 @@ def test_replies_are_what_mlserver_takes_for_such(address: str, types: ModuleTyp
             ],
             outputs=[types.RequestOutput(name="exc.s")],
         )
-        reply = http.post("/models/diehl_cook_2015/infer", content=asked.model_dump_json(exclude_none=True))
+        reply = http.post("/models/diehl_cook_2015/infer", content=request.model_dump_json(exclude_none=True))
         answer = parsed(types.InferenceResponse, reply)
         assert (answer.id, answer.outputs[0].name, answer.outputs[0].datatype) == ("7", "exc.s", "BOOL")
         assert list(answer.outputs[0].data) == [False] * 16
-        refused = http.post("/models/lif/infer", content=asked.model_dump_json())
+        refused = http.post("/models/lif/infer", content=request.model_dump_json())
         assert parsed(types.InferenceErrorResponse, refused).error
 
 
-def test_routes_are_as_they_are_described(address: str) -> None:
-    """Whatever is sent: no reply but as described, no mistake of the server's own, nothing taken that should not be."""
+def test_routes_fit_the_openapi_description(address: str) -> None:
+    """For generated valid and invalid requests, each response is as the OpenAPI description says, and none is 5xx."""
     load_all_checks()
-    left_out = [CHECKS.get_one("positive_data_acceptance")]  # what fits the description may not fit the model
+    excluded = [CHECKS.get_one("positive_data_acceptance")]  # a request may fit the description, but not the model
     schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
     seen: Counter[int] = Counter()
     for found in schema.get_all_operations():
@@ -97,11 +99,11 @@ def test_routes_are_as_they_are_described(address: str) -> None:
 
         @settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
         @given(st.one_of(right, wrong), st.booleans())
-        def hold(case: schemathesis.Case, real: bool) -> None:
+        def check(case: schemathesis.Case, real: bool) -> None:
             if real and "name" in case.path_parameters:
                 case.path_parameters["name"] = "lif"
-            seen[case.call_and_validate(excluded_checks=left_out).status_code] += 1
+            seen[case.call_and_validate(excluded_checks=excluded).status_code] += 1
 
-        hold()
+        check()
     assert {200, 400, 404} <= seen.keys() <= {200, 201, 400, 404, 405, 409}, seen
     assert httpx.post(f"{address}/v2/repository/models/lif/load").status_code == 200

@@ -1,4 +1,4 @@
-"""Streams of many clients, by clients that we did not write: each is what eager torch gives for it alone."""
+"""Streams of many clients over HTTP, with third-party clients: outputs equal those of eager torch."""
 
 import asyncio
 import os
@@ -52,7 +52,7 @@ def expected(bundle: Bundle, inputs: Arrays) -> Arrays:
 
 
 def ask(client: triton.InferenceServerClient, name: str, inputs: Arrays, *, binary: bool, **options: object) -> Arrays:
-    """One request of Triton's own client."""
+    """Send one request with Triton's own client."""
     given = []
     for key, array in inputs.items():
         given.append(triton.InferInput(key, list(array.shape), TYPES[array.dtype]))
@@ -66,12 +66,12 @@ def ask(client: triton.InferenceServerClient, name: str, inputs: Arrays, *, bina
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("binary", [True, False])
 def test_steps_and_chunks_of_two_streams(name: str, binary: bool, address: str) -> None:
-    """Interleaved, with an integer for a name and a string; in steps, in chunks, and in one request without a stream."""
+    """Two interleaved streams, in steps and chunks, and one request without a stream give the outputs of eager torch."""
     bundle = Bundle.open(EXPORT / name)
     sequences: list[int | str] = [2**63 + 5, f"robot {binary}"]
     inputs = [draw(bundle, 24, batch, seed=batch) for batch in (1, 3)]
     wanted = [expected(bundle, each) for each in inputs]
-    cuts = [(0, None), (1, None), (2, 9), (9, 10), (10, None), (11, 24)]  # None: a step, without a time axis
+    cuts = [(0, None), (1, None), (2, 9), (9, 10), (10, None), (11, 24)]  # None: a single step, without a time axis
     packed = {"request_compression_algorithm": "gzip", "response_compression_algorithm": "gzip"} if not binary else {}
     with triton.InferenceServerClient(address) as client:
         for begin, end in cuts:
@@ -96,8 +96,8 @@ def test_steps_and_chunks_of_two_streams(name: str, binary: bool, address: str) 
             ask(client, name, {key: array[0] for key, array in inputs[0].items()}, binary=binary, sequence_id=sequences[0])
 
 
-def test_noise_that_is_left_out(address: str) -> None:
-    """A stream can be repeated, by its name or by a seed, however it is cut; and its noise is where it says."""
+def test_missing_noise(address: str) -> None:
+    """Missing noise depends only on the stream's name or seed, not on how the steps are split into requests."""
     bundle = Bundle.open(EXPORT / "srm0")
     drive = draw(bundle, 40, 1, seed=0, noise=False)
     for parameters, seed in (({}, None), ({"seed": 11}, 11)):
@@ -121,7 +121,8 @@ def test_noise_that_is_left_out(address: str) -> None:
             assert_array_equal(np.concatenate(parts), wanted)
 
 
-def test_what_the_server_says_of_itself(address: str) -> None:
+def test_metadata_and_model_control(address: str) -> None:
+    """Triton's client reads health and metadata, and loads and unloads models."""
     with triton.InferenceServerClient(address) as client:
         assert client.is_server_live()
         assert client.is_server_ready()
@@ -151,8 +152,8 @@ def test_what_the_server_says_of_itself(address: str) -> None:
             client.load_model("../lif")
 
 
-REST = 4.0
-"""Seconds after which the server forgets a stream that nobody steps."""
+IDLE_TIMEOUT = 4.0
+"""Idle timeout of streams, in seconds."""
 
 
 MANY = ["lif", "diehl-and-cook", "diehl_cook_2015"]
@@ -160,45 +161,45 @@ LONGEST = 60
 
 
 class Client:
-    """One of many: it begins, steps, ends, makes mistakes, and now and then rests for too long; all at random."""
+    """A client that starts, steps and ends streams, sends invalid requests and exceeds the idle timeout, at random."""
 
-    def __init__(self, http: httpx.AsyncClient, number: int, lone: list[tuple[Arrays, Arrays]]) -> None:
-        self.http, self.number, self.lone = http, number, lone
+    def __init__(self, http: httpx.AsyncClient, number: int, expected_runs: list[tuple[Arrays, Arrays]]) -> None:
+        self.http, self.number, self.expected_runs = http, number, expected_runs
         self.name, self.chance = MANY[number % 3], random.Random(number)
-        self.runs, self.steps, self.rests = 0, 0, 0
-        self.asked = 0.0
-        """When it last asked for a step."""
+        self.runs, self.steps, self.idle_timeouts = 0, 0, 0
+        self.last_request = 0.0
+        """The time of its last request."""
 
-    async def live(self, until: float) -> None:
+    async def run_until(self, until: float) -> None:
         while time.monotonic() < until:
             await self.run()
             self.runs += 1
 
     async def run(self) -> None:
-        """A run, cut at random, and equal to its lone run in eager torch for as long as it lasts."""
-        inputs, wanted = self.chance.choice(self.lone)
+        """Step one stream in random chunks, and compare each response with eager torch."""
+        inputs, wanted = self.chance.choice(self.expected_runs)
         begin, length = 0, self.chance.randrange(10, LONGEST)
         while begin < length:
-            if self.chance.random() < 0.1:  # a mistake: it must change nothing
+            if self.chance.random() < 0.1:  # an invalid request, which must change nothing
                 assert (await self.post({key: array[0, :, :-1] for key, array in inputs.items()})).status_code == 400
             end = min(length, begin + self.chance.choice([1, 1, 1, 2, 7]))
             part = slice(begin, end) if end - begin > 1 else begin
             flags = {"sequence_start": begin == 0, "sequence_end": end == length and self.chance.random() < 0.5}
-            before, self.asked = self.asked, time.monotonic()
+            before, self.last_request = self.last_request, time.monotonic()
             response = await self.post({key: array[part] for key, array in inputs.items()}, **flags)
-            if begin and response.status_code == 400 and time.monotonic() - before > REST:
-                return  # on a machine so slow, its stream has rested in earnest
+            if begin and response.status_code == 400 and time.monotonic() - before > IDLE_TIMEOUT:
+                return  # on a slow machine the stream has exceeded the idle timeout
             assert response.status_code == 200, response.text
             for output in response.json()["outputs"]:
                 assert_array_equal(np.array(output["data"]).reshape(output["shape"]), wanted[output["name"]][part])
             self.steps += end - begin
             begin = end
             if begin < length and self.chance.random() < 0.01:
-                await asyncio.sleep(REST * 1.5)
+                await asyncio.sleep(IDLE_TIMEOUT * 1.5)
                 response = await self.post({key: array[begin] for key, array in inputs.items()})
                 assert response.status_code == 400
                 assert "or it was idle for" in response.json()["error"]
-                self.rests += 1
+                self.idle_timeouts += 1
                 return
 
     async def post(self, inputs: Arrays, **flags: bool) -> httpx.Response:
@@ -211,24 +212,26 @@ class Client:
 
 
 def test_sixty_four_streams(running: Callable) -> None:
-    """For ten seconds, or as many as the environment's DEPLOY_SNN_SOAK says."""
+    """64 clients step streams of three models at the same time, for 10 s or the environment's DEPLOY_SNN_SOAK."""
     seconds = float(os.environ.get("DEPLOY_SNN_SOAK", "10"))
 
-    async def all_of_them(address: str) -> list[Client]:
+    async def run_all(address: str) -> list[Client]:
         limits = httpx.Limits(max_connections=64)
         async with httpx.AsyncClient(base_url=f"http://{address}", timeout=60, limits=limits) as http:
-            clients = [Client(http, number, lone[MANY[number % 3]]) for number in range(64)]
+            clients = [Client(http, number, expected_runs[MANY[number % 3]]) for number in range(64)]
             until = time.monotonic() + seconds
-            await asyncio.gather(*(client.live(until) for client in clients))
+            await asyncio.gather(*(client.run_until(until) for client in clients))
             return clients
 
-    lone = {}
+    expected_runs = {}
     for name in MANY:
         bundle = Bundle.open(EXPORT / name)
         runs = [draw(bundle, LONGEST, 1, seed) for seed in range(8)]
-        lone[name] = [(inputs, record(Eager(bundle).program, inputs, bundle.initial_state(1)).outputs) for inputs in runs]
-    with running([EXPORT / name for name in MANY], "--idle-timeout", REST, "--max-streams", 30) as served:
-        clients = asyncio.run(all_of_them(served.address))
+        expected_runs[name] = [
+            (inputs, record(Eager(bundle).program, inputs, bundle.initial_state(1)).outputs) for inputs in runs
+        ]
+    with running([EXPORT / name for name in MANY], "--idle-timeout", IDLE_TIMEOUT, "--max-streams", 30) as served:
+        clients = asyncio.run(run_all(served.address))
     assert min(client.steps for client in clients) > 0
-    assert sum(client.rests for client in clients) > 0
+    assert sum(client.idle_timeouts for client in clients) > 0
     print(f"{sum(client.steps for client in clients)} steps, {sum(client.runs for client in clients)} runs")  # noqa: T201

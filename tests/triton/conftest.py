@@ -1,4 +1,4 @@
-"""A real tritonserver, where this machine can have one."""
+"""The fixture of a real tritonserver. Tests skip if it is not installed."""
 
 from collections.abc import Callable
 from contextlib import contextmanager

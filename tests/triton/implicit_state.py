@@ -1,7 +1,7 @@
-"""What Triton does with a model of its onnxruntime backend, as far as states go, over ONNX Runtime.
+"""Simulate how Triton keeps implicit state for its onnxruntime backend, on ONNX Runtime.
 
-No tritonserver with that backend can be had from a package registry, so this stands in for it. It follows Triton's own
-source, release 2.51 to today: SequenceBatchScheduler and SequenceStates in core (src/sequence_batch_scheduler,
+No package registry has a tritonserver with that backend, so this simulation replaces it. It follows Triton's own
+source, since release 2.51: SequenceBatchScheduler and SequenceStates in core (src/sequence_batch_scheduler,
 src/sequence_state.cc), ModelInstanceState in onnxruntime_backend (src/onnxruntime.cc). It shares no code with the lint.
 """
 
@@ -26,7 +26,7 @@ class Request:
 
 
 class ImplicitState:
-    """A model folder, loaded as Triton loads it: what it would refuse raises AssertionError."""
+    """A model folder, loaded as Triton loads it. Raises AssertionError where Triton would reject the model."""
 
     def __init__(self, folder: Path) -> None:
         self.config = text_format.Parse((folder / "config.pbtxt").read_text(), pb.ModelConfig())
@@ -39,32 +39,32 @@ class ImplicitState:
         assert {io.name for io in self.config.input} <= names
 
     def infer(self, requests: list[Request]) -> list[Arrays]:
-        """One execution: requests of different sequences, joined where the configuration has a batch."""
+        """Execute requests of different sequences together, as one batch if the configuration has a batch axis."""
         assert len(requests) <= max(1, self.config.max_batch_size)
         for request in requests:
-            if request.start:  # UpdateImplicitState: whatever was there is dropped
-                self.sequences[request.sequence] = self._first_values()
+            if request.start:  # UpdateImplicitState: an earlier state is dropped
+                self.sequences[request.sequence] = self._initial_state()
             assert request.sequence in self.sequences, "must specify the START flag on the first request of the sequence"
             for io in self.config.input:
                 batch = [1] if self.config.max_batch_size else []  # "must specify batch-size 1"
                 assert list(request.inputs[io.name].shape) == batch + list(io.dims), "unexpected shape for input"
         given = [request.inputs | self.sequences[request.sequence] for request in requests]
-        # The collector puts the bytes of all requests one after the other, and the first axis is their number.
+        # The collector concatenates the inputs of all requests along the first axis.
         feeds = {name: np.concatenate([arrays[name] for arrays in given]) for name in given[0]}
         outputs = [io.name for io in self.config.output]
         states = [state.output_name for state in self.batching.state]
         results = dict(zip(outputs + states, self.session.run(outputs + states, feeds), strict=True))
         for row, request in enumerate(requests):
-            # OutputState: two std::maps, and std::advance by the same number of places.
+            # OutputState: Triton pairs two std::maps by position.
             ordered = zip(sorted(state.input_name for state in self.batching.state), sorted(states), strict=True)
-            self.sequences[request.sequence] = {name: self._part(results[output], row) for name, output in ordered}
-        return [{name: self._part(results[name], row) for name in outputs} for row in range(len(requests))]
+            self.sequences[request.sequence] = {name: self._row(results[output], row) for name, output in ordered}
+        return [{name: self._row(results[name], row) for name in outputs} for row in range(len(requests))]
 
-    def _part(self, array: Array, row: int) -> Array:
+    def _row(self, array: Array, row: int) -> Array:
         return array[row : row + 1].copy() if self.config.max_batch_size else array
 
-    def _first_values(self) -> Arrays:
-        """GenerateInitialStateData: as many bytes of the file as the state takes."""
+    def _initial_state(self) -> Arrays:
+        """GenerateInitialStateData: read as many bytes of the file as the state needs."""
         first = {}
         for state in self.batching.state:
             (initial,) = state.initial_state

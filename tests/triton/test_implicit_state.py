@@ -1,4 +1,4 @@
-"""The repository for Triton's onnxruntime backend, under Triton's rules for implicit state: what eager torch gives."""
+"""The repository for Triton's onnxruntime backend gives the outputs of eager torch, in a simulation of Triton."""
 
 import random
 from pathlib import Path
@@ -23,8 +23,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_sequences_are_what_eager_gives(name: str, repository: Path) -> None:
-    """Three sequences, stepped in changing company, each with a second life that begins before its first has ended."""
+def test_sequences_equal_eager(name: str, repository: Path) -> None:
+    """Three sequences, stepped in random batches, equal eager torch. Each is restarted before it has ended."""
     bundle, chance, steps = Bundle.open(EXPORT / name), random.Random(name), 40
     triton = ImplicitState(repository / name)
     runs = {key: expected(bundle, draw(bundle, steps, 1, seed), key) for seed, key in enumerate((3, "3", "third"))}

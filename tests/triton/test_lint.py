@@ -1,4 +1,4 @@
-"""The lint reads what was written: it passes what Triton would run right, and refuses what it would run wrong."""
+"""The lint of model folders accepts what Triton would run correctly, and reports what it would run incorrectly."""
 
 import re
 import tempfile
@@ -31,8 +31,8 @@ NAMES = st.lists(
 )
 
 
-def write_counters(folder: Path, names: list[str], leaves_as: Callable[[str], str]) -> None:
-    """A model whose n-th state grows by n a step, and so tells on whoever mixes them up. All begin at 1000 n."""
+def write_counters(folder: Path, names: list[str], output_name_of: Callable[[str], str]) -> None:
+    """Write a model whose n-th state starts at 1000 n and grows by n a step, so that swapped states are found."""
     folder.mkdir()
     (folder / "1").mkdir()
     (folder / "initial_state").mkdir()
@@ -46,22 +46,23 @@ def write_counters(folder: Path, names: list[str], leaves_as: Callable[[str], st
 
     constants = [helper.make_tensor(f"constant {n}", TensorProto.FLOAT, [1], [n]) for n in range(1, len(names) + 1)]
     nodes = [helper.make_node("Identity", ["in"], ["out"])]
-    nodes += [helper.make_node("Add", [name, f"constant {n}"], [leaves_as(name)]) for n, name in enumerate(names, 1)]
-    outputs = [value("out"), *(value(leaves_as(name)) for name in names)]
+    nodes += [helper.make_node("Add", [name, f"constant {n}"], [output_name_of(name)]) for n, name in enumerate(names, 1)]
+    outputs = [value("out"), *(value(output_name_of(name)) for name in names)]
     graph = helper.make_graph(nodes, "counters", [value("in"), *map(value, names)], outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     helper.set_model_props(model, {CONTRACT_KEY: contract.model_dump_json()})
     onnx.save(model, folder / "1" / "model.onnx")
     config = onnxruntime_config(folder.name, contract)
     for n, (spec, state) in enumerate(zip(states, config.sequence_batching.state, strict=True), 1):
-        state.output_name = leaves_as(spec.name)
+        state.output_name = output_name_of(spec.name)
         (folder / "initial_state" / data_file(spec)).write_bytes(np.float32(1000 * n).tobytes())
     (folder / "config.pbtxt").write_text(text_format.MessageToString(config))
 
 
 @settings(deadline=None, max_examples=60)
 @given(NAMES)
-def test_any_names_come_back_to_where_they_belong(names: list[str]) -> None:
+def test_states_of_any_names_are_paired_correctly(names: list[str]) -> None:
+    """With the prefix "next.", Triton pairs each state with its own output, whatever the states' names are."""
     taken = {"in", "out"} | {f"next.{name}" for name in names}
     names = [name for name in names if name not in taken] or ["v"]
     with tempfile.TemporaryDirectory() as folder:
@@ -76,14 +77,14 @@ def test_any_names_come_back_to_where_they_belong(names: list[str]) -> None:
         }
 
 
-def test_a_suffix_would_mix_them_up(tmp_path: Path) -> None:
-    """Why states leave a graph with a prefix: `v_next` and `v_hist_next` sort the other way round than `v` and `v_hist`."""
+def test_suffix_pairs_states_wrongly(tmp_path: Path) -> None:
+    """A suffix would pair states wrongly: `v_next` and `v_hist_next` sort in another order than `v` and `v_hist`."""
     path = tmp_path / "counters"
     write_counters(path, ["v", "v_hist"], lambda name: f"{name}_next")
     assert any("would feed 'v_hist_next' into 'v' instead of 'next.v'" in problem for problem in lint(path))
     triton = ImplicitState(path)
     triton.infer([Request(7, {"in": np.zeros((1, 1), "float32")}, start=True)])
-    assert triton.sequences[7]["v"].item() == 2002  # and Triton would have said nothing
+    assert triton.sequences[7]["v"].item() == 2002  # Triton would report no error
 
 
 STATE = """  state {
@@ -167,7 +168,8 @@ def lif(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_a_configuration_that_was_edited(edit: str, lif: Path) -> None:
+def test_edited_configuration(edit: str, lif: Path) -> None:
+    """The lint reports each error that is edited into a configuration."""
     replacements, problem = EDITS[edit]
     config = lif / "config.pbtxt"
     text = re.sub("|".join(map(re.escape, replacements)), lambda found: replacements[found[0]], config.read_text())
@@ -176,8 +178,8 @@ def test_a_configuration_that_was_edited(edit: str, lif: Path) -> None:
     assert re.search(problem, "\n".join(lint(lif))), lint(lif)
 
 
-def test_open_dims_of_an_output_stay_open(tmp_path: Path) -> None:
-    """Triton does not load an output whose dims are not the graph's to the letter; an input's may say more."""
+def test_open_dims_of_outputs(tmp_path: Path) -> None:
+    """The lint reports a fixed dim where the graph's output has an open one, since Triton does not load such a model."""
     (path,) = write_repository(tmp_path, [Bundle.open(EXPORT / "adaptive-lif")], "onnxruntime")
     text = (path / "config.pbtxt").read_text()
     assert text.count("dims: -1") == 1
@@ -188,12 +190,12 @@ def test_open_dims_of_an_output_stay_open(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 31, 33, 64])
-def test_a_first_value_of_another_size(size: int, lif: Path) -> None:
+def test_initial_value_of_wrong_size(size: int, lif: Path) -> None:
     (lif / "initial_state/v.raw").write_bytes(bytes(size))
     assert [problem for problem in lint(lif) if "the initial value of state 'v' is not a file of 32 bytes" in problem]
 
 
-def test_files_that_cannot_be_read(lif: Path) -> None:
+def test_invalid_files(lif: Path) -> None:
     config = (lif / "config.pbtxt").read_text()
     (lif / "config.pbtxt").write_text(config.replace("max_batch_size", "max_batchsize"))
     with pytest.raises(InvalidInput, match=r'no field named "max_batchsize"'):

@@ -1,4 +1,4 @@
-"""``model.py`` by itself, for what a client cannot see: memory that is given back, and who is blamed for a failed step."""
+"""``model.py`` without Triton: contract versions, failed steps, and memory that is freed."""
 
 import importlib.util
 import json
@@ -71,7 +71,7 @@ class Request:
 
 @pytest.fixture
 def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
-    """``load("lif")``: the model that Triton would run, over a stand-in for the backend's own module.
+    """``load("lif")``: the model that Triton would run, with a stub of the python backend's module.
 
     ``edit`` changes the contract inside its ONNX file.
     """
@@ -111,7 +111,7 @@ def edit_contract(path: Path, edit: Callable[[dict[str, Any]], dict[str, Any]]) 
 
 
 def as_version_1(contract: dict[str, Any]) -> dict[str, Any]:
-    """As version 1 wrote it: no version, no kinds, no owners, and prose for what rounds."""
+    """The contract in the form of version 1: without version, kinds and owners, and with prose for rounding."""
     tensors = [{key: spec[key] for key in spec if key not in ("kind", "owner")} for spec in contract["tensors"]]
     return {"dt": contract["dt"], "tensors": tensors, "rounding": ["a dense connection's sum"]}
 
@@ -123,7 +123,7 @@ def as_version_2(contract: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("version", [as_version_1, as_version_2])
 @pytest.mark.parametrize("name", ["srm0", "adaptive-lif"])
 def test_contracts_of_both_versions(name: str, version: Callable, load: Callable) -> None:
-    """With noise that the request omits, and with a state that rows share: roles and axes are understood."""
+    """Contracts of versions 1 and 2 are read: missing noise is drawn, and a state shared by all rows works."""
     bundle, model = Bundle.open(EXPORT / name), load(name, version)
     drive = draw(bundle, 12, 1, seed=0)
     _, outputs = expected(bundle, drive, "a")
@@ -132,64 +132,70 @@ def test_contracts_of_both_versions(name: str, version: Callable, load: Callable
         assert_array_equal(answer.output_tensors[0].as_numpy(), outputs["s"][step])
 
 
-def test_a_newer_contract_is_refused(load: Callable) -> None:
-    """By its version, whatever else has changed in it."""
+def test_newer_contract_is_rejected(load: Callable) -> None:
+    """A contract of a newer version is rejected by its version, also if its fields are unknown."""
     with pytest.raises(RuntimeError, match=r"contract version 3, and this model\.py reads versions 1 to 2"):
         load("lif", lambda contract: {"contract_version": 3, "signals": contract["tensors"]})
 
 
-def test_one_that_fails_does_not_fail_the_others(load: Callable) -> None:
-    """ONNX Runtime refuses a batch as a whole. The one at fault is found; its stream and its noise are where they were."""
+def test_failed_request_in_a_batch(load: Callable) -> None:
+    """If a batch fails, only the faulty request fails; its stream and its noise are unchanged."""
     bundle, model = Bundle.open(EXPORT / "srm0"), load("srm0")
     runs = {name: expected(bundle, draw(bundle, 3, 1, seed), name) for seed, name in enumerate("abc")}
-    session, spoilt = model.session, np.full((1, 8), -1, "float32")
+    session, bad_input = model.session, np.full((1, 8), -1, "float32")
 
-    def touchy(names: list[str], feeds: Arrays) -> list[Array]:
+    def failing_run(names: list[str], feeds: Arrays) -> list[Array]:
         if (feeds["x"] == -1).any():
             raise RuntimeError("no")
         return session.run(names, feeds)
 
-    model.session = SimpleNamespace(run=touchy)
+    model.session = SimpleNamespace(run=failing_run)
     for step in range(3):
-        company = [Request("a", {"x": spoilt}), Request("never started", {"x": np.ones((1, 8), "float32")})] if step else []
+        invalid = (
+            [Request("a", {"x": bad_input}), Request("never started", {"x": np.ones((1, 8), "float32")})] if step else []
+        )
         requests = [Request(name, {"x": runs[name][0]["x"][step]}, 0 if step else START) for name in runs]
-        answers = model.execute([*company, *requests[1:]])
-        assert [answer.error.code for answer in answers[: len(company)]] == ["internal", "invalid"][: len(company)]
-        answers = model.execute(requests[:1]) + answers[len(company) :]
+        answers = model.execute([*invalid, *requests[1:]])
+        assert [answer.error.code for answer in answers[: len(invalid)]] == ["internal", "invalid"][: len(invalid)]
+        answers = model.execute(requests[:1]) + answers[len(invalid) :]
         for name, answer in zip(runs, answers, strict=True):
             assert_array_equal(answer.output_tensors[0].as_numpy(), runs[name][1]["s"][step])
 
 
-def test_memory_is_given_back(load: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ended_and_idle_streams_are_dropped(load: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream is dropped when it ends, when its last step fails, and after an idle time."""
     model, now = load("lif"), [0.0]
     monkeypatch.setattr(sys.modules["model"], "monotonic", lambda: now[0])
 
-    def ask(sequence: int | str, bits: int = 0, value: float = 1) -> Any:
+    def step(sequence: int | str, bits: int = 0, value: float = 1) -> Any:
         return model.execute([Request(sequence, {"x": np.full((1, 8), value, "float32")}, bits)])[0].error
 
     for sequence in ("works", "ends", "fails at its end", "rests"):
-        assert ask(sequence, START) is None
-    assert ask("ends", END) is None
-    assert ask("fails at its end", END, np.nan).code == "invalid"  # nobody can go on with it: Triton let go of it
+        assert step(sequence, START) is None
+    assert step("ends", END) is None
+    assert (
+        step("fails at its end", END, np.nan).code == "invalid"
+    )  # Triton has ended the sequence, so the stream is dropped
     assert list(model.streams) == ["works", "rests"]
     for now[0] in (500, 1000, 1199):
-        assert ask("works") is None
-    assert "rests" in model.streams  # for as long as Triton might still let it go on, and that time again
+        assert step("works") is None
+    assert "rests" in model.streams  # it is kept for twice the idle time of Triton
     now[0] = 1201
-    assert ask("works") is None
+    assert step("works") is None
     assert list(model.streams) == ["works"]
-    assert ask("alone", START | END) is None
+    assert step("alone", START | END) is None
     assert list(model.streams) == ["works"]
 
 
-def test_no_stream_keeps_the_batch_alive(load: Callable) -> None:
+def test_states_are_not_views_of_the_batch(load: Callable) -> None:
+    """Each stream owns its state, so that it does not keep the memory of the whole batch."""
     model = load("lif")
     model.execute([Request(name, {"x": np.ones((1, 8), "float32")}, START) for name in "abcd"])
     assert all(array.base is None for stream in model.streams.values() for array in stream.state.values())
 
 
-def test_rows_that_share_a_state_are_never_joined(load: Callable) -> None:
-    """Not even if a configuration that was edited has Triton send them together."""
+def test_shared_state_is_not_batched(load: Callable) -> None:
+    """Requests of a model whose rows share a state are stepped one by one, also if Triton sends them together."""
     bundle, model = Bundle.open(EXPORT / "adaptive-lif"), load("adaptive-lif")
     runs = {name: expected(bundle, draw(bundle, 6, 1, seed), name) for seed, name in enumerate("ab")}
     for step in range(6):

@@ -1,4 +1,4 @@
-"""``deploy-snn triton``: what it writes, what it leaves alone, and what it refuses."""
+"""``deploy-snn triton``: the files it writes, the files it must not change, and its errors."""
 
 import os
 import re
@@ -24,7 +24,7 @@ BLOCK = re.compile(r"^```(console|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def run(command: list[str], folder: Path) -> str:
-    """What a command prints, with the programs of this environment on the path."""
+    """Run a command with this environment on PATH, and return what it prints."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(command, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
@@ -52,16 +52,16 @@ def test_both_backends(command: Callable, tmp_path: Path) -> None:
     assert (status, out) == (0, f"{place / 'lif'}: python backend, checked\n")
     assert files(place / "lif").keys() == {"config.pbtxt", "1/model.onnx", "1/model.py", "1/initial_state.safetensors"}
     assert files(place / "srm0") == before
-    assert sorted(path.name for path in place.parent.iterdir()) == ["repository"]  # nothing half written is left
+    assert sorted(path.name for path in place.parent.iterdir()) == ["repository"]  # no partial folder is left
 
 
-@pytest.mark.skipif(not Path("/dev/shm").is_mount(), reason="/dev/shm is no file system of its own here")
+@pytest.mark.skipif(not Path("/dev/shm").is_mount(), reason="/dev/shm is not a mount point")
 def test_a_mount_point(command: Callable, tmp_path: Path) -> None:
-    """It has another file system than the folder beside it. /dev/shm is a mount point without asking for one."""
+    """A repository that is a mount point can be written, though it is on another file system than its parent folder."""
     place, name = Path("/dev/shm"), f"deploy-snn-{os.getpid()}"
     shutil.copytree(EXPORT / "lif", tmp_path / name)
     try:
-        for _ in range(2):  # the second replaces the first
+        for _ in range(2):  # the second run replaces the first
             status, _, err = command("triton", tmp_path / name, "-o", place)
             assert (status, err) == (0, "")
         assert files(place / name).keys() >= {"config.pbtxt", "1/model.onnx"}
@@ -70,7 +70,8 @@ def test_a_mount_point(command: Callable, tmp_path: Path) -> None:
         shutil.rmtree(place / name, ignore_errors=True)
 
 
-def test_what_is_not_ours_is_left_alone(command: Callable, tmp_path: Path) -> None:
+def test_foreign_model_folders_are_not_changed(command: Callable, tmp_path: Path) -> None:
+    """A model folder that deploy_snn has not written is an error, and no file changes."""
     (tmp_path / "srm0").mkdir()
     (tmp_path / "srm0/config.pbtxt").write_text("name: 'srm0' # of somebody else")
     before = files(tmp_path)
@@ -80,24 +81,24 @@ def test_what_is_not_ours_is_left_alone(command: Callable, tmp_path: Path) -> No
     assert files(tmp_path) == before
 
 
-def test_a_mistake_in_writing_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The lint has the last word: what stood there stays."""
+def test_lint_error_keeps_the_old_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """If the lint finds an error in the new files, the old ones are kept."""
     bundle = Bundle.open(EXPORT / "lif")
     write_repository(tmp_path / "repository", [bundle], "onnxruntime")
     before = files(tmp_path)
 
-    def forgetful(bundle: Bundle, folder: Path) -> Any:
+    def write_without_a_file(bundle: Bundle, folder: Path) -> Any:
         config = repository._write_onnxruntime(bundle, folder)
         (folder / "initial_state/v.raw").unlink()
         return config
 
-    monkeypatch.setitem(repository.BACKENDS, "onnxruntime", forgetful)
+    monkeypatch.setitem(repository.BACKENDS, "onnxruntime", write_without_a_file)
     with pytest.raises(InvalidInput, match="lif cannot be served by Triton: the initial value of state 'v' is not a file"):
         write_repository(tmp_path / "repository", [bundle], "onnxruntime")
     assert files(tmp_path) == before
 
 
-def test_refusals(command: Callable, exported: Callable, tmp_path: Path) -> None:
+def test_invalid_arguments(command: Callable, exported: Callable, tmp_path: Path) -> None:
     status, _, err = command("triton", EXPORT / "lif", exported("lif").path, "-o", tmp_path / "repository")
     assert (status, err) == (
         2,
@@ -114,7 +115,7 @@ def test_refusals(command: Callable, exported: Callable, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("package", ["tritonclient", "grpc"])
-def test_without_triton_s_client(package: str, tmp_path: Path) -> None:
+def test_without_tritonclient(package: str, tmp_path: Path) -> None:
     code = f"import sys; sys.modules['{package}'] = None; from deploy_snn.cli.main import main; main()"
     command = [sys.executable, "-c", code, "triton", EXPORT / "lif", "-o", tmp_path / "repository"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -122,8 +123,8 @@ def test_without_triton_s_client(package: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (3, f"deploy-snn: triton needs tritonclient[grpc]: {hint}\n")
 
 
-def test_where_rows_cannot_be_joined() -> None:
-    """Triton puts a batch axis in front of all tensors or of none; a tensor without axes it cannot have at all."""
+def test_which_contracts_are_batched() -> None:
+    """Requests are batched only if every tensor has the batch axis first. A tensor without axes is an error."""
 
     def contract(*axes: Axis) -> Contract:
         x = TensorSpec(name="x", role=Role.DRIVE, axes=(BATCH, Axis(name="n", size=4)))
@@ -143,10 +144,10 @@ def test_where_rows_cannot_be_joined() -> None:
         assert list(config.input[0].dims) == ([4] if joined else [1, 4])
     with pytest.raises(InvalidInput, match="onnxruntime backend does not support v: a tensor needs at least one axis"):
         onnxruntime_config("model", contract())
-    assert python_config("model", contract()).max_batch_size == 0  # which keeps its states itself
+    assert python_config("model", contract()).max_batch_size == 0  # the python backend keeps the states itself
 
 
-def test_the_readme_s_commands(tmp_path: Path) -> None:
+def test_commands_of_the_readme(tmp_path: Path) -> None:
     (tmp_path / "export").symlink_to(EXPORT)
     (block,) = [
         text

@@ -1,4 +1,4 @@
-"""What ``deploy-snn triton --backend python`` writes, in a real tritonserver."""
+"""The repository of ``deploy-snn triton --backend python`` in a real tritonserver."""
 
 import re
 import shutil
@@ -15,14 +15,14 @@ from deploy_snn.bundle import Bundle
 from deploy_snn.triton import write_repository
 from deploy_snn.triton.config import MAX_BATCH
 
-from ..serving_driver import EXPORT, MODELS, aio, drive, grpc, http, many_at_once  # noqa: TID252
+from ..serving_driver import EXPORT, MODELS, aio, concurrent_streams, drive, grpc, http  # noqa: TID252
 
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("triton") / "repository"
     write_repository(path, [Bundle.open(EXPORT / name) for name in MODELS], "python")
-    # A copy whose sequences rest for no longer than a moment.
+    # A copy with an idle timeout of 0.3 s.
     shutil.copytree(path / "lif", path / "restless")
     config = path / "restless" / "config.pbtxt"
     text = config.read_text().replace('name: "lif"', 'name: "restless"')
@@ -42,15 +42,15 @@ def test_driver(connect: Callable, triton: object) -> None:
         drive(client)
 
 
-def test_many_at_once(triton: object) -> None:
-    many_at_once(triton.http)
+def test_concurrent_streams(triton: object) -> None:
+    concurrent_streams(triton.http)
     with tritonclient.http.InferenceServerClient(triton.http) as client:
         (statistics,) = client.get_inference_statistics("lif")["model_stats"]
-        assert statistics["execution_count"] < statistics["inference_count"]  # some ran together
+        assert statistics["execution_count"] < statistics["inference_count"]  # some requests ran as a batch
 
 
-def test_what_triton_itself_refuses(triton: object) -> None:
-    """A chunk, as it fixes the number of axes; a request without a sequence; one whose sequence has rested too long."""
+def test_requests_that_triton_rejects(triton: object) -> None:
+    """Triton rejects a chunk of steps, a request without a sequence, and a request after the idle timeout."""
     x = np.full((1, 8), 25, "float32")
     with http(triton.http) as client:
         client.refused("lif", {"x": np.stack([x, x])}, sequence_id="chunk", sequence_start=True)
@@ -63,8 +63,8 @@ def test_what_triton_itself_refuses(triton: object) -> None:
         client.refused("restless", {"x": x}, sequence_id=1)
 
 
-def test_more_streams_than_rows_of_a_batch(triton: object) -> None:
-    """A stream that does nothing keeps nobody from beginning."""
+def test_more_streams_than_batch_rows(triton: object) -> None:
+    """There can be more open streams than rows in a batch."""
     x = np.full((1, 8), 25, "float32")
     with http(triton.http) as client:
         for flags in ({"sequence_start": True}, {}, {"sequence_end": True}):
@@ -72,8 +72,8 @@ def test_more_streams_than_rows_of_a_batch(triton: object) -> None:
                 client.infer("lif", {"x": x}, sequence_id=sequence, **flags)
 
 
-def test_numpy_2_is_refused(repository: Path, running_triton: Callable) -> None:
-    """Triton's python backend would hand the model inputs of other values than the client sent."""
+def test_numpy_2_is_rejected(repository: Path, running_triton: Callable) -> None:
+    """With numpy 2 the model does not load, since Triton's python backend would pass wrong input values."""
     assert np.__version__.startswith("2.")
     with (
         pytest.raises(AssertionError, match="Triton's python backend misreads numpy 2"),
@@ -82,7 +82,7 @@ def test_numpy_2_is_refused(repository: Path, running_triton: Callable) -> None:
         pass
 
 
-def test_the_readme_s_client(triton: object) -> None:
+def test_client_of_the_readme(triton: object) -> None:
     (block,) = re.findall(
         r"^```python\n(.*?)^```", (EXPORT.parent / "serve/triton/README.md").read_text(), re.MULTILINE | re.DOTALL
     )

@@ -1,4 +1,4 @@
-"""A real tritonserver, in a process of its own, that listens on loopback."""
+"""Start a real tritonserver in its own process, on loopback."""
 
 import os
 import signal
@@ -16,12 +16,12 @@ from pathlib import Path
 import httpx
 
 ENVIRONMENT = Path(sys.prefix) / "tritonserver"
-"""Made by ``make .venv/tritonserver``."""
+"""The environment that ``make .venv/tritonserver`` creates."""
 
 
 @dataclass(frozen=True)
 class Tritonserver:
-    """Where it listens, and its process."""
+    """A running tritonserver: its addresses and its process."""
 
     http: str
     grpc: str
@@ -33,13 +33,13 @@ def packages() -> Path:
 
 
 def stub() -> Path:
-    """The process in which Triton's python backend runs a model: one for each version of Python."""
+    """The executable in which Triton's python backend runs a model. There is one for each version of Python."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     return packages() / "pytriton/tritonserver/python_backend_stubs" / version / "triton_python_backend_stub"
 
 
 def environment(python: Path) -> dict[str, str]:
-    """The first python3 on PATH is the one whose packages the stub sees; its library must be that Python's own."""
+    """Return the stub's environment variables: it uses the first python3 on PATH, and needs the library of that Python."""
     libraries = [str(packages() / "nvidia_pytriton.libs"), sysconfig.get_config_var("LIBDIR") or ""]
     path = f"{python / 'bin'}{os.pathsep}{os.environ['PATH']}"
     return os.environ | {"PATH": path, "LD_LIBRARY_PATH": os.pathsep.join(libraries)}
@@ -54,9 +54,9 @@ def missing() -> str | None:
 
 @contextmanager
 def tritonserver(repository: Path, python: Path = ENVIRONMENT) -> Iterator[Tritonserver]:
-    """Ends with SIGTERM. Raises AssertionError, with its log, if it does not start.
+    """Start tritonserver, and stop it with SIGTERM. Raises AssertionError with its log if it does not start.
 
-    ``python`` is the environment that models run in.
+    ``python`` is the environment of the models.
     """
     with ExitStack() as stack:
         ports = []
@@ -68,7 +68,7 @@ def tritonserver(repository: Path, python: Path = ENVIRONMENT) -> Iterator[Trito
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as log:
         backend = Path(folder) / "python"
         backend.mkdir()
-        for file in (*(server / "backends/python").glob("*.*"), stub()):  # the wheel has them in different places
+        for file in (*(server / "backends/python").glob("*.*"), stub()):  # the wheel has them in different folders
             (backend / file.name).symlink_to(file)
         options = {
             "model-repository": repository,

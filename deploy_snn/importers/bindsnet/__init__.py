@@ -12,7 +12,7 @@ __all__ = ["BindsNet", "from_bindsnet", "read_bindsnet"]
 
 
 class BindsNet(Importer):
-    """Files of ``Network.save``, and whatever else ``torch.save`` wrote."""
+    """Files of ``Network.save``, and all other files of ``torch.save``."""
 
     def recognises(self, path: Path) -> bool:
         return is_torch_file(path)

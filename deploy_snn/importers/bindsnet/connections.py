@@ -30,7 +30,7 @@ from deploy_snn.neurons import CSRMNodes, Nodes
 Reader = Callable[[ForeignPart, Nodes, Nodes], Connection]
 
 LARGEST_DENSE = 2**28
-"""How many weights a sparse connection with a bias may have, counting those of 0."""
+"""The largest dense size of a sparse connection with a bias, in weights."""
 
 WINDOWED = ("Connection", "SparseConnection")
 """The connections that BindsNET supports to neurons with a window of past drives (CSRMNodes)."""
@@ -59,7 +59,7 @@ def read_connection(connection: ForeignPart, source: Nodes, target: Nodes, rule:
 
 
 def _with_rule(connection: ForeignPart, target: Nodes, rule: Rule) -> Connection:
-    """A connection that learns. Its weights keep their shape, as none of them can be left out."""
+    """A connection that learns. Its weights stay dense, since weights of 0 can change too."""
     name = connection.kind.name
     if name == "MulticompartmentConnection":
         (feature,) = features_of(connection)
@@ -75,7 +75,7 @@ def _with_rule(connection: ForeignPart, target: Nodes, rule: Rule) -> Connection
 def left_behind_in(connection: ForeignPart, *, learns: bool = False) -> list[str]:
     """List, a sentence each, what a connection does in BindsNET that is not imported: learning, normalisation, decay.
 
-    ``learns`` says that its rule was imported, and with it norm and decay.
+    ``learns`` says whether its rule was imported, which includes norm and decay.
     """
     if learns:
         return []
@@ -109,7 +109,7 @@ def _short(norm: object) -> str:
 
 
 def _bias(connection: ForeignPart) -> Tensor | None:
-    """The bias, where there is one that is not 0."""
+    """The bias; None if there is none or all of it is 0."""
     if not isinstance(connection.get("b", None), Tensor):
         return None
     bias = connection.weights("b")
@@ -117,7 +117,7 @@ def _bias(connection: ForeignPart) -> Tensor | None:
 
 
 def _bias_of(connection: ForeignPart, target: Nodes) -> Tensor | None:
-    """The bias for each target; BindsNET adds a single one to all."""
+    """The bias of each target. BindsNET adds a bias of one element to all targets."""
     bias = _bias(connection)
     return bias.expand(target.n).clone() if bias is not None and bias.numel() == 1 else bias
 
@@ -135,13 +135,13 @@ def _sparse(connection: ForeignPart, source: Nodes, target: Nodes) -> Connection
         )
     if bias is not None:
         return sparse_of(connection.weights("w"), bias)
-    if list(w.shape) != [source.n, target.n]:  # before its lists are built: a shape costs a file nothing
+    if list(w.shape) != [source.n, target.n]:  # checked before memory is allocated: a small file can claim any shape
         raise connection.refuse(f"its w is {list(w.shape)}, expected [{source.n}, {target.n}]")
     return sparse_of(w, None)
 
 
 def _local(connection: ForeignPart, _source: Nodes, target: Nodes) -> Connection:
-    """The older class, which multiplies with a whole matrix, and sets what it masks to 0 after every step."""
+    """The older local connection. It multiplies with a dense matrix, and sets masked weights to 0 after every step."""
     w, mask = connection.weights("w"), connection.get("mask")
     if not isinstance(mask, Tensor) or mask.shape != w.shape or (w[mask.bool()] != 0).any():
         raise connection.refuse("it has weights under its mask, which BindsNET sets to 0 after the first step")

@@ -11,9 +11,9 @@ from deploy_snn.importers.bindsnet.foreign_part import ForeignPart
 
 @dataclass(frozen=True)
 class Folded:
-    """The features read so far as ``z @ factor + offset.sum(0)``.
+    """The features read so far, as ``z @ factor + offset.sum(0)``.
 
-    ``chance`` is the probability with which a synapse's factor is there in a step; None where it always is.
+    ``chance`` is the probability that a synapse transmits in a step; None if it always does.
     """
 
     factor: Tensor | None = None
@@ -32,7 +32,7 @@ class Folded:
 
 
 def features_of(connection: ForeignPart) -> list[ForeignPart]:
-    """The features of a connection in the order in which spikes go through them; none where it has no pipeline."""
+    """The features of a connection's pipeline, in order; [] if it has no pipeline."""
     pipeline = connection.get("pipeline", [])
     if not isinstance(pipeline, list):
         raise connection.refuse("its pipeline is not a list")
@@ -42,7 +42,7 @@ def features_of(connection: ForeignPart) -> list[ForeignPart]:
 def read_pipeline(connection: ForeignPart, n_source: int, n_target: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Weights ``[N, M]``, and a bias ``[M]`` and probabilities, or None.
 
-    Raises InvalidInput for features whose value moves during a run.
+    Raises InvalidInput for features whose value changes during a run.
     """
     folded = Folded()
     for feature in features_of(connection):
@@ -107,7 +107,7 @@ def _probability(folded: Folded, feature: ForeignPart, ends: tuple[int, int]) ->
 
 
 def is_stochastic(connection: ForeignPart) -> bool:
-    """Whether a connection has a feature that draws in every step."""
+    """Whether a connection has a feature that draws random numbers in every step."""
     values = [feature.get("value", None) for feature in features_of(connection) if feature.kind.name == "Probability"]
     return any(isinstance(value, Tensor) and bool(((value != 0) & (value != 1)).any()) for value in values)
 

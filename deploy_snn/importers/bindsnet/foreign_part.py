@@ -36,7 +36,7 @@ class ForeignPart:
             return default
 
     def dense(self, name: str) -> Tensor:
-        """A tensor that may be sparse, as a dense one. Raises InvalidInput for a size that its file cannot justify."""
+        """A tensor in dense form. Raises InvalidInput for a sparse tensor that is too large for its file."""
         if isinstance(self.thing, Saved):
             return self.thing.dense(name)
         found: Tensor = self.get(name)
@@ -54,7 +54,7 @@ class ForeignPart:
             value = self.dense(name)
         given = torch.as_tensor(value).detach().cpu()
         tensor = given.to(torch.float32)
-        # Where one number meets a tensor of float32, torch rounds it; a tensor of float64 would make the result one.
+        # torch rounds a Python number to a float32 operand, but a float64 tensor makes the result float64.
         if given.dim() and given.is_floating_point() and not torch.equal(tensor.to(given.dtype), given):
             raise self.refuse(f"its {name} is {given.dtype}, with numbers that float32 does not have")
         if tensor.isnan().any():
@@ -62,7 +62,7 @@ class ForeignPart:
         return tensor.clone(memory_format=torch.contiguous_format)
 
     def weights(self, name: str) -> Tensor:
-        """Weights, which must be float32 already: sums in another type round otherwise."""
+        """Weights, dense. Raises InvalidInput unless they are float32: sums in another type would round differently."""
         value = self.get(name)
         if not isinstance(value, Tensor) or value.dtype != torch.float32:
             found = f"{value.dtype}" if isinstance(value, Tensor) else type(value).__name__
@@ -70,7 +70,7 @@ class ForeignPart:
         return self.numbers(name)
 
     def sparse_weights(self, name: str) -> Tensor:
-        """Weights as ``weights`` gives them, in the layout that they have."""
+        """Weights like ``weights``, but a sparse tensor stays sparse."""
         value = self.get(name)
         if not isinstance(value, Tensor) or value.dtype != torch.float32 or value.layout == torch.strided:
             return self.weights(name)

@@ -31,8 +31,8 @@ RELAY = "PassThroughNodes"
 class Recipe:
     """How a BindsNET class becomes a deploy_snn neuron.
 
-    ``keywords`` go by the same name to the constructor; ``buffers`` are put in place of what the constructor computes or
-    draws; ``fixed`` keywords are what the class always does in BindsNET; ``check`` says what would not come out the same.
+    ``keywords`` are passed to the constructor under the same name. ``buffers`` replace values that the constructor computes
+    or draws. ``fixed`` keywords always have this value. ``check`` returns why a layer cannot be imported exactly, or "".
     """
 
     cls: type[Nodes]
@@ -44,7 +44,7 @@ class Recipe:
 
 
 def _izhikevich(layer: ForeignPart) -> str:
-    """At rest over the threshold, ours would report spikes in the first step, of a potential that BindsNET never tests."""
+    """Reject a resting potential over the threshold: our neuron would spike in the first step, and BindsNET's would not."""
     return "it rests over its threshold" if (layer.numbers("rest") >= layer.numbers("thresh")).any() else ""
 
 
@@ -83,7 +83,7 @@ LAYERS: dict[str, Recipe] = {
     ),
     "SRM0Nodes": Recipe(SRM0Nodes, (*_LEAKY, "eps_0", "rho_0", "d_thresh"), ("decay",)),
     "SubtractiveResetIFNodes": Recipe(SubtractiveResetIFNodes, _REFRACTORY),
-    # What passes through is a spike already, 0.0 or 1.0, where it comes from a pooling; nothing else may feed it.
+    # Its input is always the output of a pooling, and so already a spike: 0.0 or 1.0.
     RELAY: Recipe(McCullochPitts, fixed={"thresh": 1.0}),
 }
 
@@ -93,8 +93,8 @@ def read_layer(
 ) -> Nodes:
     """Import the neurons of a layer. Raises InvalidInput for a class that is unknown, and options that change the spikes.
 
-    ``learning`` overrules the layer's own flag, unless it is None. ``traces`` and ``probability``: whether a learning rule
-    reads its spike trace, or the probability of its spikes.
+    ``learning`` overrides the layer's own flag unless it is None. ``traces`` and ``probability`` say whether a learning
+    rule reads the spike trace or the spike probability of the layer.
     """
     recipe = LAYERS.get(layer.kind.name)
     if recipe is None or not layer.kind.module.startswith("bindsnet."):
@@ -127,7 +127,7 @@ def read_layer(
 
 
 def _put(neuron: Nodes, layer: ForeignPart, name: str) -> None:
-    """Copy the numbers that a layer computes with into a buffer of the neuron."""
+    """Copy an attribute of the layer into the neuron's buffer of the same name."""
     value, own = layer.numbers(name), neuron.get_buffer(name)
     if value.numel() == own.numel():
         value = value.reshape(own.shape)

@@ -41,7 +41,7 @@ PLAIN = Name("bindsnet.network.network", "Network")
 def read_bindsnet(path: Path, options: dict[str, Any]) -> Imported:
     """Read a file of ``Network.save``; ``options`` are keywords of :func:`from_bindsnet`. Nothing in the file is run.
 
-    Raises InvalidInput for a file of something else, and for what :func:`from_bindsnet` refuses.
+    Raises InvalidInput for any other file, and for a network that :func:`from_bindsnet` rejects.
     """
     known = list(inspect.signature(from_bindsnet).parameters)[1:]
     unknown = sorted(options.keys() - set(known))
@@ -76,11 +76,12 @@ def from_bindsnet(
 
     Args:
         network: a ``bindsnet.network.Network``.
-        one_step: as the argument of its ``run``: spikes go all the way in one step.
-        learning: whether theta adapts, and the weights of a ``plastic`` network; each layer's own flag, and true, unless
-            given.
-        external: names of layers that are given drives besides ``Input`` ones and those without incoming connections.
-        plastic: import the learning rules of the connections, so that the network goes on learning.
+        one_step: as the argument of its ``run``: spikes pass through all layers within one step.
+        learning: whether theta and the weights of a ``plastic`` network change. By default each layer's own flag decides
+            about theta, and weights change.
+        external: names of further layers with an external input. ``Input`` layers and layers without incoming connections
+            always have one.
+        plastic: import the learning rules of the connections, so that the network continues to learn.
 
     Raises:
         InvalidInput: for parts that have no counterpart in deploy_snn, and for those whose spikes would differ.
@@ -164,7 +165,7 @@ class _Reading:
             self.notes.append("the reward of each step is the input 'reward'")
 
     def _connections(self) -> list[tuple[ForeignPart, str, str]]:
-        """The connections with the layers that they join: a key names the target, but not always the source."""
+        """The connections with the layers that they connect. A key names the target, but not always the source."""
         names = {id(part.thing): name for name, part in self.parts.items()}
         connections = []
         for key, thing in _items(self.whole, "connections"):

@@ -1,11 +1,11 @@
-"""A reader of pickles that runs nothing: opcodes build plain data and inert records, or the pickle is refused.
+"""A reader of pickles that executes no code: it builds plain data and records, and rejects everything else.
 
-Python's own unpickler calls what a pickle names. This one knows the few opcodes that ``torch.save`` writes, looks every
-name up in a list that its caller gives, and has no other way to create or change an object.
+Python's own unpickler calls the functions that a pickle names. This reader supports only the opcodes that ``torch.save``
+writes, and only the names in a list of its caller. It has no other way to create or change an object.
 
 ``torch.load(weights_only=True)`` with stand-in classes (torch 2.13) runs no code either, but it cannot replace this reader:
 a deeply nested tuple as a dictionary's key crashes the process (SIGSEGV), ``bytearray(n)`` and ``torch.FloatTensor(n)`` in
-a pickle of 50 bytes allocate n elements, packed zip entries are inflated before their size is checked, and a tensor of
+a pickle of 50 bytes allocate n elements, zip entries are decompressed before their size is checked, and a tensor of
 stride 0 may claim any size. It also cannot read a network in the format that torch used before zip files, loads big-endian
 and self-containing files, and reports damage as six types of exceptions, often in six lines.
 """
@@ -23,9 +23,9 @@ KEYS = (str, int, float)
 
 
 class UnknownClass(InvalidInput):
-    """A pickle names a class or a function that its reader does not know.
+    """A pickle names a class or a function that is not in the reader's list.
 
-    ``name`` is the first such one, and ``names`` are all that the pickle names.
+    ``name`` is the first unknown name, and ``names`` are all names in the pickle.
     """
 
     def __init__(self, message: str, name: Name, names: frozenset[Name] = frozenset()) -> None:
@@ -35,10 +35,10 @@ class UnknownClass(InvalidInput):
 
 
 def read_pickle(file: BinaryIO, makers: Mapping[Name, Maker], persistent: Callable[[Any], Any], where: str) -> Any:
-    """Read the pickle that starts at the file's position, and leave the position behind its end.
+    """Read the pickle that starts at the file's position, and move the position to its end.
 
-    ``makers`` are the names that may stand in it, each with what makes its record from the arguments; ``persistent`` gives
-    what stands for an id that the pickle leaves to its file. Raises InvalidInput, naming ``where``, for anything else.
+    ``makers`` maps each allowed name to a function that creates its record from the arguments. ``persistent`` resolves the
+    persistent ids of the pickle. Raises InvalidInput, naming ``where``, for anything else.
     """
     machine = _Machine(makers, persistent)
     opcodes = pickletools.genops(file)
@@ -74,7 +74,7 @@ def _name(argument: str) -> Name:
 
 
 class _Machine:
-    """The stack and the memo that opcodes work on."""
+    """The stack and the memo of the pickle machine."""
 
     def __init__(self, makers: Mapping[Name, Maker], persistent: Callable[[Any], Any]) -> None:
         self.makers = makers

@@ -72,7 +72,7 @@ def read_rule(connection: ForeignPart, *, learning: bool) -> Rule | None:
     except InvalidInput as error:
         raise rule.refuse(str(error)) from None
     kept = rule.get("decay" if features else "weight_decay")
-    made.kept = torch.tensor(float(kept), dtype=torch.float32)  # the factor that BindsNET multiplies by
+    made.kept = torch.tensor(float(kept), dtype=torch.float32)  # BindsNET multiplies by this factor
     return made
 
 
@@ -104,7 +104,7 @@ def _options_of_connection(connection: ForeignPart) -> dict[str, Any]:
 
 
 def _norm(part: ForeignPart, n_target: int) -> torch.Tensor | None:
-    """The norm. A tensor is kept as one for each target, as BindsNET divides it in another way than a number."""
+    """The norm. A tensor is kept as one norm for each target, since BindsNET divides tensors and numbers differently."""
     value = part.get("norm", None)
     if value is None:
         return None

@@ -1,4 +1,4 @@
-"""What a pickle describes, as inert records: no class is looked up, nothing is called, no tensor is created."""
+"""The contents of a pickle as plain records: no class is imported, nothing is called, and no tensor is created."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -8,12 +8,12 @@ from typing import Any
 from torch import Tensor
 
 GROUPS = ("_parameters", "_buffers", "_modules")
-"""Where a torch module keeps what it shows as its attributes."""
+"""The dictionaries in which a torch module stores attributes."""
 
 
 @dataclass(frozen=True)
 class Name:
-    """A class or a function of a file, by its name alone."""
+    """The name of a class or a function that a file refers to."""
 
     module: str
     name: str
@@ -23,16 +23,16 @@ class Name:
 
 
 class Record(ABC):
-    """A record of an object whose state follows it in the pickle."""
+    """An object whose state follows later in the pickle."""
 
     @abstractmethod
     def set_state(self, state: Any) -> None:
-        """Take the state. Raises TypeError or ValueError for a state that such an object cannot have."""
+        """Set the state. Raises TypeError or ValueError if it is invalid for this object."""
 
 
 @dataclass(eq=False)
 class Saved(Record):
-    """An object as the attributes that it was saved with; a tensor is read from the file at its first use."""
+    """The saved attributes of an object. A tensor is read from the file when it is first used."""
 
     of: Name
     attributes: dict[str, Any] = field(default_factory=dict, repr=False)

@@ -21,10 +21,10 @@ from deploy_snn.importers.bindsnet.restricted_pickle import Maker, read_pickle
 from deploy_snn.importers.bindsnet.saved import Name, Saved, SavedTensor
 
 LARGEST_PICKLE = 1 << 26
-"""Bytes. Tensors are stored outside of the pickle, so that a network's pickle takes a few kB."""
+"""The largest pickle, in bytes. Tensors are stored outside of it, so the pickle of a network takes a few kB."""
 
 EXPANDED = 1 << 20
-"""How many elements a tensor may have over those that its file holds, as one that repeats a number has."""
+"""How many more elements than its file a tensor may have. A tensor of stride 0 repeats one number."""
 
 STORAGES = {
     "DoubleStorage": torch.float64,
@@ -42,12 +42,12 @@ LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 LEGACY_HEAD = pickle.dumps(LEGACY_MAGIC, protocol=2)
 ENTRIES = ("data.pkl", "constants.pkl")
-"""What a zip archive of torch.save, or of torch.jit.save, holds."""
+"""An entry of every zip archive of torch.save, and one of torch.jit.save."""
 
 
 COO = "torch.sparse_coo"
 NUMBER_OF_PARTS = {COO: 3, "torch.sparse_csr": 4}
-"""What a sparse tensor is saved as: indices, values and size; or row starts, columns, values and size."""
+"""The number of parts of a saved sparse tensor: indices, values, size; or row starts, columns, values, size."""
 
 
 class Storage:
@@ -67,7 +67,7 @@ class Storage:
 
 
 def is_torch_file(path: Path) -> bool:
-    """Whether torch.save wrote a file, or torch.jit.save; also one that has been cut short."""
+    """Whether torch.save or torch.jit.save wrote the file, even if it is truncated."""
     with path.open("rb") as file:
         head = file.read(256)
     if head.startswith(LEGACY_HEAD):
@@ -109,7 +109,7 @@ def _read_zip(path: Path, data: bytes, classes: Mapping[Name, Maker]) -> Any:
         )
     if "data.pkl" not in entries:
         raise InvalidInput(f"{path} is a zip archive, but not one of torch.save: it has no data.pkl")
-    # torch.save packs nothing: an entry that is larger than its file would be a bomb.
+    # torch.save compresses nothing. A compressed entry could be a zip bomb.
     if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in entries.values()):
         raise InvalidInput(f"{path} is a zip archive with packed entries, which torch.save does not write")
     if "byteorder" in entries and archive.read(entries["byteorder"]) != b"little":
@@ -126,7 +126,7 @@ def _read_zip(path: Path, data: bytes, classes: Mapping[Name, Maker]) -> Any:
 
 
 def _read_legacy(path: Path, data: bytes, classes: Mapping[Name, Maker]) -> Any:
-    """Five pickles one after the other, then each storage: its length, and its numbers."""
+    """Read the format from before zip files: five pickles, and then the length and the numbers of each storage."""
     file = io.BytesIO(data)
     places: dict[str, tuple[int, int]] = {}
     reader = _Reader(path, len(data), lambda key: data[slice(*places[key])])
@@ -160,14 +160,14 @@ class _Reader:
         self.item_sizes: dict[str, int] = {}
         self._storages: dict[str, Storage] = {}
         self._room = 8 * size + EXPANDED
-        """Elements that all tensors may have together, as several may share one storage."""
+        """The number of elements that all tensors may have in total. Several may share one storage."""
 
     def read(self, file: io.BytesIO, classes: Mapping[Name, Maker]) -> Any:
         return read_pickle(file, {**_INERT, **self._tensor_makers(), **classes}, self.storage, str(self.path))
 
     def storage(self, saved: Any) -> Any:
         match saved:
-            case ("module", Name() as name, *_):  # the older files keep a class beside its source
+            case ("module", Name() as name, *_):  # older files store a class with its source code
                 return name
             case ("storage", Name(name=kind), str(key), _, int(count), *_) if kind in STORAGES and count >= 0:
                 dtype = STORAGES[kind]
@@ -230,7 +230,7 @@ class _Reader:
 
 
 def _indices_of_csr(starts: Tensor, columns: Tensor) -> Tensor:
-    """The indices ``[2, nnz]`` of a CSR matrix: torch warns of its own CSR tensors, which are in beta."""
+    """The indices ``[2, nnz]`` of a CSR matrix. torch's own CSR tensors, which are in beta, would print a warning."""
     counts = starts.diff()
     if starts.dim() != 1 or (counts < 0).any() or int(counts.sum()) != columns.numel():
         raise TypeError
@@ -248,7 +248,7 @@ _INERT: dict[Name, Maker] = {
     Name("builtins", "set"): list,
     Name("torch", "Size"): tuple,
     Name("torch.serialization", "_get_layout"): lambda layout: layout,
-    # How Python pickles a bound method, such as a learning rule's update. It stays a word.
+    # The pickle of a bound method, such as a learning rule's update, names getattr. It is only recorded as a name.
     **{
         name: _record(name)
         for name in (

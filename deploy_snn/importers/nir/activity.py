@@ -1,4 +1,4 @@
-"""A trial of an imported network: where it is mute or saturated, the convention or dt may not be the writer's."""
+"""A trial run of an imported network. If it never fires or always fires, the convention or dt may be wrong."""
 
 import math
 
@@ -12,11 +12,11 @@ RATE = 0.3
 """The share of inputs that are 1 in the trial."""
 SATURATED = 0.95
 LARGEST = 200_000
-"""The largest network, in numbers of its states and weights, that is tried: a trial takes less time than the import."""
+"""The largest network that is tried, in numbers of states and weights, so that a trial takes less time than the import."""
 
 
 def activity_notes(network: Network, reading: Reading, name: str) -> list[str]:
-    """Say that the network is mute or saturated on random spikes, if it is, and which options decide about it."""
+    """Return a note if the network never or almost always fires on random spikes, with the options to check."""
     tensors = sum(math.prod(spec.shape(batch=1)) for spec in network.contract.tensors)
     if tensors + sum(buffer.numel() for buffer in network.buffers()) > LARGEST:
         return []
@@ -34,7 +34,7 @@ def activity_notes(network: Network, reading: Reading, name: str) -> list[str]:
 
 
 def firing_rates(network: Network) -> dict[str, float]:
-    """The share of spikes of each layer that spikes, on random spikes at the inputs."""
+    """The firing rate of each spiking layer, in spikes per step, for random spikes at the inputs."""
     generator = torch.Generator().manual_seed(0)
     state = network.initial_state(1)
     spiking = [name for name, layer in network.layers.items() if not layer.neuron.graded and not layer.external]

@@ -14,14 +14,14 @@ from deploy_snn.network import Connection, Network, OneToOne, Reshape
 from deploy_snn.neurons import Input, Nodes
 
 LARGEST = 2**31
-"""The most neurons of a layer; a file that claims more is refused before memory is allocated."""
+"""The largest number of neurons in a layer. A larger claim is rejected before memory is allocated."""
 
 
 class Assembly:
-    """Edges act within a step; those that close a loop read the step before.
+    """Builds a network from a flat graph. Edges act within a step; an edge that closes a loop reads the previous step.
 
-    A route of linear nodes becomes connections, with a relay between one and the next. A delay steps before all others, and
-    so reads what was sent a step before: that is the first step of its delay.
+    A route of linear nodes becomes connections, with a relay between each two. Delay lines step before all other layers, so
+    they read the previous step, which is the first step of their delay.
 
     Args:
         flat: the graph. reading: how its numbers are read.
@@ -42,7 +42,7 @@ class Assembly:
         self.record: list[str] = []
 
     def network(self) -> Network:
-        """Put the network together. Raises InvalidInput, naming the node, for what does not fit."""
+        """Build the network. Raises InvalidInput, naming the node, for shapes and values that do not fit."""
         flat = self.flat
         used = set().union(*(links_on(route) for routes in self.incoming.values() for route in routes))
         self.left_behind += [
@@ -84,14 +84,14 @@ class Assembly:
             self.layers[target] = neuron_of(node, shape, self.reading.of(name, node), early=int(early))
 
     def _connect_delay(self, name: str, early: Sequence[str]) -> None:
-        """Connect a delay. Values from linear nodes or other delays first pass a relay of their own step."""
+        """Connect a delay. Values from linear nodes or other delays pass through a relay first."""
         for route in self.incoming[name]:
             at_once = route.links or route.source in early
             direct = Route(self._relay(route, (name, *route.links)[-1], self.shapes[name])) if at_once else route
             self._wire(direct, self.names[name], self.shapes[name])
 
     def _output(self, name: str) -> None:
-        """An output is the layer that leads to it, or a relay of its own behind linear nodes."""
+        """Add an output: the layer that leads to it or, after linear nodes, a new relay."""
         routes = self.incoming[name]
         first = routes[0]
         if len(routes) == 1 and not first.links and isinstance(first.source, str) and first.source not in self.flat.inputs:
@@ -127,7 +127,7 @@ class Assembly:
             raise InvalidInput(
                 f"{arrow(*ends(route), *route.links)} gives {list(shape)}, and '{target}' takes {list(target_shape)}"
             )
-        # Two layers can have one connection only: a second one gets a relay.
+        # There can be only one connection between two layers. A second one goes through a relay.
         if any((a, b) == (source, target) for _, a, b in self.connections):
             source, last = self._between(last or OneToOne(1.0), source, f"{source}_again", shape), None
         self.connections.append((last or OneToOne(1.0), source, target))
@@ -145,14 +145,14 @@ class Assembly:
         return target, shape
 
     def _between(self, last: Connection, source: str, name: str, shape: Shape) -> str:
-        """End a connection in a relay of its own."""
+        """Add a relay as the target of a connection."""
         target = self._free(name)
         self.connections.append((last, source, target))
         self.layers[target] = relay(shape, self.reading)
         return target
 
     def _relay(self, route: Route, name: str, shape: Shape) -> str:
-        """End a route in a relay of its own."""
+        """Add a relay as the target of a route."""
         target = self._free(name)
         self._wire(route, target, shape)
         self.layers[target] = relay(shape, self.reading)
@@ -160,7 +160,7 @@ class Assembly:
         return target
 
     def _find_shapes(self) -> None:
-        """Follow the shapes from the inputs; a node in a loop that none reaches has that of its parameters."""
+        """Infer shapes from the inputs. A node in a loop that no input reaches has the shape of its parameters."""
         for name in self.flat.inputs:
             with _naming(name, self.flat):
                 self.shapes[name] = self._input_shape(name)
@@ -179,7 +179,7 @@ class Assembly:
             unknown = [name for name in left if name not in self.shapes]
 
     def _reach(self, route: Route) -> Shape | None:
-        """The shape at the end of a route, or None where that of its beginning is not known yet."""
+        """The shape at the end of a route; None while the shape of its source is unknown."""
         if isinstance(route.source, str):
             shape = self.shapes.get(route.source)
         else:

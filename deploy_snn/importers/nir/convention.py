@@ -1,7 +1,7 @@
 """How a framework discretises the differential equations of a NIR file.
 
-NIR gives time constants and resistances; every writer has a step of its own in mind. A convention names that step, and the
-numbers of our difference equations follow from it: in float64, and then rounded once.
+NIR files contain time constants and resistances, but not how the writer steps them. A convention describes that step. The
+factors of our difference equations follow from it; they are computed in float64, and then rounded once.
 """
 
 from collections.abc import Callable
@@ -23,9 +23,9 @@ GAINS: dict[str, Callable[[Floats, Floats], Floats]] = {
     "one": lambda weight, _: np.ones_like(weight),
     "decay": lambda weight, _: weight,
 }
-"""How much an input of 1 adds, by its factor in the file (r or w_in) and the part that a step loses to the decay.
+"""What an input of 1 adds, as a function of its factor in the file (r or w_in) and of the loss ``1 - decay`` of a step.
 
-With "decay", the r of a firing node is its decay itself, and an input of 1 adds 1.
+With "decay", the r of a firing node is its decay, and an input of 1 adds 1.
 """
 
 Reset = Literal["value", "subtract", "value after leak", "subtract after leak", "none"]
@@ -38,14 +38,14 @@ class Convention:
 
     Args:
         method: how a time constant becomes a decay: ``1 - dt/tau``, or ``exp(-dt/tau)``.
-        tau: what the file's time constants are counted in: seconds, steps, or seconds times dt.
-        membrane: how the drive enters a leaky membrane, with factor r. synapse: how it enters a synaptic current, with
-            factor w_in. charge: how it enters a membrane without leak, with factor r; "integrated" is ``r * dt`` there.
-        reset: to v_reset, or the threshold is subtracted; at once, or in the next step after the leak; or none.
-        current_reset: the reset of neurons with a synaptic current, where it is another one.
-        inclusive: whether a potential on the threshold fires.
+        tau: the unit of the file's time constants: seconds, steps, or seconds times dt.
+        membrane: how an input is added to a leaky membrane, with factor r. synapse: how it is added to a synaptic current,
+            with factor w_in. charge: how it is added to a membrane without leak, with factor r; "integrated" is ``r * dt``.
+        reset: a reset to v_reset or a subtraction of the threshold, at once or in the next step after the leak; or none.
+        current_reset: the reset of neurons with a synaptic current; None if it is the same.
+        inclusive: whether a potential equal to the threshold fires.
         late: whether spikes leave a neuron one step after its potential has crossed the threshold.
-        silent: what the writer leaves out of a file without a word, and what to do.
+        silent: what the writer omits from a file without a warning, and what to do.
     """
 
     method: Literal["euler", "exponential"] = "euler"
@@ -62,14 +62,14 @@ class Convention:
     silent: tuple[str, ...] = ()
 
     def loss(self, tau: Floats, dt: float) -> Floats:
-        """The part that a step loses to the decay, ``1 - decay``; dt in seconds. Raises InvalidInput for tau <= 0."""
+        """The loss ``1 - decay`` of a step; dt in seconds. Raises InvalidInput for tau <= 0."""
         unit = {"seconds": dt, "steps": 1.0, "seconds x dt": dt * dt}[self.tau]
         if not (tau > 0).all():
             raise InvalidInput("a time constant is not greater than 0")
         steps = tau / unit
         if self.method == "exponential":
             return -np.expm1(-1 / steps)
-        # A writer's float32 may put a tau of exactly one step a little below it.
+        # In float32, a tau of exactly one step may be slightly shorter than the step.
         if (steps < 1 - 1e-6).any():
             raise InvalidInput(
                 f"a time constant of {tau.min():g} is shorter than a step, and Euler's rule would overshoot: "
@@ -78,7 +78,7 @@ class Convention:
         return np.minimum(1 / steps, 1.0)
 
     def tau_of(self, loss: Floats, dt: float) -> Floats:
-        """The time constant, as the file counts it, of which a step loses that part; dt in seconds."""
+        """The time constant of a loss ``1 - decay``, in the unit of the file; dt in seconds."""
         unit = {"seconds": dt, "steps": 1.0, "seconds x dt": dt * dt}[self.tau]
         with np.errstate(divide="ignore"):
             return unit / loss if self.method == "euler" else -unit / np.log1p(-loss)

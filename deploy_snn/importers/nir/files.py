@@ -27,11 +27,11 @@ INPUTS = ("values", "spikes")
 
 
 def read_nir(path: Path, options: dict[str, Any]) -> Imported:
-    """Read a NIR file as a network in which spikes go all the way in one step, as in the writers' own loops.
+    """Read a NIR file as a network. Spikes pass through all layers within one step, as in the writers' own loops.
 
     Options: ``convention``, how the writer steps its neurons (``CONVENTIONS``); ``dt``, the length of a step in ms, needed
-    where the convention has none; ``reset``, where it is not the convention's, for all neurons or as a dictionary from the
-    name of a node to its reset; ``input``, "values" unless it is "spikes". A file of ``write_nir`` records all four.
+    if the convention has none; ``reset``, if it differs from the convention's, for all neurons or as a dictionary from the
+    name of a node to its reset; ``input``, "values" (the default) or "spikes". A file of ``write_nir`` records all four.
 
     Raises InvalidInput for a file of another format, nodes that do not fit, and unknown options; Unavailable where the
     extra ``nir`` is not installed.
@@ -73,7 +73,7 @@ def read_nir(path: Path, options: dict[str, Any]) -> Imported:
 
 
 def _rewritten(flat: Flat, reading: Reading) -> Flat:
-    """The graph as the convention's neurons need it. Raises InvalidInput for what the writer wrote wrongly."""
+    """The graph, rewritten for the convention. Raises InvalidInput for files that the writer is known to write wrongly."""
     if reading.convention.late:
         refuse_spyx_loops(flat)
         refuse_spyx_images(flat)
@@ -97,8 +97,8 @@ def write_nir(network: Network, path: Path, *, convention: str = EULER, reset: s
     Args:
         network: the network.
         path: where to write.
-        convention: how the reader steps its neurons (``CONVENTIONS``): NIR's equations by Euler's rule unless named.
-        reset: how it resets them, where that is not the convention's.
+        convention: how the reader steps its neurons (``CONVENTIONS``). By default NIR's equations with Euler's method.
+        reset: how the reader resets them, if it differs from the convention.
 
     Both are written beside the graph, with dt, so that ``read_nir`` needs no options.
 

@@ -73,7 +73,7 @@ def _refuse_refractory(neuron: Any) -> None:
 
 
 def _threshold(thresh: Tensor, *, inclusive: bool, reading: Reading) -> Floats:
-    """The threshold as the reader compares with it: over the float32 below is the same as on it or over it."""
+    """The threshold for the reader's comparison: ``>= x`` is ``>`` the float32 below x."""
     if inclusive and not reading.convention.inclusive:
         thresh = torch.nextafter(thresh, torch.tensor(-torch.inf))
     if reading.convention.inclusive and not inclusive:
@@ -100,7 +100,7 @@ def _firing(form: Form, reading: Reading) -> dict[str, Floats]:
 
 
 def _inflow(gain: Tensor | None, loss: Floats, how: str) -> Floats:
-    """The factor in the file that gives a gain. Raises InvalidInput for a gain that none gives."""
+    """The factor in the file for a gain. Raises InvalidInput if no factor gives this gain."""
     wanted = _exactly(gain, 1)
     if how == "one":
         if (wanted != 1).any():
@@ -116,7 +116,7 @@ def _inflow(gain: Tensor | None, loss: Floats, how: str) -> Floats:
 
 
 def _leak(decay: Tensor | None, reading: Reading) -> tuple[Floats, Floats]:
-    """The time constant of a decay, and what a step loses. Raises InvalidInput for a decay that none gives to the bit."""
+    """The time constant and the loss of a decay. Raises InvalidInput if no time constant gives exactly this decay."""
     wanted = _exactly(decay, 1)
     if ((wanted < 0) | (wanted > 1)).any():
         raise InvalidInput("its decay is not between 0 and 1, and no time constant gives it")

@@ -19,7 +19,7 @@ INNER = "\0"
 
 
 def shown(name: str) -> str:
-    """A node's name as people write it."""
+    """A node's name as it is shown to users."""
     return name.replace(INNER, ".")
 
 
@@ -93,7 +93,7 @@ class Flat:
         return type(self.nodes[name]).__name__ in LINKS
 
     def is_place(self, name: str) -> bool:
-        """Whether values pass here as they are: an inner graph's input or output."""
+        """Whether a node passes values on unchanged: the input or output of an inner graph."""
         return type(self.nodes[name]).__name__ in ("Input", "Output") and name not in self.inputs
 
     def first_consumers(self, name: str) -> list[str]:
@@ -127,9 +127,9 @@ class Flat:
         return Route(Junction(link, routes), (link,))
 
     def order(self, first: list[str], incoming: Mapping[str, tuple[Route, ...]]) -> list[str]:
-        """An order in which each node follows its sources, except across edges that close a loop.
+        """Sort the nodes so that each comes after its sources, except for edges that close a loop.
 
-        ``first`` are the nodes that read only values of the step before.
+        ``first`` are the nodes that read only values of the previous step.
         """
         graph: nx.DiGraph[str] = nx.DiGraph()
         graph.add_nodes_from(self.dynamic)

@@ -22,9 +22,9 @@ DEEPEST = 32
 
 SMALLEST_CLAIM = 2**20
 MOST_COMPRESSED = 1100
-"""HDF5's gzip makes a byte of no more than 1032; a file that claims more than this of its size was never filled."""
+"""The largest ratio of claimed size to file size. HDF5's gzip compresses at most 1032 to 1."""
 COST = 2**10
-"""What an entry claims however small it is, for a few links can name the same entry any number of times."""
+"""The least size that is counted for an entry, in bytes, since a few links can repeat an entry any number of times."""
 
 Tree = dict[str, Any]
 
@@ -64,7 +64,7 @@ def read_graph(path: Path) -> "NIRGraph":
         RuntimeError,
         TypeError,
         ValueError,
-    ) as error:  # h5py's, for damage
+    ) as error:  # the errors of h5py for damaged files
         raise InvalidInput(f"{path} is not a NIR file, or it is damaged: {first_line(error)}") from None
     if tree is None and is_keras:
         raise InvalidInput(f"{path} is a Keras file, and not a NIR file: {COPY_WEIGHTS}")
@@ -77,7 +77,7 @@ def read_graph(path: Path) -> "NIRGraph":
 
 
 def _tree(group: "h5py.Group", path: Path, depth: int, budget: list[int]) -> Tree:
-    """A group's contents as dictionaries and arrays. ``budget`` is what the arrays may still claim, in bytes."""
+    """A group's contents as dictionaries and arrays. ``budget`` is the number of bytes that they may still take."""
     import h5py  # noqa: PLC0415
 
     if depth == 0:
@@ -103,7 +103,7 @@ def _tree(group: "h5py.Group", path: Path, depth: int, budget: list[int]) -> Tre
 
 
 def _node(tree: Tree, path: Path, where: str) -> "NIRNode":
-    """One node, and if it is a graph the nodes in it."""
+    """A node; for a graph, with all its nodes."""
     import nir  # noqa: PLC0415
 
     kind = tree.get("type")
@@ -118,7 +118,7 @@ def _node(tree: Tree, path: Path, where: str) -> "NIRNode":
             nodes = {name: _node(inner, path, f"node '{name}'") for name, inner in _groups(tree, path, where).items()}
             edges = [(_name(source, path), _name(target, path)) for source, target in tree["edges"]]
             return nir.NIRGraph(nodes=nodes, edges=edges, metadata=tree.get("metadata", {}), type_check=False)
-        with np.errstate(all="ignore"):  # it computes shapes of what may be nonsense; these are found again, and checked
+        with np.errstate(all="ignore"):  # nir computes shapes from unchecked values; we compute and check them again
             return nir.dict2NIRNode(dict(tree))
     except (AssertionError, AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         if isinstance(error, InvalidInput):

@@ -20,12 +20,12 @@ Link = tuple[Connection, Shape]
 
 
 def link_of(node: "NIRNode", source: Shape) -> Link:
-    """The connection that a linear node is, for values of a shape. Raises InvalidInput, without naming the node."""
+    """The connection for a linear node with this input shape. Raises InvalidInput, without naming the node."""
     return LINKS[type(node).__name__](node, source)
 
 
 AXES = {"Affine": 1, "Linear": 1, "Conv1d": 2, "Conv2d": 3, "SumPool2d": 3, "AvgPool2d": 3}
-"""How many axes the input of a node has, where that is fixed."""
+"""The number of axes of a node's input, for node types where it is fixed."""
 
 
 def _dense(node: Any, source: Shape) -> Link:
@@ -110,7 +110,7 @@ def _padding(value: Any, kernel: Sequence[int], stride: Sequence[int], dilation:
 
 
 def _bias(value: Any, outputs: int) -> Tensor | None:
-    """The bias, or None for one that adds nothing: some writers have no other way to say so."""
+    """The bias; None if it is 0, which is how some writers express that there is none."""
     if value is None or not np.any(value):
         return None
     if np.shape(value) != (outputs,):

@@ -29,15 +29,15 @@ Shape = tuple[int, ...]
 Options = dict[str, Any]
 
 NEAR = 1e-6
-"""How near to each other a decay and the decay of a rounded time constant are."""
+"""The largest difference between a decay and that of a rounded time constant."""
 
 FLOAT32_OF_ONE = 2.0**-23
-"""How near to 1 a product of two rounded float32 values can come and be meant for 1."""
+"""A product of two rounded float32 values this close to 1 counts as 1."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a graph is read: a convention, the length of a step in ms, and the resets of single nodes by their names."""
+    """How a graph is read: a convention, the length of a step in ms, and resets of single nodes by name."""
 
     convention: Convention
     dt: float
@@ -54,7 +54,7 @@ class Reading:
         return self.dt / 1e3
 
     def steps(self, delay: Floats) -> Floats:
-        """Delays in seconds as whole numbers of steps. Raises InvalidInput for delays that are none."""
+        """Convert delays in seconds to whole numbers of steps. Raises InvalidInput for any other delay."""
         exact = delay / self.seconds
         steps = np.round(exact)
         if (delay < 0).any() or (np.abs(exact - steps) > 1e-5 * np.maximum(steps, 1)).any():
@@ -77,7 +77,7 @@ def numbers(node: "NIRNode", *names: str) -> list[Floats]:
 
 
 def parameter_shape(node: "NIRNode") -> Shape:
-    """The shape of a node's parameters: () for one number, also as an array of one, for all neurons."""
+    """The shape of a node's parameters; () for a number or an array of one element, which applies to all neurons."""
     size = next(np.shape(value) for name, value in vars(node).items() if name in ("r", "threshold", "delay"))
     return () if size == (1,) else tuple(int(n) for n in size)
 
@@ -85,7 +85,7 @@ def parameter_shape(node: "NIRNode") -> Shape:
 def neuron_of(node: "NIRNode", shape: Shape, reading: Reading, *, early: int = 0) -> Nodes:
     """The neurons of a node, in a shape. Raises InvalidInput, without naming the node, for what cannot be read.
 
-    ``early`` is how many steps a delay line is fed late anyway.
+    ``early`` is the number of steps by which the input of a delay line is already late.
     """
     options = _READ[type(node).__name__](node, reading)
     if early:
@@ -107,16 +107,16 @@ def relay(shape: Shape, reading: Reading) -> Relay:
 
 
 def _tensor(value: Floats) -> Tensor:
-    """Parameters as float32: one number where they are all the same."""
+    """Parameters as float32; one number if all are equal."""
     rounded = torch.from_numpy(_float32(value))
     return rounded.flatten()[0] if (rounded == rounded.flatten()[0]).all() else rounded
 
 
 def _gain(how: Gain, node: "NIRNode", weight: Floats, loss: Floats) -> Floats | None:
-    """What an input of 1 adds, as ``gain`` takes it: None for 1."""
+    """The gain of the neuron, which is what an input of 1 adds; None for 1."""
     with np.errstate(invalid="ignore"):
         gain = GAINS[how](weight, loss)
-    # A decay of 1 is written as an infinite time constant, with a resistance that is as large.
+    # A decay of 1 is written as an infinite time constant and an infinite resistance.
     gain = np.where(np.isinf(weight) & (loss == 0), 1.0, gain)
     rounded = any(getattr(value, "dtype", None) == np.float32 for value in vars(node).values())
     ones = (np.abs(gain - 1) <= FLOAT32_OF_ONE) if rounded else _float32(gain) == 1
@@ -131,7 +131,7 @@ def _unless(value: Floats, neutral: float) -> Floats | None:
 
 
 def _float32(value: Floats) -> NDArray[np.float32]:
-    """Rounded once; what is beyond float32 is infinite."""
+    """Round to float32. Numbers that are too large become infinite."""
     with np.errstate(over="ignore"):
         return value.astype(np.float32)
 

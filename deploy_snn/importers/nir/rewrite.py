@@ -1,4 +1,4 @@
-"""Rewriting of a flat NIR graph for writers whose neurons are not one node of NIR."""
+"""Rewriting of a flat NIR graph for writers whose neurons do not correspond to one NIR node."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -44,7 +44,7 @@ def without_reset(flat: Flat, names: Iterable[str]) -> Flat:
 
 
 def one_step_late(flat: Flat, seconds: float) -> Flat:
-    """Delay what firing nodes send to other nodes by a step. The graph's outputs get the spikes at once."""
+    """Delay the spikes of firing nodes to other nodes by one step. The graph's outputs get them without delay."""
     import nir  # noqa: PLC0415
 
     late = {name: f"{name}{INNER}late" for name in firing(flat) if set(flat.after(name)) - set(flat.outputs)}
@@ -56,7 +56,7 @@ def one_step_late(flat: Flat, seconds: float) -> Flat:
 
 
 def refuse_spyx_loops(flat: Flat) -> None:
-    """Raise InvalidInput for a recurrent layer of spyx, whose input its writer leads through the recurrent weights."""
+    """Raise InvalidInput for a recurrent layer of spyx, whose file has the layer's input at the recurrent weights."""
     graph: nx.DiGraph[str] = nx.DiGraph(flat.edges)
     if not nx.is_directed_acyclic_graph(graph):
         loop = [source for source, _ in nx.find_cycle(graph)]
@@ -67,7 +67,7 @@ def refuse_spyx_loops(flat: Flat) -> None:
 
 
 def refuse_spyx_images(flat: Flat) -> None:
-    """Raise InvalidInput where spyx flattens an image, channels last, and its file says channels first."""
+    """Raise InvalidInput if spyx flattens an image: it does so with channels last, but its file says channels first."""
     for name, node in flat.nodes.items():
         if type(node).__name__ != "Flatten":
             continue

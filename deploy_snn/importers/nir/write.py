@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 LARGEST_MATRIX = 2**28
-"""How many weights a sparse connection may have, counting those of 0: NIR stores them all."""
+"""The largest dense size of a sparse connection, in weights: NIR stores dense matrices."""
 
 
 class Writing:
-    """A graph in progress. A connection that reads the step before gets a Delay of one step.
+    """Builds a graph from a network. A connection that reads the previous step gets a Delay of one step.
 
     Args:
         network: the network. reading: how the graph will be read.
@@ -36,10 +36,10 @@ class Writing:
         self.nodes: dict[str, NIRNode] = {}
         self.edges: dict[tuple[str, str], None] = {}
         self.senders: dict[str, list[str]] = {}
-        """By layer, the nodes whose values it sends: itself, or what leads to a relay."""
+        """For each layer, the nodes that hold its output: its own node or, for a relay, the nodes before it."""
 
     def graph(self, metadata: dict[str, Any]) -> "NIRGraph":
-        """Write everything. Raises InvalidInput, naming the layer or connection, for what NIR has no counterpart for."""
+        """Build the graph. Raises InvalidInput, naming the layer or connection, for parts without a counterpart in NIR."""
         import nir  # noqa: PLC0415
 
         states = [name for name in self.network.record if not name.endswith(".s")]
@@ -71,7 +71,7 @@ class Writing:
         return [name for name, node in self.nodes.items() if type(node).__name__ == "Input"]
 
     def _outputs(self) -> list[str]:
-        """The layers that lead nowhere, and the relays that are recorded; all that spike, where all lead on."""
+        """Layers that are no source of a connection (all layers if there is none), and recorded relays."""
         shown = [name for name, layer in self.network.layers.items() if not layer.is_passthrough]
         ends = [name for name in shown if not self.network.layers[name].is_source]
         recorded = [name for name in self.order if name not in shown and f"{name}.s" in self.network.record]
@@ -81,7 +81,7 @@ class Writing:
         return self.network.layers[name].shape
 
     def _write_incoming(self, name: str) -> None:
-        """Write the connections into a layer, after those into the relays that they come from."""
+        """Write the connections into a layer. Those into its source relays are written first."""
         if name in self.senders and name not in self.nodes:
             return
         junction = self._is_junction(self.network.layers[name])
@@ -100,7 +100,7 @@ class Writing:
                 self._join(end, name)
 
     def _through(self, connection: Connection) -> list[str]:
-        """The nodes at the end of a connection: its own, or the senders where it changes nothing and they are not many."""
+        """The nodes at the end of a connection: its own, or the sender itself for an identity."""
         late = not self.network.one_step or self.order.index(connection.target) <= self.order.index(connection.source)
         senders = self._late(connection.source) if late else self.senders[connection.source]
         nodes = links_of(connection)
@@ -117,7 +117,7 @@ class Writing:
         return senders
 
     def _late(self, source: str) -> list[str]:
-        """What a layer sent a step before."""
+        """The nodes that hold a layer's output of the previous step."""
         import nir  # noqa: PLC0415
 
         name = f"{source}_late"
@@ -128,7 +128,7 @@ class Writing:
         return [name]
 
     def _put(self, name: str, node: "NIRNode") -> str:
-        """Add a node under a name that no other has."""
+        """Add a node under a unique name."""
         taken = {*self.nodes, *self.order} if name not in self.order or name in self.nodes else {*self.nodes}
         free = next(n for n in (name, *(f"{name}_{i}" for i in range(2, len(taken) + 3))) if n not in taken)
         self.nodes[free] = node

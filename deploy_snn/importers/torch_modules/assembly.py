@@ -17,7 +17,7 @@ from deploy_snn.registry import FRAMEWORKS
 
 Shape = tuple[int, ...]
 Placed = tuple[str, nn.Module, Part]
-"""A module with its path in the model, and what it is to the network."""
+"""A module with its path in the model, and its part of the network."""
 
 OPTIONS = ("input_shape", "dt", "inputs")
 HOOKS = ("_forward_hooks", "_forward_pre_hooks")
@@ -74,7 +74,7 @@ def _part_of(module: nn.Module) -> Part:
         raise InvalidInput("it is a module of deploy_snn: build the network with Network.sequential(...)")
     if any(vars(module).get(hooks) for hooks in HOOKS):
         raise InvalidInput("it has forward hooks, which cannot be read: remove them first")
-    # A container may be subclassed for its constructor alone; where a subclass has a forward of its own, its class counts.
+    # A subclass of a container counts as a container unless it has its own forward.
     cls = own_class(module)
     owner = nn.Sequential if cls.forward is nn.Sequential.forward else cls
     framework = owner.__module__.partition(".")[0]
@@ -91,7 +91,7 @@ def _part_of(module: nn.Module) -> Part:
 
 
 def _check(placed: Sequence[Placed]) -> None:
-    """Raise InvalidInput for modules that do not go together."""
+    """Raise InvalidInput for modules that cannot be combined."""
     neurons = [(path, module, part) for path, module, part in placed if isinstance(part, Neurons)]
     if not neurons:
         raise InvalidInput("the module contains no neurons of a known framework")
@@ -108,7 +108,7 @@ def _check(placed: Sequence[Placed]) -> None:
 
 
 class _Assembly:
-    """A network that grows part by part. ``pending`` is the connection that the next layer ends."""
+    """A network that is built part by part. ``pending`` is the connection to the next layer."""
 
     def __init__(
         self,
@@ -157,7 +157,7 @@ class _Assembly:
             self.pending, self.shape = (path, part.connection), tuple(reached.shape[1:])
 
     def _flattens(self, connection: Connection) -> bool:
-        """Whether a connection does by itself what the pending one does."""
+        """Whether a connection flattens its input itself, so that a pending Reshape is unnecessary."""
         return isinstance(connection, Dense) and self.pending is not None and isinstance(self.pending[1], Reshape)
 
     def _layer(self, neuron: Nodes, path: str) -> None:
@@ -168,7 +168,7 @@ class _Assembly:
         self.source, self.pending = name, None
 
     def _fold(self, part: Normalisation) -> None:
-        """Fold a normalisation into the connection before it: in float64, and then rounded once."""
+        """Fold a normalisation into the connection before it, in float64 with one rounding at the end."""
         path, layer = self.pending if self.pending is not None else ("", None)
         if not isinstance(layer, Dense | Conv1d | Conv2d | Conv3d):
             raise InvalidInput("it does not follow a Linear or a convolution that it could be folded into")
@@ -184,7 +184,7 @@ class _Assembly:
 
 
 def _dt(placed: Sequence[Placed], dt: float | None) -> float:
-    """The length of a step in ms: that of the cells, if they have one."""
+    """The length of a step in ms, from the cells if they have one."""
     for path, module, part in placed:
         if isinstance(part, Neurons) and part.dt is not None:
             if dt is not None and dt != part.dt:

@@ -17,7 +17,7 @@ STEP_FUNCTIONS = ("heaviside", "super", "triangle", "tanh", "circ", "heavi_erfc"
 
 
 def part_of(module: nn.Module) -> Part:
-    """The part of a module of norse. Raises InvalidInput, without naming it, for what has no counterpart."""
+    """The part for a module of norse. Raises InvalidInput, without naming the module, if it has no counterpart."""
     cell: Any = module
     name = type(module).__name__
     if name == "SequentialState":
@@ -32,7 +32,7 @@ def part_of(module: nn.Module) -> Part:
         )
     if name == "IAFCell":
         reset = as_float32(cell.p.v_reset)
-        return _part(DifferenceLIFNodes, cell, _firing(cell) | {"rest": reset})  # where it starts
+        return _part(DifferenceLIFNodes, cell, _firing(cell) | {"rest": reset})  # the initial potential
     reason = "its recurrence has no counterpart" if "Recurrent" in name else "it has no counterpart"
     raise InvalidInput(f"{reason}; of norse's cells, LIFBoxCell, LIFCell and IAFCell have")
 
@@ -42,7 +42,7 @@ def _part(cls: Any, cell: Any, options: dict[str, Any]) -> Neurons:
 
 
 def _loss(cell: Any, name: str) -> Tensor:
-    """The part that a step loses: ``dt`` times an inverse time constant, in float64."""
+    """The loss of a step: ``dt`` times an inverse time constant, in float64."""
     inverse: Tensor = getattr(cell.p, name)
     return float(cell.dt) * inverse.detach().cpu().double()
 

@@ -1,4 +1,4 @@
-"""What a module is to the network: neurons, a connection, a normalisation, a container, or nothing."""
+"""The role of a module in a network: neurons, a connection, a normalisation, a container, or nothing."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,16 +13,16 @@ from deploy_snn.neurons import Nodes
 
 @dataclass(frozen=True)
 class Container:
-    """Modules that act one after the other, by name."""
+    """A container: modules by name, which are applied one after the other."""
 
     children: Sequence[tuple[str, nn.Module]]
 
 
 @dataclass(frozen=True)
 class Neurons:
-    """A population: a class and its keywords, but for the shape and dt.
+    """A population: a class and its keywords without shape and dt.
 
-    ``dt`` is in ms, None for frameworks without a dt. ``owns_state`` says that the module itself holds its state.
+    ``dt`` is in ms; None for frameworks without a dt. ``owns_state`` says whether the module itself stores its state.
     """
 
     cls: type[Nodes]
@@ -33,7 +33,7 @@ class Neurons:
 
 @dataclass(frozen=True)
 class Link:
-    """A connection for inputs of some number of axes, None for any, and the torch function that it stands for."""
+    """A connection, the number of axes of its input (None for any), and the torch function that it replaces."""
 
     connection: Connection
     axes: int | None
@@ -42,7 +42,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Normalisation:
-    """``scale * z + shift`` for each channel, in float64, behind a layer whose output has one of these numbers of axes."""
+    """``scale * z + shift`` for each channel, in float64, and the numbers of axes that its input may have."""
 
     scale: Tensor
     shift: Tensor
@@ -51,7 +51,7 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class Dropped:
-    """A module that computes nothing in eval mode. ``note`` says what it was."""
+    """A module that does nothing in eval mode. ``note`` describes it."""
 
     note: str = ""
 
@@ -72,7 +72,7 @@ def is_step_function(function: Callable[[Tensor], Tensor], *, inclusive: bool) -
 
 
 def children_of(module: nn.Module) -> Container:
-    """The children of a sequence, also one that comes twice, which ``named_children`` leaves out."""
+    """The children of a sequence. Unlike ``named_children``, it includes repeated modules."""
     return Container(tuple((name, child) for name, child in module._modules.items() if child is not None))  # noqa: SLF001
 
 

@@ -1,7 +1,7 @@
 """snnTorch's neurons Leaky and Synaptic (Eshraghian et al. 2023, doi:10.1109/JPROC.2023.3308088).
 
-A potential above the threshold fires. The reset comes in the next step, from the potential of this one: subtracted behind
-the leak; in Leaky, "zero" acts before the leak, which is a reset at once; in Synaptic, behind it.
+A potential above the threshold fires. The reset takes place in the next step. "subtract" acts after the leak. "zero" acts
+before the leak in Leaky, which equals a reset at once, and after the leak in Synaptic.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ RECURRENT = ("RLeaky", "RSynaptic", "SLSTM", "SConv2dLSTM")
 
 
 def part_of(module: nn.Module) -> Part:
-    """The part of a module of snnTorch. Raises InvalidInput, without naming the module, for what has no counterpart."""
+    """The part for a module of snnTorch. Raises InvalidInput, without naming the module, if it has no counterpart."""
     name = type(module).__name__
     if name == "Leaky":
         return Neurons(DifferenceLIFNodes, _firing(module, zero_after="spike") | _decay(module))

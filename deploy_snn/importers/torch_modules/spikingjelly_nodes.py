@@ -1,7 +1,7 @@
 """SpikingJelly's IFNode and LIFNode, and its layers (Fang et al. 2023, doi:10.1126/sciadv.adi1480).
 
-A potential on the threshold fires, and is reset at once: to ``v_reset``, or by subtraction if that is None. Both nodes
-start at ``v_reset``, and a LIFNode leaks towards it.
+A potential equal to the threshold fires, and is reset at once: to ``v_reset``, or by subtraction if that is None. Both
+nodes start at ``v_reset``, and a LIFNode leaks towards it.
 """
 
 from typing import Any
@@ -17,12 +17,12 @@ LAYERS = (
     *("Linear", "Conv1d", "Conv2d", "Conv3d", "MaxPool1d", "MaxPool2d", "MaxPool3d", "AvgPool2d", "Flatten"),
     *("BatchNorm1d", "BatchNorm2d", "BatchNorm3d"),
 )
-"""The classes of ``activation_based.layer`` that are torch's of the same name, with a step mode."""
+"""The classes of ``activation_based.layer`` that equal torch's class of the same name, with a step mode."""
 DROPOUTS = ("Dropout", "Dropout2d")
 
 
 def part_of(module: nn.Module) -> Part:
-    """The part of a module of SpikingJelly. Raises InvalidInput, without naming it, for what has no counterpart."""
+    """The part for a module of SpikingJelly. Raises InvalidInput, without naming the module, if it has no counterpart."""
     cls = type(module)
     if ".layer." in f"{cls.__module__}." and cls.__name__ in LAYERS:
         return layer_part(module, getattr(nn, cls.__name__))

@@ -40,7 +40,7 @@ NORMALISED_AXES: dict[type[nn.Module], tuple[int, ...]] = {
 
 
 def part_of(module: nn.Module) -> Part:
-    """The part of a torch module. Raises InvalidInput, without naming the module, for what has no counterpart."""
+    """The part for a torch module. Raises InvalidInput, without naming the module, if it has no counterpart."""
     cls = own_class(module)
     if isinstance(module, nn.Sequential) and cls.forward is nn.Sequential.forward:
         return children_of(module)
@@ -48,7 +48,7 @@ def part_of(module: nn.Module) -> Part:
 
 
 def layer_part(module: Any, cls: type[nn.Module]) -> Part:
-    """The part of a layer that computes what ``cls``, a class of torch.nn, computes. Raises InvalidInput as above."""
+    """The part for a layer that computes the same as ``cls``, a class of torch.nn. Raises InvalidInput as above."""
     if cls in _PARTS:
         return _PARTS[cls](module)
     raise InvalidInput("it has no counterpart; of torch, Sequential, " + ", ".join(c.__name__ for c in _PARTS) + " have")
@@ -68,7 +68,7 @@ def _max_pool(cls: type[nn.Module], module: Any) -> Link:
         raise InvalidInput("ceil_mode=True has no counterpart")
     if module.return_indices:
         raise InvalidInput("return_indices=True has no counterpart")
-    # With decay 1 the rates are those of this step, and the largest value of the field passes.
+    # With decay 1 the rates are the values of this step, so the largest value of the field is passed on.
     pool = MAX_POOLS[cls](
         _sizes(module.kernel_size), _sizes(module.stride), _sizes(module.padding), _sizes(module.dilation), 1.0
     )

@@ -1,4 +1,4 @@
-"""A headless browser, and sites that are served from this machine."""
+"""Fixtures: a headless browser, and a local web server."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -13,8 +13,8 @@ import pytest
 CHROMIUM = which("chromium-headless-shell") or which("chromium")
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    """Serves files, and logs nothing."""
+class SilentHandler(SimpleHTTPRequestHandler):
+    """A file server that logs nothing."""
 
     extensions_map = SimpleHTTPRequestHandler.extensions_map | {".wasm": "application/wasm", ".mjs": "text/javascript"}
 
@@ -24,11 +24,11 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Path], str]]:
-    """``serve(folder)``: the address at which the folder is served."""
+    """``serve(folder)``: serve the folder on loopback, and return the URL."""
     servers = []
 
     def start(folder: Path) -> str:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SilentHandler, directory=str(folder)))
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
         return f"http://127.0.0.1:{server.server_port}/"
@@ -41,10 +41,10 @@ def serve() -> Iterator[Callable[[Path], str]]:
 
 @pytest.fixture(scope="module")
 def browser():
-    """While it is open, this thread has a running event loop: tests that call asyncio.run() would fail."""
+    """A browser. While it is open, this thread has a running event loop, so asyncio.run() would fail."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     if not CHROMIUM:
-        pytest.skip("there is no Chromium: apt-get install chromium-headless-shell")
+        pytest.skip("Chromium is not installed: apt-get install chromium-headless-shell")
     with sync_api.sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=CHROMIUM)
         yield launched
@@ -53,7 +53,7 @@ def browser():
 
 @pytest.fixture
 def open_page(browser):
-    """``open_page(**context)``: a page that may neither log an error nor ask another host than this machine."""
+    """``open_page(**options)``: a page that must log no error and send no request to another host."""
     contexts, errors, foreign = [], [], []
 
     def start(**options):

@@ -1,4 +1,4 @@
-"""deploy-snn.js in Node with networks that learn: against eager torch."""
+"""deploy-snn.js in Node, with networks that learn, against eager torch."""
 
 import json
 import subprocess
@@ -47,8 +47,8 @@ def rewarded() -> Network:
 
 
 @pytest.mark.parametrize(("build", "message"), [(diehl_cook, None), (rewarded, NO_NORM)])
-def test_what_is_learnt_is_that_of_eager(build: Callable[[], Network], message: str | None, tmp_path: Path) -> None:
-    """Two samples, from a start with a weight above its limit: the first step limits it, with or without spikes."""
+def test_learning_equals_eager(build: Callable[[], Network], message: str | None, tmp_path: Path) -> None:
+    """Learning over two samples equals eager torch. A start weight above its limit is clamped in the first step."""
     torch.manual_seed(0)
     program = build()
     export(program, tmp_path / "net", formats=["wasm"], golden_steps=0)
@@ -102,6 +102,6 @@ def test_what_is_learnt_is_that_of_eager(build: Callable[[], Network], message: 
 
 
 def assert_same(actual: np.ndarray, expected: np.ndarray, name: str, step: int) -> None:
-    """Equal bits; potentials are sums of weights, which may round."""
+    """Check for equal bits; potentials may differ by rounding, since they are sums of weights."""
     tolerance = 1e-5 * float(np.abs(expected).max()) if name.endswith(".v") else 0.0
     assert_allclose(actual, expected, rtol=0, atol=tolerance, err_msg=f"{name} after step {step}")

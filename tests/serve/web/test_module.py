@@ -1,4 +1,4 @@
-"""deploy-snn.js in Node: against eager torch, and against files that are damaged."""
+"""deploy-snn.js in Node: results equal eager torch, and damaged files are errors."""
 
 import json
 import subprocess
@@ -35,7 +35,7 @@ MODULE_URL = (ROOT / "serve" / "web" / "deploy-snn.js").as_uri()
 NODE = which("node")
 STEPS, ROWS = 40, 3
 LONG = 200
-"""Steps of the large network: more than the module hands over at once."""
+"""The steps of the large network, more than the module computes in one call of the WebAssembly code."""
 
 if NODE is None or find_zig() is None:
     pytest.skip("needs Node, and the package ziglang (the extra wasm)", allow_module_level=True)
@@ -48,13 +48,13 @@ def node(*arguments: object) -> str:
 
 
 def script(code: str, *arguments: object) -> Any:
-    """The value that a script logs as JSON. ``deploy`` is the module."""
+    """Run a script, in which ``deploy`` is the module, and return the JSON value that it logs."""
     begin = f'import * as deploy from "{MODULE_URL}"; import {{ readFileSync }} from "node:fs"; '
     return json.loads(node("--input-type=module", "--eval", begin + code, "--", *arguments))
 
 
 def large() -> Network:
-    """A network with its weights in a file beside the module."""
+    """A network so large that its weights are in a file beside the module."""
     torch.manual_seed(0)
     network = Network()
     network.add_layer(Input(n=200), "x")
@@ -63,8 +63,8 @@ def large() -> Network:
     return network
 
 
-def drawn(bundle: Bundle, steps: int = STEPS) -> dict[str, np.ndarray]:
-    """Inputs of several sizes, and uniform noise."""
+def draw_inputs(bundle: Bundle, steps: int = STEPS) -> dict[str, np.ndarray]:
+    """Draw inputs of different sizes, and uniform noise."""
     rng = np.random.default_rng(1)
     inputs = {}
     for spec in bundle.contract.inputs:
@@ -74,8 +74,8 @@ def drawn(bundle: Bundle, steps: int = STEPS) -> dict[str, np.ndarray]:
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """What Node and eager torch computed from the same inputs."""
+class Results:
+    """The results of Node and of eager torch for the same inputs."""
 
     bundle: Bundle
     checked: dict[str, Any]
@@ -83,8 +83,8 @@ class Recorded:
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recorded]:
-    """Every reference bundle whose contract names no rounding, one that rounds, and one with a file of weights."""
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Results]:
+    """Results of every exact reference bundle, of one that rounds, and of one with a file of weights."""
     folder = tmp_path_factory.mktemp("web")
     bundles = {}
     for path in sorted((ROOT / "export").iterdir()):
@@ -97,19 +97,19 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recorded]:
     bundles["large"] = export(large(), folder / "large", formats=["wasm"], golden_steps=3)
     traces = {}
     for name, bundle in bundles.items():
-        inputs = drawn(bundle, LONG if name == "large" else STEPS)
+        inputs = draw_inputs(bundle, LONG if name == "large" else STEPS)
         write_tensors(bundle.path / "run.safetensors", inputs)
         traces[name] = record(reference_program(bundle), inputs, bundle.initial_state(ROWS))
     found = json.loads(node(HERE / "recordings.mjs", *(bundle.path for bundle in bundles.values())))
-    return {name: Recorded(bundle, found[str(bundle.path)], traces[name]) for name, bundle in bundles.items()}
+    return {name: Results(bundle, found[str(bundle.path)], traces[name]) for name, bundle in bundles.items()}
 
 
-def test_spikes_and_states_are_those_of_eager(recorded: dict[str, Recorded]) -> None:
-    exact = [name for name, run in recorded.items() if not run.bundle.contract.rounding]
+def test_spikes_and_states_equal_eager(results: dict[str, Results]) -> None:
+    exact = [name for name, run in results.items() if not run.bundle.contract.rounding]
     assert len(exact) >= 14
     spikes = 0
     for name in exact:
-        run = recorded[name]
+        run = results[name]
         found = read_tensors(run.bundle.path / "node.safetensors")
         for group, arrays in (("outputs", run.trace.outputs), ("run", run.trace.outputs), ("states", run.trace.states)):
             for tensor, expected in arrays.items():
@@ -119,8 +119,8 @@ def test_spikes_and_states_are_those_of_eager(recorded: dict[str, Recorded]) -> 
     assert spikes > 1000
 
 
-def test_the_golden_trace_is_checked(recorded: dict[str, Recorded]) -> None:
-    for name, run in recorded.items():
+def test_golden_trace(results: dict[str, Results]) -> None:
+    for name, run in results.items():
         golden = run.bundle.golden()
         compared = sum(array.size for array in (*golden.outputs.values(), *golden.states.values()))
         assert run.checked == {
@@ -133,9 +133,9 @@ def test_the_golden_trace_is_checked(recorded: dict[str, Recorded]) -> None:
 
 
 @pytest.mark.parametrize("name", ["diehl_cook_2015", "srm0"])
-def test_a_wrong_golden_trace_is_found(name: str, recorded: dict[str, Recorded], tmp_path: Path) -> None:
-    """One wrong state, in one step; the model goes on from where it was."""
-    bundle = recorded[name].bundle
+def test_wrong_golden_trace(name: str, results: dict[str, Results], tmp_path: Path) -> None:
+    """check() finds one wrong state in one step of the golden trace, and does not change the model's state."""
+    bundle = results[name].bundle
     tensors = read_tensors(bundle.path / "golden.safetensors")
     key = next(key for key in tensors if key.startswith("states/") and key.endswith("v"))
     tensors[key][7, 1, 2] += np.float32(0.5)
@@ -155,9 +155,9 @@ def test_a_wrong_golden_trace_is_found(name: str, recorded: dict[str, Recorded],
     assert found["wrong"]["index"] == tensors[key][0, 0].size + 2
 
 
-def test_each_step_of_a_rounded_trace_starts_from_the_recorded_state(recorded: dict[str, Recorded], tmp_path: Path) -> None:
-    """A trace with a small error in each step, which would add up to more than the tolerance."""
-    bundle = recorded["srm0"].bundle
+def test_check_starts_from_recorded_states(results: dict[str, Results], tmp_path: Path) -> None:
+    """check() starts each step from the recorded state, so that small errors do not add up beyond the tolerance."""
+    bundle = results["srm0"].bundle
     program, golden = reference_program(bundle), bundle.golden()
     error = np.float32(0.9e-5 * 60)
     state, states, outputs = golden.start, [], []
@@ -177,12 +177,12 @@ def test_each_step_of_a_rounded_trace_starts_from_the_recorded_state(recorded: d
     assert script(code, bundle.path / MODULE, tmp_path / "golden.safetensors") is None
 
 
-def test_states_go_to_python_and_back(recorded: dict[str, Recorded], tmp_path: Path) -> None:
-    """The file is that of the Python library to the byte, and each side goes on from the other's."""
-    run = recorded["diehl_cook_2015"]
+def test_state_files_are_exchanged_with_python(results: dict[str, Results], tmp_path: Path) -> None:
+    """State files have the same bytes as in Python, and each side continues from the other's file."""
+    run = results["diehl_cook_2015"]
     last = {name: array[-1] for name, array in run.trace.states.items()}
     assert (run.bundle.path / "state.safetensors").read_bytes() == pack_tensors(last)
-    inputs = {name: array[:9] for name, array in drawn(run.bundle).items()}
+    inputs = {name: array[:9] for name, array in draw_inputs(run.bundle).items()}
     trace = record(reference_program(run.bundle), inputs, last)
     write_tensors(tmp_path / "in.safetensors", inputs)
     write_tensors(tmp_path / "state.safetensors", last)
@@ -200,9 +200,9 @@ def test_states_go_to_python_and_back(recorded: dict[str, Recorded], tmp_path: P
     assert bytes(found["state"]) == pack_tensors({name: array[-1] for name, array in trace.states.items()})
 
 
-def test_a_refused_state_changes_nothing(recorded: dict[str, Recorded], tmp_path: Path) -> None:
-    """A state of other rows in which a spike is neither 0 nor 1."""
-    bundle = recorded["diehl_cook_2015"].bundle
+def test_invalid_state_changes_nothing(results: dict[str, Results], tmp_path: Path) -> None:
+    """An invalid state, here with a spike that is neither 0 nor 1, is rejected and changes nothing."""
+    bundle = results["diehl_cook_2015"].bundle
     state = bundle.initial_state(2)
     state["exc.v"] += np.float32(3)
     state["X.previous"][1, 5] = 0.5
@@ -249,24 +249,24 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
 }
 
 
-def test_damaged_modules_are_refused_in_one_sentence(recorded: dict[str, Recorded], tmp_path: Path) -> None:
-    code = recorded["lif"].bundle.file(MODULE).read_bytes()
+def test_damaged_modules(results: dict[str, Results], tmp_path: Path) -> None:
+    code = results["lif"].bundle.file(MODULE).read_bytes()
     for name, (damage, _) in DAMAGES.items():
         (tmp_path / name).write_bytes(damage(code, read_section(code, CONTRACT_KEY)))
-    tried = """
+    load_each = """
         const messages = [];
         for (const path of process.argv.slice(1))
             messages.push(await deploy.load(readFileSync(path)).then(() => "loaded", (e) => `${e.name}: ${e.message}`));
         console.log(JSON.stringify(messages));
     """
-    messages = script(tried, *(tmp_path / name for name in DAMAGES))
+    messages = script(load_each, *(tmp_path / name for name in DAMAGES))
     for message, (name, (_, expected)) in zip(messages, DAMAGES.items(), strict=True):
         assert message.startswith("DeploySnnError: "), name
         assert expected in message, name
         assert "\n" not in message, name
 
 
-WRONG_USES = {
+WRONG_CALLS = {
     "model.step({})": "input 'x' is missing; expected x float32 [batch, 8]",
     "model.step({ x: new Float32Array(7) })": "input 'x' has 7 elements; expected 8, x float32 [batch, 8]",
     "model.step({ x, y: x })": "unknown input 'y'; expected x float32 [batch, 8]",
@@ -284,9 +284,9 @@ WRONG_USES = {
 }
 
 
-def test_wrong_uses_say_what_is_expected(recorded: dict[str, Recorded]) -> None:
-    """None of them changes the state."""
-    uses = ", ".join(f"() => {use}" for use in WRONG_USES)
+def test_wrong_calls(results: dict[str, Results]) -> None:
+    """Each wrong call raises an error that says what is expected, and does not change the state."""
+    uses = ", ".join(f"() => {use}" for use in WRONG_CALLS)
     code = f"""
         const model = await deploy.load(readFileSync(process.argv[1]));
         const x = new Float32Array(8).fill(5);
@@ -300,14 +300,14 @@ def test_wrong_uses_say_what_is_expected(recorded: dict[str, Recorded]) -> None:
         }}
         console.log(JSON.stringify(messages));
     """
-    messages = script(code, recorded["lif"].bundle.file(MODULE))
-    for message, (use, expected) in zip(messages, WRONG_USES.items(), strict=True):
+    messages = script(code, results["lif"].bundle.file(MODULE))
+    for message, (use, expected) in zip(messages, WRONG_CALLS.items(), strict=True):
         assert message.startswith("DeploySnnError: "), use
         assert expected in message, use
 
 
-def test_a_number_that_is_not_finite_is_found_at_every_place(tmp_path: Path) -> None:
-    """Also where it stands behind the last group of four."""
+def test_numbers_that_are_not_finite(tmp_path: Path) -> None:
+    """A number that is not finite is found at every index, also after the last group of four."""
     bundle = export(load_model("lif", n=7), tmp_path / "lif", formats=["wasm"], golden_steps=0)
     code = """
         const model = await deploy.load(readFileSync(process.argv[1]));
@@ -323,7 +323,7 @@ def test_a_number_that_is_not_finite_is_found_at_every_place(tmp_path: Path) -> 
     assert script(code, bundle.file(MODULE)) == expected
 
 
-def test_votes_are_those_of_python() -> None:
+def test_votes_equal_python() -> None:
     rng = np.random.default_rng(0)
     assignments = rng.integers(-1, 5, 30)
     for weighted in (False, True):
@@ -339,22 +339,22 @@ def test_votes_are_those_of_python() -> None:
         assert script(code) == vote(readout, counts).tolist()
 
 
-def test_the_module_runs_a_neuron_from_its_documentation(recorded: dict[str, Recorded]) -> None:
-    """The example at the top of the module, as it stands."""
+def test_example_of_the_documentation(results: dict[str, Results]) -> None:
+    """The example in the module's documentation runs unchanged."""
     lines = (ROOT / "serve" / "web" / "deploy-snn.js").read_text().splitlines()
     example = [line.removeprefix(" *     ") for line in lines if line.startswith(" *     ")]
     code = "\n".join(example).replace("./deploy-snn.js", MODULE_URL)
-    code = code.replace('"model.wasm"', json.dumps(recorded["lif"].bundle.file(MODULE).as_uri()))
+    code = code.replace('"model.wasm"', json.dumps(results["lif"].bundle.file(MODULE).as_uri()))
     code += "\nconsole.log(JSON.stringify([s.length, saved.length]));"
     out = json.loads(node("--input-type=module", "--eval", code))
-    assert out == [8, len(pack_tensors(recorded["lif"].bundle.initial_state()))]
+    assert out == [8, len(pack_tensors(results["lif"].bundle.initial_state()))]
 
 
 def test_types_are_correct() -> None:
-    """TypeScript accepts a program that uses the whole module, and refuses wrong arguments."""
+    """TypeScript accepts a program that uses the whole module, and rejects wrong arguments."""
     compiler = ROOT / "serve" / "web" / "node_modules" / "typescript" / "bin" / "tsc"
     if not compiler.exists():
-        pytest.skip("there is no TypeScript: run npm install in serve/web")
+        pytest.skip("TypeScript is not installed: run npm install in serve/web")
     options = ["--noEmit", "--strict", "--target", "es2022", "--module", "nodenext", "--moduleResolution", "nodenext"]
     done = subprocess.run(
         [str(NODE), str(compiler), *options, str(HERE / "use.mts")], capture_output=True, text=True, check=False

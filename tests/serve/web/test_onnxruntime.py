@@ -1,4 +1,4 @@
-"""step.onnx in ONNX Runtime for JavaScript: in Node, and in a page."""
+"""step.onnx in ONNX Runtime for JavaScript, in Node and in a browser."""
 
 import json
 import subprocess
@@ -28,13 +28,13 @@ BUNDLES = {path.name: Bundle.open(path) for path in sorted((ROOT / "export").ite
 EXACT = [name for name, bundle in BUNDLES.items() if not bundle.contract.rounding]
 
 
-def installed(name: str) -> None:
+def skip_if_missing(name: str) -> None:
     if NODE is None or not (PACKAGES / name).is_dir():
-        pytest.skip(f"there is no {name}: run ONNXRUNTIME_NODE_INSTALL=skip npm install in serve/web")
+        pytest.skip(f"{name} is not installed: run ONNXRUNTIME_NODE_INSTALL=skip npm install in serve/web")
 
 
 def recording(bundle: Bundle, path: Path) -> Trace:
-    """Random drives and noise, written to a file, and what eager torch computes from them."""
+    """Write random inputs and noise to a file, and return the results of eager torch."""
     rng = np.random.default_rng(2)
     inputs = {}
     for spec in bundle.contract.inputs:
@@ -56,9 +56,9 @@ def run_node(folder: Path, *bundles: Path) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
-def test_node_computes_the_spikes_and_states_of_eager(tmp_path: Path) -> None:
-    """The golden trace of every reference bundle, and for the exact ones a recording as well."""
-    installed("onnxruntime-node")
+def test_node_equals_eager(tmp_path: Path) -> None:
+    """Node checks the golden trace of every reference bundle, and equals eager torch for the exact ones."""
+    skip_if_missing("onnxruntime-node")
     traces = {name: recording(bundle, tmp_path / f"{name}.safetensors") for name, bundle in BUNDLES.items()}
     found = run_node(tmp_path, *(bundle.path for bundle in BUNDLES.values()))
     assert {name: result["wrong"] for name, result in found.items()} == dict.fromkeys(BUNDLES)
@@ -80,9 +80,9 @@ def test_node_computes_the_spikes_and_states_of_eager(tmp_path: Path) -> None:
         assert not outputs
 
 
-def test_what_is_wrong_is_said(tmp_path: Path) -> None:
-    """A golden trace that differs, a step of another model, a damaged graph, and a folder without a bundle."""
-    installed("onnxruntime-node")
+def test_errors(tmp_path: Path) -> None:
+    """Errors: a wrong golden trace, a graph of another model, a damaged graph, and a folder without a bundle."""
+    skip_if_missing("onnxruntime-node")
     wrong, other, cut = (copytree(ROOT / "export" / "lif", tmp_path / name) for name in ("wrong", "other", "cut"))
     tensors = read_tensors(wrong / "golden.safetensors")
     tensors["outputs/s"][3, 1, 4] ^= True
@@ -99,8 +99,8 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     assert "manifest.json cannot be read" in found["none"]
 
 
-def test_a_page_computes_them_too(serve: Callable[[Path], str], open_page: Callable[..., Page], tmp_path: Path) -> None:
-    installed("onnxruntime-web")
+def test_browser_equals_eager(serve: Callable[[Path], str], open_page: Callable[..., Page], tmp_path: Path) -> None:
+    skip_if_missing("onnxruntime-web")
     name = "diehl_cook_2015"
     trace = recording(BUNDLES[name], tmp_path / "run.safetensors")
     others = [other for other in EXACT if other != name][:6]
@@ -109,8 +109,8 @@ def test_a_page_computes_them_too(serve: Callable[[Path], str], open_page: Calla
     page.route("**/run.safetensors", lambda route: route.fulfill(path=tmp_path / "run.safetensors"))
     address = serve(ROOT)
     found: dict[str, Any] = {}
-    for asked in (query, [("bundle", f"/export/{other}") for other in others]):
-        page.goto(f"{address}tests/serve/web/onnxruntime.html?{urlencode(asked)}")
+    for parameters in (query, [("bundle", f"/export/{other}") for other in others]):
+        page.goto(f"{address}tests/serve/web/onnxruntime.html?{urlencode(parameters)}")
         expect(page.locator("#found")).not_to_be_empty(timeout=30_000)
         found |= json.loads(page.locator("#found").inner_text())
     for key, expected in trace.outputs.items():

@@ -1,4 +1,4 @@
-"""The page of ``deploy-snn web`` in a browser: what it shows, and what it refuses."""
+"""The page of ``deploy-snn web`` in a browser: what it shows, and its errors."""
 
 import json
 import os
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.skipif(find_zig() is None, reason="needs the package zi
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A layer of LIF neurons behind nine inputs, each of which reaches one neuron of its own."""
+    """A network of nine inputs and LIF neurons, in which each input drives one neuron."""
     weights = np.zeros((9, 12), np.float32)
     weights[np.arange(9), np.arange(9)] = 20.0
     network = Network()
@@ -57,8 +57,8 @@ def site(bundle: Bundle, command: Command, tmp_path: Path) -> Path:
     return tmp_path / "site"
 
 
-def opened(page: Page, address: str) -> Page:
-    """The page, after its self-check, at rest."""
+def open_checked(page: Page, address: str) -> Page:
+    """Open the page, and wait until its self-check has passed."""
     page.emulate_media(reduced_motion="reduce")
     page.goto(address)
     expect(page.locator("#status")).to_have_text(PASSED)
@@ -73,7 +73,7 @@ def state_of(page: Page) -> bytes:
     return Path(download.value.path()).read_bytes()
 
 
-def put(page: Page, name: str, data: bytes) -> None:
+def upload(page: Page, name: str, data: bytes) -> None:
     page.locator("#file").set_input_files({"name": name, "mimeType": "application/octet-stream", "buffer": data})
 
 
@@ -112,14 +112,14 @@ OPACITY = """(selector) => {
 
 
 def opacity(page: Page, canvas: str) -> np.ndarray:
-    """The opacity of the pixels of a canvas, from 0 to 255."""
+    """Return the opacity of the pixels of a canvas, from 0 to 255."""
     height, width, alpha = page.evaluate(OPACITY, canvas)
     return np.array(alpha).reshape(height, width)
 
 
-def test_it_runs_steps_and_resets(site: Path, serve: Serve, open_page: Open) -> None:
-    """One input, painted with the mouse, drives one neuron; the picture shows its spikes."""
-    page = opened(open_page(), serve(site))
+def test_run_step_and_reset(site: Path, serve: Serve, open_page: Open) -> None:
+    """One input, painted with the mouse, drives one neuron, and the raster shows its spikes."""
+    page = open_checked(open_page(), serve(site))
     assert page.title() == "<b>net: a spiking network"
     expect(page.locator("#name")).to_have_text("<b>net")
     page.get_by_role("slider", name="chance of a spike").fill("100")
@@ -158,9 +158,9 @@ def test_it_runs_steps_and_resets(site: Path, serve: Serve, open_page: Open) -> 
     expect(page.locator("#rates td").nth(1)).to_have_text("0")
 
 
-def test_the_raster_moves_as_it_is_drawn_anew(site: Path, serve: Serve, open_page: Open) -> None:
-    """A picture that moved with each frame for longer than it shows is that which a change of the window draws."""
-    page = opened(open_page(), serve(site))
+def test_scrolled_raster(site: Path, serve: Serve, open_page: Open) -> None:
+    """A raster that has scrolled equals the one that is drawn again after the window was resized."""
+    page = open_checked(open_page(), serve(site))
     page.get_by_role("slider", name="chance of a spike").fill("20")
     page.get_by_role("button", name="Fill").click()
     page.get_by_role("button", name="Run", exact=True).click()
@@ -170,15 +170,15 @@ def test_the_raster_moves_as_it_is_drawn_anew(site: Path, serve: Serve, open_pag
     for _ in range(2):
         pictures.append(opacity(page, "#raster") > 0)
         page.evaluate("dispatchEvent(new Event('resize'))")
-    moved, anew = pictures
-    assert moved.mean() > 0.02
-    for one, other in ((moved, anew), (anew, moved)):  # a column may be a pixel wider or narrower
+    scrolled, redrawn = pictures
+    assert scrolled.mean() > 0.02
+    for one, other in ((scrolled, redrawn), (redrawn, scrolled)):  # a column may differ in width by one pixel
         near = other | np.roll(other, 1, axis=1) | np.roll(other, -1, axis=1)
         assert (one & ~near).sum() == 0
 
 
-def test_the_keyboard_paints_and_a_reset_starts_anew(site: Path, bundle: Bundle, serve: Serve, open_page: Open) -> None:
-    page = opened(open_page(), serve(site))
+def test_keyboard_and_reset(site: Path, bundle: Bundle, serve: Serve, open_page: Open) -> None:
+    page = open_checked(open_page(), serve(site))
     page.get_by_role("slider", name="chance of a spike").fill("100")
     page.locator("canvas.grid").focus()
     for key in ("ArrowDown", "ArrowRight", "ArrowRight", "Space"):
@@ -191,11 +191,9 @@ def test_the_keyboard_paints_and_a_reset_starts_anew(site: Path, bundle: Bundle,
     assert state_of(page) == pack_tensors(bundle.initial_state())
 
 
-def test_the_state_goes_on_in_run_and_back(
-    site: Path, bundle: Bundle, serve: Serve, open_page: Open, command: Command
-) -> None:
-    """Page, then ``deploy-snn run``, then page: the same state as in the page alone, with every input driven."""
-    page, tmp_path = opened(open_page(), serve(site)), site.parent
+def test_state_is_exchanged_with_run(site: Path, bundle: Bundle, serve: Serve, open_page: Open, command: Command) -> None:
+    """A state that goes from the page to ``deploy-snn run`` and back equals the state of the page alone."""
+    page, tmp_path = open_checked(open_page(), serve(site)), site.parent
     page.get_by_role("slider", name="chance of a spike").fill("100")
     page.get_by_role("button", name="Fill").click()
 
@@ -212,7 +210,7 @@ def test_the_state_goes_on_in_run_and_back(
     arguments = ("--input", files["in"], "--output", files["out"])
     status, *_ = command("run", bundle.path, *arguments, "--state-in", files["page"], "--state-out", files["run"])
     assert status == 0
-    put(page, "run.safetensors", files["run"].read_bytes())
+    upload(page, "run.safetensors", files["run"].read_bytes())
     expect(page.locator("#clock")).to_have_text("Step 0, 0 ms")
     steps(3)
     assert state_of(page) == alone
@@ -222,7 +220,7 @@ def test_the_state_goes_on_in_run_and_back(
         (pack_tensors({"v": np.zeros(3, np.float32)}), "unknown state 'v'"),
         (pack_tensors(bundle.initial_state(2)), "two.safetensors holds the state of 2 rows; this page runs one"),
     ):
-        put(page, "two.safetensors", data)
+        upload(page, "two.safetensors", data)
         expect(page.get_by_role("alert")).to_have_text(message)
         assert state_of(page) == alone
 
@@ -255,9 +253,7 @@ def other_model(site: Path) -> None:
         (other_model, "the golden trace is of another model: it lacks 'x'"),
     ],
 )
-def test_damage_is_said_in_one_sentence(
-    damage: Callable[[Path], None], message: str, site: Path, serve: Serve, open_page: Open
-) -> None:
+def test_damaged_files(damage: Callable[[Path], None], message: str, site: Path, serve: Serve, open_page: Open) -> None:
     damage(site)
     page = open_page()
     page.goto(serve(site))
@@ -266,7 +262,7 @@ def test_damage_is_said_in_one_sentence(
     expect(page.get_by_role("button", name="Run", exact=True)).to_be_disabled()
 
 
-def test_pages_and_module_are_small_and_ask_no_other_host(site: Path) -> None:
+def test_size_and_content_security_policy(site: Path) -> None:
     own = sum(path.stat().st_size for path in site.iterdir() if path.suffix in (".html", ".js", ".css"))
     assert own < 150_000
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', (site / "index.html").read_text())
@@ -275,7 +271,7 @@ def test_pages_and_module_are_small_and_ask_no_other_host(site: Path) -> None:
     assert not re.search(r"https?:|\*|unsafe-inline|'unsafe-eval'", policy[1])
 
 
-def test_an_existing_folder_of_others_is_kept(site: Path, bundle: Bundle, command: Command, tmp_path: Path) -> None:
+def test_foreign_folder_is_kept(site: Path, bundle: Bundle, command: Command, tmp_path: Path) -> None:
     (site / "page.js").write_text("// of yesterday")
     assert command("web", bundle.path, "-o", site)[0] == 0
     assert "yesterday" not in (site / "page.js").read_text()
@@ -291,20 +287,20 @@ def test_an_existing_folder_of_others_is_kept(site: Path, bundle: Bundle, comman
     assert "has no model.wasm: export the model with the format wasm" in error
 
 
-def axe(page: Page) -> list[str]:
-    """What axe-core finds. The page's own policy allows no such script, so it is evaluated from outside."""
+def axe_violations(page: Page) -> list[str]:
+    """Return the violations that axe-core finds. Playwright evaluates it, since the page's policy forbids scripts."""
     page.evaluate(AXE.read_text())
     found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
     return [f"{violation['id']}: {node['html']}" for violation in found["violations"] for node in violation["nodes"]]
 
 
 def arc(x: float, y: float, width: float, height: float, *degrees: float) -> Stroke:
-    """A part of an ellipse, clockwise, between two angles from the top."""
+    """Return a part of an ellipse, clockwise, between two angles from the top."""
     angles = np.radians(np.linspace(*degrees, 20))
     return [(x + width * float(np.sin(angle)), y - height * float(np.cos(angle))) for angle in angles]
 
 
-DRAWN: dict[int, list[Stroke]] = {  # without 9, which the network of the demo takes for an 8
+DIGIT_STROKES: dict[int, list[Stroke]] = {  # without 9, which the demo network reads as 8
     0: [arc(0.5, 0.5, 0.28, 0.42, 0, 360)],
     1: [[(0.4, 0.2), (0.55, 0.05), (0.55, 0.95)]],
     2: [[*arc(0.5, 0.3, 0.25, 0.22, -70, 110), (0.25, 0.92), (0.8, 0.92)]],
@@ -319,57 +315,57 @@ DRAWN: dict[int, list[Stroke]] = {  # without 9, which the network of the demo t
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1200])
-def test_axe_finds_nothing(scheme: str, width: int, learning_site: Path, serve: Serve, open_page: Open) -> None:
+def test_accessibility(scheme: str, width: int, learning_site: Path, serve: Serve, open_page: Open) -> None:
     if not AXE.exists():
-        pytest.skip("there is no axe-core: run npm install in serve/web")
+        pytest.skip("axe-core is not installed: run npm install in serve/web")
     options = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
-    page = opened(open_page(**options), serve(learning_site))
+    page = open_checked(open_page(**options), serve(learning_site))
     page.get_by_role("button", name="sample", exact=True).focus()
     expect(page.get_by_role("tooltip").filter(has_text="Sample:")).to_be_visible()
-    assert axe(page) == []
+    assert axe_violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page = opened(open_page(**options), serve(DEMO))
-    draw(page, *DRAWN[1])
+    page = open_checked(open_page(**options), serve(DEMO))
+    draw(page, *DIGIT_STROKES[1])
     page.get_by_role("button", name="Read the drawing").click()
-    assert axe(page) == []
+    assert axe_violations(page) == []
     page.get_by_role("button", name="spike", exact=True).focus()
     expect(page.get_by_role("tooltip").filter(has_text="Spike:")).to_be_visible()
-    assert axe(page) == []
+    assert axe_violations(page) == []
     page.keyboard.press("Escape")
     expect(page.get_by_role("tooltip").filter(has_text="Spike:")).to_be_hidden()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_drawn_digits_get_their_labels(serve: Serve, open_page: Open) -> None:
-    page = opened(open_page(), serve(DEMO))
+def test_labels_of_drawn_digits(serve: Serve, open_page: Open) -> None:
+    page = open_checked(open_page(), serve(DEMO))
     expect(page.locator("#label")).to_have_text("Draw a digit.")
-    for digit, strokes in DRAWN.items():
+    for digit, strokes in DIGIT_STROKES.items():
         draw(page, *strokes)
         page.get_by_role("button", name="Read the drawing").click()
         expect(page.locator("#label")).to_have_text(f"This looks like a {digit}.")
         bars = page.locator("#votes meter").evaluate_all("(bars) => bars.map((bar) => bar.value)")
         assert bars.index(max(bars)) == digit
         page.get_by_role("button", name="Clear").click()
-    for digit in (0, 1, 4):  # in a corner, and small: the page moves and scales it
-        draw(page, *([(0.6 * x, 0.6 * y) for x, y in stroke] for stroke in DRAWN[digit]))
+    for digit in (0, 1, 4):  # small and in a corner: the page centres and scales the drawing
+        draw(page, *([(0.6 * x, 0.6 * y) for x, y in stroke] for stroke in DIGIT_STROKES[digit]))
         page.get_by_role("button", name="Read the drawing").click()
         expect(page.locator("#label")).to_have_text(f"This looks like a {digit}.")
         page.get_by_role("button", name="Clear").click()
-    draw(page, *DRAWN[7])
+    draw(page, *DIGIT_STROKES[7])
     page.get_by_role("button", name="Run", exact=True).click()
     expect(page.locator("#label")).to_have_text(re.compile("This looks like"))
     page.get_by_role("button", name="Pause").click()
 
 
-def test_a_finger_draws(serve: Serve, open_page: Open) -> None:
-    page = opened(open_page(has_touch=True, viewport={"width": 390, "height": 800}), serve(DEMO))
+def test_touch(serve: Serve, open_page: Open) -> None:
+    page = open_checked(open_page(has_touch=True, viewport={"width": 390, "height": 800}), serve(DEMO))
     page.locator("canvas.grid").tap()
     page.get_by_role("button", name="Step", exact=True).click()
     expect(page.locator("#label")).to_have_text("Looking.")
 
 
-def test_the_demo_is_what_the_package_writes() -> None:
-    """`make web` writes it anew."""
+def test_demo_is_up_to_date() -> None:
+    """The demo equals what the package writes. ``make web`` writes it again."""
     described = json.loads((DEMO / "site.json").read_text())
     assert described["readout"]["layer"] == "exc"
     for name in ("index.html", "style.css", "page.js", "deploy-snn.js", "deploy-snn.d.ts"):
@@ -379,14 +375,14 @@ def test_the_demo_is_what_the_package_writes() -> None:
 
 @pytest.fixture(scope="module")
 def learning_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Plastic Diehl & Cook on pictures of 4 x 4, which learns so fast that a few steps show it."""
+    """The site of a plastic Diehl & Cook network for pictures of 4 x 4 pixels, which learns within a few steps."""
     torch.manual_seed(0)
     model = load_model(ROOT / "models" / "diehl_cook_2015.py", n=6, n_input=16, plastic=True)
     assert isinstance(model, Network)
     model.layers["exc"].neuron.theta_plus.fill_(2.0)
     learning = next(connection for connection in model.connections if connection.plastic)
     learning.rule.nu.copy_(torch.tensor([1e-3, 5e-2]))
-    learning.initial_weights().mul_(4)  # columns of more than the norm, so that few inputs drive spikes at once
+    learning.initial_weights().mul_(4)  # above the norm, so that few inputs are enough for spikes
     folder = tmp_path_factory.mktemp("learning")
     return write_site(export(model, folder / "plastic", formats=["wasm"], golden_steps=10), folder / "site")
 
@@ -394,9 +390,9 @@ def learning_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 WEIGHTS, NORM = "X_to_exc.w", 1.6
 
 
-def test_weights_that_learn_are_a_picture(learning_site: Path, serve: Serve, open_page: Open) -> None:
-    """The picture shows the weights as they are; the end of a sample scales them, and only what was learnt lasts."""
-    page = opened(open_page(), serve(learning_site))
+def test_picture_of_learnt_weights(learning_site: Path, serve: Serve, open_page: Open) -> None:
+    """The picture shows the weights. The end of a sample normalises them, and resets all other states but theta."""
+    page = open_checked(open_page(), serve(learning_site))
     before, initial = opacity(page, "#matrix"), unpack_tensors(state_of(page), "the state")
     expect(page.locator("#learnt")).to_contain_text("0 of 96 weights differ")
     page.get_by_role("checkbox", name="every 250 steps by itself").uncheck()
@@ -432,9 +428,9 @@ def test_weights_that_learn_are_a_picture(learning_site: Path, serve: Serve, ope
     assert unpack_tensors(state_of(page), "the state")[WEIGHTS].tolist() == initial[WEIGHTS].tolist()
 
 
-def test_samples_end_by_themselves(learning_site: Path, serve: Serve, open_page: Open) -> None:
-    """Every 250 steps, and what was learnt before is still there."""
-    page = opened(open_page(), serve(learning_site))
+def test_automatic_end_of_samples(learning_site: Path, serve: Serve, open_page: Open) -> None:
+    """A sample ends after 250 steps, and the learnt weights are kept."""
+    page = open_checked(open_page(), serve(learning_site))
     page.get_by_role("slider", name="chance of a spike").fill("100")
     page.get_by_role("button", name="Fill").click()
     page.get_by_role("slider", name="Speed").fill("85")
@@ -443,23 +439,23 @@ def test_samples_end_by_themselves(learning_site: Path, serve: Serve, open_page:
     page.get_by_role("button", name="Pause").click()
     step, sample = re.findall(r"Step ([\d,]+), .* sample (\d+)", page.locator("#clock").inner_text())[0]
     assert int(sample) == 1 + (int(step.replace(",", "")) - 1) // 250
-    assert page.locator("#learnt").inner_text().startswith("96 of 96 weights differ")  # all were scaled
+    assert (
+        page.locator("#learnt").inner_text().startswith("96 of 96 weights differ")
+    )  # normalisation has changed all of them
 
 
-def test_neurons_take_on_the_shapes_of_the_drawings(
-    serve: Serve, open_page: Open, tmp_path: Path, command: Command
-) -> None:
-    """With the commands of docs/browser.md: for each drawing another neuron. ``SCREENSHOTS=1`` keeps the picture."""
+def test_neurons_learn_the_drawings(serve: Serve, open_page: Open, tmp_path: Path, command: Command) -> None:
+    """With the commands of docs/browser.md, each drawing is learnt by another neuron. ``SCREENSHOTS=1`` saves a picture."""
     torch.manual_seed(0)
     options = ["--n", "16", "--set", "n_input=64", "--set", "plastic=true", "--format", "wasm", "--golden-steps", "10"]
     assert command("export", ROOT / "models" / "diehl_cook_2015.py", *options, "-o", tmp_path / "net")[0] == 0
     assert command("web", tmp_path / "net", "-o", tmp_path / "site", "--rate", "0.25")[0] == 0
-    page = opened(open_page(viewport={"width": 700, "height": 900}), serve(tmp_path / "site"))
+    page = open_checked(open_page(viewport={"width": 700, "height": 900}), serve(tmp_path / "site"))
     page.get_by_role("slider", name="Speed").fill("100")
     drawings = []
     for digit in (0, 1, 2):
         page.get_by_role("button", name="Clear").click()
-        draw(page, *DRAWN[digit])
+        draw(page, *DIGIT_STROKES[digit])
         before = page.locator("#clock").inner_text()
         page.get_by_role("button", name="Run", exact=True).click()
         sample = int(before.rpartition(" ")[2])
@@ -479,10 +475,10 @@ def test_neurons_take_on_the_shapes_of_the_drawings(
     assert 2_000 < path.stat().st_size < 100_000
 
 
-def test_a_screenshot_for_the_documentation(serve: Serve, open_page: Open, tmp_path: Path) -> None:
-    """``SCREENSHOTS=1`` keeps it in docs/."""
-    page = opened(open_page(viewport={"width": 1000, "height": 900}), serve(DEMO))
-    draw(page, *DRAWN[7])
+def test_screenshot_for_the_documentation(serve: Serve, open_page: Open, tmp_path: Path) -> None:
+    """``SCREENSHOTS=1`` saves the screenshot in docs/."""
+    page = open_checked(open_page(viewport={"width": 1000, "height": 900}), serve(DEMO))
+    draw(page, *DIGIT_STROKES[7])
     page.get_by_role("button", name="Read the drawing").click()
     path = SCREENSHOT if os.environ.get("SCREENSHOTS") else tmp_path / "browser.png"
     page.screenshot(path=path)

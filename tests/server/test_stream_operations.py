@@ -1,4 +1,4 @@
-"""The life of streams, as hypothesis plays it: whatever is done, each stands where eager torch stands that did the same."""
+"""Stateful property test of streams: after any sequence of operations, each stream equals its twin in eager torch."""
 
 import asyncio
 import shutil
@@ -34,7 +34,7 @@ EAGER = {name: Eager(bundle) for name, bundle in BUNDLES.items()}
 
 @dataclass
 class Twin:
-    """A stream as it ought to be."""
+    """The expected state of a stream, computed by eager torch."""
 
     state: Arrays
     generator: Any
@@ -43,8 +43,8 @@ class Twin:
     used: float = field(default_factory=monotonic)
 
 
-class Life(RuleBasedStateMachine):
-    """Streams of one model, each beside its twin."""
+class StreamsStateMachine(RuleBasedStateMachine):
+    """Random operations on the streams of one model, each with a twin."""
 
     @initialize(name=st.sampled_from(sorted(BUNDLES)))
     def begin(self, name: str) -> None:
@@ -65,15 +65,15 @@ class Life(RuleBasedStateMachine):
         return self.loop.run_until_complete(what)
 
     def request(self, name: Any, x: np.ndarray, **options: Any) -> InferRequest:
-        asked = InferRequest("", {"x": x}, {}, False, name, start=False, end=False, seed=None)
-        return replace(asked, **options)
+        sent = InferRequest("", {"x": x}, {}, False, name, start=False, end=False, seed=None)
+        return replace(sent, **options)
 
     def draw(self, seed: int, steps: int | None, batch: int) -> np.ndarray:
         rng = np.random.default_rng(seed)
         return 25 * rng.random((*((steps,) if steps else ()), batch, 8), np.float32)
 
-    def follow(self, twin: Twin, x: np.ndarray) -> np.ndarray:
-        """Step the twin as the request stepped its stream."""
+    def step_twin(self, twin: Twin, x: np.ndarray) -> np.ndarray:
+        """Step the twin with the inputs of the request, and return the expected spikes."""
         chunk = x if x.ndim == 3 else x[None]
         noise = draw_noise(twin.generator, self.bundle.contract, {"x": x}, twin.batch, len(chunk))
         eager, spikes = EAGER[self.name], []
@@ -85,23 +85,23 @@ class Life(RuleBasedStateMachine):
         twin.steps, twin.used = twin.steps + len(chunk), monotonic()
         return np.stack(spikes) if x.ndim == 3 else spikes[0]
 
-    def twin(self, name: Any, batch: int, seed: int | None = None) -> Twin:
+    def new_twin(self, name: Any, batch: int, seed: int | None = None) -> Twin:
         return Twin(self.bundle.initial_state(batch), new_stream({}, batch, name, seed).generator, batch)
 
     def check(self, answer: Any, twin: Twin, x: np.ndarray) -> None:
-        assert_array_equal(answer.outputs["s"], self.follow(twin, x))
+        assert_array_equal(answer.outputs["s"], self.step_twin(twin, x))
         assert answer.steps == twin.steps
 
     @rule(name=NAMES, seed=st.integers(0, 9), batch=st.sampled_from([1, 2]), steps=st.sampled_from([None, 1, 5]))
     def start(self, name: Any, seed: int, batch: int, steps: int | None) -> None:
         x = self.draw(seed, steps, batch)
-        asked = self.request(name, x, start=True, seed=seed)
+        sent = self.request(name, x, start=True, seed=seed)
         if name not in self.twins and len(self.twins) == MOST:
             with pytest.raises(ServerBusy):
-                self.do(self.model.infer(asked))
+                self.do(self.model.infer(sent))
             return
-        answer = self.do(self.model.infer(asked))
-        self.twins[name] = self.twin(name, batch, seed)
+        answer = self.do(self.model.infer(sent))
+        self.twins[name] = self.new_twin(name, batch, seed)
         self.check(answer, self.twins[name], x)
 
     @rule(
@@ -110,25 +110,25 @@ class Life(RuleBasedStateMachine):
         steps=st.sampled_from([None, None, 1, 3, 20]),
     )
     def step(self, names: list[Any], seed: int, steps: int | None) -> None:
-        """Several at once, of one stream in their order; those that there are not are told so."""
-        asked = [
+        """Send several steps at the same time: those of one stream run in order, and unknown streams give an error."""
+        sent = [
             self.request(name, self.draw(seed + place, steps, self.twins[name].batch if name in self.twins else 1))
             for place, name in enumerate(names)
         ]
 
         async def together() -> list[Any]:
-            return await asyncio.gather(*map(self.model.infer, asked), return_exceptions=True)
+            return await asyncio.gather(*map(self.model.infer, sent), return_exceptions=True)
 
-        for request, answer in zip(asked, self.do(together()), strict=True):
+        for request, answer in zip(sent, self.do(together()), strict=True):
             if request.sequence in self.twins:
                 self.check(answer, self.twins[request.sequence], request.inputs["x"])
             else:
                 assert isinstance(answer, InvalidInput)
 
     @rule(seed=st.integers(0, 9), steps=st.sampled_from([None, 4]))
-    def run_alone(self, seed: int, steps: int | None) -> None:
+    def run_without_stream(self, seed: int, steps: int | None) -> None:
         x = self.draw(seed, steps, 2)
-        self.check(self.do(self.model.infer(self.request(None, x, seed=seed))), self.twin(None, 2, seed), x)
+        self.check(self.do(self.model.infer(self.request(None, x, seed=seed))), self.new_twin(None, 2, seed), x)
 
     @precondition(lambda self: self.twins)
     @rule(data=st.data(), seed=st.integers(0, 9))
@@ -139,7 +139,7 @@ class Life(RuleBasedStateMachine):
 
     @precondition(lambda self: self.twins)
     @rule(data=st.data())
-    def mistake(self, data: st.DataObject) -> None:
+    def invalid_request(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(list(self.twins)))
         twin = self.twins[name]
         x = self.draw(0, None, twin.batch)
@@ -150,14 +150,14 @@ class Life(RuleBasedStateMachine):
             (self.request(name, x, outputs={"v": False}), InvalidInput),
             (self.request(name, x, step=twin.steps + 1), StepConflict),
         ]
-        asked, error = data.draw(st.sampled_from(wrong))
+        sent, error = data.draw(st.sampled_from(wrong))
         with pytest.raises(error):
-            self.do(self.model.infer(asked))
+            self.do(self.model.infer(sent))
 
     @precondition(lambda self: self.twins)
     @rule(data=st.data(), name=NAMES)
     def move(self, data: st.DataObject, name: Any) -> None:
-        """Down, and up again under another name."""
+        """Export a stream, and import it under another name."""
         old = data.draw(st.sampled_from(list(self.twins)))
         packed = pack_stream(self.model.streams[old])
         stream = unpack_stream(packed, self.bundle.contract, name, "the body")
@@ -172,16 +172,16 @@ class Life(RuleBasedStateMachine):
 
     @precondition(lambda self: self.twins)
     @rule(data=st.data())
-    def rest(self, data: st.DataObject) -> None:
-        """All streams that were stepped before one of them have rested for too long."""
+    def drop_idle_streams(self, data: st.DataObject) -> None:
+        """Drop as idle all streams that were last used before a random one."""
         since = self.model.streams[data.draw(st.sampled_from(list(self.twins)))].last_used
         self.twins = {name: twin for name, twin in self.twins.items() if self.model.streams[name].last_used >= since}
         self.do(self.model.drop_idle(since))
 
-    @rule(gently=st.booleans())
-    def begin_again(self, gently: bool) -> None:
-        """The server ends, or is killed with all that is not on disk; and starts again."""
-        if gently:
+    @rule(graceful=st.booleans())
+    def restart(self, graceful: bool) -> None:
+        """Restart the server after a graceful stop, or after a kill that loses all that is not on disk."""
+        if graceful:
             self.do(self.model.close())
         else:
             for task in self.model._tasks:
@@ -191,7 +191,7 @@ class Life(RuleBasedStateMachine):
         self.open()
 
     @invariant()
-    def they_stand_where_they_ought_to(self) -> None:
+    def streams_equal_twins(self) -> None:
         if not hasattr(self, "model"):
             return
         assert self.model.streams.keys() == self.twins.keys()
@@ -210,5 +210,5 @@ class Life(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
-TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestStreams = StreamsStateMachine.TestCase
+TestStreams.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
