@@ -59,7 +59,8 @@ web: .venv/dev  ## train the demo of serve/web on digits anew, and say how to op
 web-packages:  ## what the tests of serve/web need from npm; without it they are skipped by name
 	cd serve/web && ONNXRUNTIME_NODE_INSTALL=skip npm install --no-audit --no-fund --no-package-lock
 
-matrix: .venv/dev .venv/onnx2tf  ## docs/matrix.md: every bundle of export/ on every other runtime, each in an environment of its own
+matrix: .venv/dev .venv/onnx2tf .venv/litert-torch  ## docs/matrix.md: every bundle of export/ on every other runtime, and a trap
+	.venv/litert-torch/bin/python -m pytest tests/runtimes/test_other_runtimes.py -k litert_torch -rs
 	$(BIN)/python benchmarks/matrix.py
 
 # export/ has room for 5.5 MB: heaviside and the difference equations are compared with the writers of NIR files instead.
@@ -119,6 +120,13 @@ NEWER := $(PYTHON) python3.13 python3.12 $(wildcard $(HOME)/.pyenv/versions/3.1[
 		$$python -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && $$python -m venv $@ && break; \
 	done && $@/bin/pip install --quiet onnx2tf==$(ONNX2TF)
 	mkdir -p $@
+	touch $@
+
+# litert-torch, on top of .venv: a test shows that its max pooling is wrong. 800 MB, so that `make test` skips that test.
+.venv/litert-torch: tests/runtimes/litert-torch.txt | .venv/dev
+	$(PYTHON) -m venv $@
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$(echo $@/lib/python*/site-packages)/base.pth
+	-$@/bin/pip install --quiet --no-warn-conflicts --no-deps --requirement tests/runtimes/litert-torch.txt
 	touch $@
 
 # The server inside nvidia-pytriton's wheel, to run what `deploy-snn triton` writes; without such a wheel its tests are skipped.

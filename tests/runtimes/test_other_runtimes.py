@@ -362,6 +362,23 @@ def test_trap_mnn_compares_bits(bundle_for: Exported) -> None:
     assert not report.equal, MENDED
 
 
+def test_trap_litert_torch_returns_indices_of_zero() -> None:
+    """Its max pooling returns the right values, with 0 for every index, and reports no error."""
+    reason = "the package litert-torch is not installed: make .venv/litert-torch"
+    litert_torch = pytest.importorskip("litert_torch", reason=reason)
+
+    class Pooling(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> Any:
+            return torch.nn.functional.max_pool2d(x, 2, return_indices=True)
+
+    fields = torch.arange(16.0).reshape(1, 1, 4, 4)
+    values, indices = Pooling()(fields)
+    converted_values, converted_indices = litert_torch.convert(Pooling().eval(), (fields,))(fields)
+    assert_array_equal(converted_values, values)
+    assert indices.ravel().tolist() == [5, 7, 13, 15]
+    assert not converted_indices.any(), MENDED
+
+
 def test_refused_batch_of_the_state(bundle_for: Exported) -> None:
     """A batch of the inputs that differs from that of the state is an error, and nothing is broadcast."""
     need("openvino")
