@@ -20,9 +20,10 @@ parity: .venv/toolkit  ## export every neuron and prove it on every runtime of t
 
 setup: .venv/toolkit  ## install into .venv, and nothing else
 
-test: .venv/dev .venv/tritonserver .venv/runtimes lint  ## lint, type check, tests
+test: .venv/dev .venv/tritonserver .venv/runtimes .venv/onnx2tf lint  ## lint, type check, tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
-	.venv/runtimes/bin/python -m pytest --numprocesses auto tests/runtimes/test_other_runtimes.py tests/serve/cpp/test_executorch.py
+	DEPLOY_SNN_ONNX2TF=$(CURDIR)/.venv/onnx2tf/bin/onnx2tf .venv/runtimes/bin/python -m pytest --numprocesses auto \
+		tests/runtimes/test_other_runtimes.py tests/serve/cpp/test_executorch.py
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -59,7 +60,8 @@ web: .venv/dev  ## train the demo of serve/web on digits anew, and say how to op
 web-packages:  ## what the tests of serve/web need from npm; without it they are skipped by name
 	cd serve/web && ONNXRUNTIME_NODE_INSTALL=skip npm install --no-audit --no-fund --no-package-lock
 
-matrix: .venv/dev  ## docs/matrix.md: every bundle of export/ on every other runtime, each in an environment of its own
+matrix: .venv/dev .venv/onnx2tf .venv/litert-torch  ## docs/matrix.md: every bundle of export/ on every other runtime, and a trap
+	.venv/litert-torch/bin/python -m pytest tests/runtimes/test_other_runtimes.py -k litert_torch -rs
 	$(BIN)/python benchmarks/matrix.py
 
 # export/ has room for 5.5 MB: heaviside and the difference equations are compared with the writers of NIR files instead.
@@ -106,7 +108,26 @@ references: .venv/toolkit  ## write the reference bundles in export/ anew; a cha
 .venv/runtimes: .venv/dev
 	$(PYTHON) -m venv $@
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$(echo $@/lib/python*/site-packages)/base.pth
-	-$@/bin/pip install --quiet --no-warn-conflicts --constraint constraints.txt executorch openvino MNN
+	-$@/bin/pip install --quiet --no-warn-conflicts --constraint constraints.txt executorch openvino MNN ai-edge-litert
+	touch $@
+
+# onnx2tf, which converts for the runtime litert: its dependencies clash with ours, and it needs Python 3.12 or newer. Without
+# one, or without wheels, the tests of LiteRT are skipped.
+ONNX2TF := 2.6.9
+NEWER := $(PYTHON) python3.13 python3.12 $(wildcard $(HOME)/.pyenv/versions/3.1[23]*/bin/python)
+.venv/onnx2tf: | .venv/toolkit
+	rm -rf $@
+	-for python in $(NEWER); do \
+		$$python -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && $$python -m venv $@ && break; \
+	done && $@/bin/pip install --quiet onnx2tf==$(ONNX2TF)
+	mkdir -p $@
+	touch $@
+
+# litert-torch, on top of .venv: a test shows that its max pooling is wrong. 800 MB, so that `make test` skips that test.
+.venv/litert-torch: tests/runtimes/litert-torch.txt | .venv/dev
+	$(PYTHON) -m venv $@
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$(echo $@/lib/python*/site-packages)/base.pth
+	-$@/bin/pip install --quiet --no-warn-conflicts --no-deps --requirement tests/runtimes/litert-torch.txt
 	touch $@
 
 # The server inside nvidia-pytriton's wheel, to run what `deploy-snn triton` writes; without such a wheel its tests are skipped.

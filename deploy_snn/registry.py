@@ -283,6 +283,7 @@ RUNTIMES: Registry[Any] = Registry(
             "deploy_snn.runtimes.mnn:Mnn", "MNN on the CPU, in high precision, without its Less.", ("onnx", "MNN")
         ),
         "mnn-default": Entry("deploy_snn.runtimes.mnn:MnnDefault", "MNN as it comes.", ("onnx", "MNN"), on_request=True),
+        "litert": Entry("deploy_snn.runtimes.litert:LiteRt", "LiteRT on the CPU.", ("onnx", "ai_edge_litert")),
     },
 )
 

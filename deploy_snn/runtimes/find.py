@@ -7,6 +7,7 @@ from deploy_snn.ort_headers import MISSING, find_ort_headers
 from deploy_snn.registry import RUNTIMES
 from deploy_snn.runtimes.carried_library import carried_library
 from deploy_snn.runtimes.cuda_libraries import missing_cuda_library
+from deploy_snn.runtimes.onnx2tf import NO_ONNX2TF, find_onnx2tf
 from deploy_snn.runtimes.runtime import Runtime
 from deploy_snn.runtimes.torch_cuda import missing_torch_cuda
 
@@ -24,6 +25,7 @@ INSTALL = {
     "torch": "pip install torch",
     "iree": "pip install iree-base-compiler iree-base-runtime",
     "MNN": "pip install MNN",
+    "ai_edge_litert": "pip install ai-edge-litert",
     "wasmtime": "install the extra 'wasm' of deploy-snn (README.md, Install)",
 }
 
@@ -41,6 +43,8 @@ def unavailable_reason(name: str, bundle: Bundle | None = None) -> str | None:
     if name == "onnxruntime-custom" and find_ort_headers() is None:
         return f"the headers of ONNX Runtime were not found: {MISSING}"
     entry = RUNTIMES.entry(name)
+    if "ai_edge_litert" in entry.needs and find_onnx2tf() is None:
+        return NO_ONNX2TF
     if not entry.cuda:
         return None
     return missing_torch_cuda() if "torch" in entry.needs else missing_cuda_library()

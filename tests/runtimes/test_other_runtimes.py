@@ -1,4 +1,4 @@
-"""ExecuTorch, OpenVINO, IREE, MNN: equal bits in every mode, faults that parity must find, traps that still exist."""
+"""ExecuTorch, OpenVINO, IREE, MNN, LiteRT: equal bits in every mode, faults that parity finds, traps that still exist."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ import deploy_snn
 from deploy_snn.bundle import Bundle
 from deploy_snn.bundle.trace import at
 from deploy_snn.eager import record
-from deploy_snn.errors import InvalidInput
+from deploy_snn.errors import InvalidInput, Unavailable
 from deploy_snn.network import Network, Sparse
 from deploy_snn.neurons import Input, LIFNodes
 from deploy_snn.parity import (
@@ -52,9 +52,10 @@ CASES: dict[str, tuple[Callable[[], Any], int | None]] = {
     "pooling": (lambda: deploy_snn.load_model(MODELS / "conv_lif.py", size=6, channels=2), 14),
     "competition": (lambda: deploy_snn.load_model(MODELS / "diehl_cook_2015.py", n=7, n_input=9), 14),
     "sparse": (sparse_network, None),
+    "recorded": (lambda: deploy_snn.load_model(MODELS / "izhikevich_2003.py", n=10), None),  # a state is also an output
 }
 XNNPACK_CASES = ("window", "pooling")
-RUNTIMES = ("executorch", "executorch-xnnpack", "openvino", "iree", "mnn")
+RUNTIMES = ("executorch", "executorch-xnnpack", "openvino", "iree", "mnn", "litert")
 
 Exported = Callable[[str, str], Bundle]
 
@@ -134,6 +135,73 @@ def test_swapped_states_are_found(runtime: str, bundle_for: Exported, monkeypatc
     else:
         monkeypatch.setattr(opened, "arguments", (*contract.inputs, *contract.states))
     assert not compared(bundle, opened, "locked").equal
+
+
+def test_swapped_states_are_found_in_litert(bundle_for: Exported) -> None:
+    """Its tensors have places, which our runtime finds by name."""
+    need("litert")
+    bundle = bundle_for("litert", "neuron")
+    for way in ("inputs", "outputs"):
+        opened = find_runtime("litert")(bundle)
+        for batch in (1, 3):
+            places = getattr(opened._open(batch), way)
+            first, second = (spec.name if way == "inputs" else spec.next_name for spec in bundle.contract.states)
+            places[first], places[second] = places[second], places[first]
+        assert not compared(bundle, opened, "locked").equal
+
+
+def test_file_with_other_names_or_axes_is_refused_by_litert(bundle_for: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    need("litert")
+    from deploy_snn.runtimes import litert
+
+    kind, convert = find_runtime("litert"), litert.convert
+    pooling, neuron, window = (bundle_for("litert", case) for case in ("pooling", "neuron", "window"))
+    monkeypatch.setattr(litert, "convert", lambda model, _: convert(model, ["none"]))
+    with pytest.raises(Unavailable, match=r"the input 'X.x' as \[1, 6, 6, 1\] instead of \[1, 1, 6, 6\]: it moved"):
+        kind(pooling)
+    other = (window.path / "step.onnx").read_bytes()
+    monkeypatch.setattr(litert, "convert", lambda *_: convert(other, ["x"]))
+    with pytest.raises(Unavailable, match=r"onnx2tf wrote the inputs .* instead of refrac_count, v, x"):
+        kind(neuron)
+    details = {"v": {"name": "trace", "shape": [1, 6]}}
+    with pytest.raises(RuntimeError, match="wrote the input 'v' to the tensor 'trace'"):
+        litert._places("input", {"v": neuron.contract.states[0]}, details, 1)
+
+
+def test_operator_that_litert_does_not_have_is_a_reason(bundle_for: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    """onnx2tf writes an operator that it does not know to the file, as one of a custom kind, and reports no error."""
+    need("litert")
+    from deploy_snn.runtimes.litert import LiteRt
+
+    def load(self: LiteRt, model: Any) -> None:
+        node = next(node for node in model.graph.node if node.op_type == "GreaterOrEqual")
+        node.op_type, node.domain = "Unknown", "other"
+        original(self, model)
+
+    original = LiteRt.load
+    monkeypatch.setattr(LiteRt, "load", load)
+    report = compare_runtimes(bundle_for("litert", "neuron"), Plan(runtimes=["litert"], steps=5))
+    assert (report.compared, report.exit_status) == (0, 3)
+    assert report.skipped[0].reason.startswith("LiteRT cannot run")
+
+
+def test_onnx2tf_is_named_when_it_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It gets a file of its own, and none of our Python's packages; the last line with an error is the reason."""
+    from deploy_snn.runtimes.onnx2tf import NO_ONNX2TF, VARIABLE, convert
+
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "none"))
+    with pytest.raises(RuntimeError) as raised:
+        convert(b"", [])
+    assert str(raised.value) == NO_ONNX2TF
+    command = tmp_path / "onnx2tf"
+    command.write_text(
+        '#!/bin/sh\n[ -z "$PYTHONPATH" ] && [ "$(cat step.onnx)" = model ] && echo "ERROR: no Foo"; echo end\n'
+    )
+    command.chmod(0o755)
+    monkeypatch.setenv(VARIABLE, str(command))
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    with pytest.raises(RuntimeError, match=r"onnx2tf fails with status 0: ERROR: no Foo$"):
+        convert(b"model", ["x"])
 
 
 def test_order_of_executorch_is_that_of_the_contract(bundle_for: Exported) -> None:
@@ -230,7 +298,7 @@ def test_bounds_that_cannot_be_exported(options: dict[str, int]) -> None:
         Executorch(**options)
 
 
-@pytest.mark.parametrize("runtime", ["executorch", "openvino", "iree", "mnn"])
+@pytest.mark.parametrize("runtime", ["executorch", "openvino", "iree", "mnn", "litert"])
 def test_state_belongs_to_the_caller(runtime: str, bundle_for: Exported) -> None:
     """Later steps change neither the outputs nor the state that a runtime returned before."""
     need(runtime)
@@ -322,6 +390,23 @@ def test_trap_mnn_compares_bits(bundle_for: Exported) -> None:
     bundle = bundle_for("mnn-default", "lower bound")
     report = compared(bundle, find_runtime("mnn-default")(bundle), "locked")
     assert not report.equal, MENDED
+
+
+def test_trap_litert_torch_returns_indices_of_zero() -> None:
+    """Its max pooling returns the right values, with 0 for every index, and reports no error."""
+    reason = "the package litert-torch is not installed: make .venv/litert-torch"
+    litert_torch = pytest.importorskip("litert_torch", reason=reason)
+
+    class Pooling(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> Any:
+            return torch.nn.functional.max_pool2d(x, 2, return_indices=True)
+
+    fields = torch.arange(16.0).reshape(1, 1, 4, 4)
+    values, indices = Pooling()(fields)
+    converted_values, converted_indices = litert_torch.convert(Pooling().eval(), (fields,))(fields)
+    assert_array_equal(converted_values, values)
+    assert indices.ravel().tolist() == [5, 7, 13, 15]
+    assert not converted_indices.any(), MENDED
 
 
 def test_refused_batch_of_the_state(bundle_for: Exported) -> None:
