@@ -19,7 +19,7 @@ from .weights import FLOAT32, INT8, INT16
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound of ``first / second``, or of ``first - second`` in microseconds; ``where``: in cases with this in the title."""
+    """A bound of ``first / second``, or of ``first - second`` in µs. ``where``: only in cases with this in the title."""
 
     first: str
     second: str
