@@ -24,7 +24,7 @@ from compiled_c.goals import beside_goals
 from compiled_c.hand import HAND
 from compiled_c.one_core import pin_to_one_core
 from compiled_c.one_node import ONE_NODE
-from compiled_c.ours import ONNX, C
+from compiled_c.ours import ONNX, PYTHON, C
 from compiled_c.rounds import Result, measure
 from compiled_c.scan import JAX
 from compiled_c.sparse import NEST
@@ -43,7 +43,7 @@ CASES = {
     "growth": "compiled_c.growth",
     "one-node": "compiled_c.one_node",
 }
-ALL = (C, FLOAT32, INT16, INT8, HAND, PRODUCT, ONNX, ONE_NODE, JAX, BRIAN, BINDSNET, NEST, EMX)
+ALL = (C, PYTHON, FLOAT32, INT16, INT8, HAND, PRODUCT, ONNX, ONE_NODE, JAX, BRIAN, BINDSNET, NEST, EMX)
 """The order of the columns."""
 PACKAGES = ("torch", "onnxruntime", "onnxruntime-gpu", "bindsnet", "jax", "emx-onnx-cgen", "nest-simulator")
 SIZES = {"16 kB": 2**14, "256 kB": 2**18, "4 MB": 2**22, "64 MB": 2**26}

@@ -9,7 +9,7 @@ import torch
 from deploy_snn.tensors import Arrays
 
 from .diehl_cook import N_INPUT, SIZES, diehl_cook, drawn_inputs, scanned, traffic
-from .ours import ONNX, C, with_runtime
+from .ours import ONNX, PYTHON, C, compiled, with_runtime
 from .rounds import Case, Contender, timed
 from .scan import JAX
 
@@ -30,7 +30,8 @@ def _case(n: int) -> Case:
     return Case(
         f"batch {BATCH}, {N_INPUT} -> {n}, {RATE:.0%}",
         {
-            C: lambda: with_runtime("c", bundle, inputs, batch=BATCH),
+            C: lambda: compiled(bundle, inputs, batch=BATCH),
+            PYTHON: lambda: with_runtime("c", bundle, inputs, batch=BATCH),
             PRODUCT: lambda: _product(inputs, w),
             ONNX: lambda: with_runtime("onnxruntime-cpu", bundle, inputs, batch=BATCH),
             JAX: lambda: scanned(bundle, inputs, n),

@@ -6,7 +6,7 @@ import numpy as np
 
 from .bandwidth import parameter_bytes, state_bytes, step_bytes
 from .emx import EMX, with_emx
-from .ours import MODELS, ONNX, C, exported, with_runtime
+from .ours import MODELS, ONNX, PYTHON, C, compiled, exported, with_runtime
 from .rounds import Case
 
 SIZE, CHANNELS, STEPS, RATE, SEED, SNAP = 28, 16, 500, 0.05, 0, 12
@@ -18,12 +18,13 @@ def cases() -> Iterator[Case]:
     bundle = exported(str(MODELS / "conv_lif.py"), options, "conv_lif", SNAP)
     spikes = np.random.default_rng(SEED).random((STEPS, 1, 1, SIZE, SIZE)) < RATE
     inputs = {"X.x": spikes.astype(np.float32)}
-    ours = with_runtime("c", bundle, inputs)
+    ours = compiled(bundle, inputs)
     dense = parameter_bytes(bundle, "pool_to_readout_w") * ours.spikes["pool.s"].mean()
     yield Case(
         f"convolution, {SIZE} x {SIZE} -> {CHANNELS} x {SIZE - 2} x {SIZE - 2}, {RATE:.0%}",
         {
             C: lambda: ours,
+            PYTHON: lambda: with_runtime("c", bundle, inputs),
             ONNX: lambda: with_runtime("onnxruntime-cpu", bundle, inputs),
             EMX: lambda: with_emx(bundle, inputs),
         },

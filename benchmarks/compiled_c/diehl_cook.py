@@ -16,7 +16,7 @@ from .bandwidth import parameter_bytes, state_bytes, step_bytes
 from .brian import BRIAN, input_spikes, with_brian
 from .emx import EMX, with_emx
 from .hand import HAND, decay_of, diehl_cook_by_hand
-from .ours import FORMATS, MODELS, ONNX, C, exported, new_folder, with_runtime
+from .ours import FORMATS, MODELS, ONNX, PYTHON, C, compiled, exported, new_folder, with_runtime
 from .rounds import Case, Contender, events
 from .scan import JAX, jax, with_jax
 
@@ -56,7 +56,8 @@ def network_case(bundle: Bundle, n: int, inputs: Arrays, title: str) -> Case:
     return Case(
         title,
         {
-            C: lambda: with_runtime("c", bundle, inputs),
+            C: lambda: compiled(bundle, inputs),
+            PYTHON: lambda: with_runtime("c", bundle, inputs),
             HAND: lambda: diehl_cook_by_hand(bundle, inputs),
             ONNX: lambda: with_runtime("onnxruntime-cpu", bundle, inputs),
             JAX: lambda: scanned(bundle, inputs, n),
@@ -91,7 +92,8 @@ def _without_winner(n: int, inputs: Arrays, title: str) -> Case:
     return Case(
         title,
         {
-            C: lambda: with_runtime("c", bundle, given),
+            C: lambda: compiled(bundle, given),
+            PYTHON: lambda: with_runtime("c", bundle, given),
             BRIAN: lambda: with_brian("diehl_cook", f"{n}_{len(step)}", STEPS, brian, spikes),
         },
         *traffic(bundle, given),

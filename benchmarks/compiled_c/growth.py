@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from .diehl_cook import N_INPUT, STEPS, diehl_cook, drawn_inputs, scanned, traffic
 from .hand import HAND, diehl_cook_by_hand
-from .ours import C, with_runtime
+from .ours import PYTHON, C, compiled, with_runtime
 from .rounds import Case
 from .scan import JAX
 
@@ -29,7 +29,8 @@ def _case(what: str, n: int, rate: float, steps: int) -> Case:
     return Case(
         f"{what} ({N_INPUT} -> {n}, {rate:.0%}, {steps:,} steps)",
         {
-            C: lambda: with_runtime("c", bundle, inputs),
+            C: lambda: compiled(bundle, inputs),
+            PYTHON: lambda: with_runtime("c", bundle, inputs),
             HAND: lambda: diehl_cook_by_hand(bundle, inputs),
             JAX: lambda: scanned(bundle, inputs, n),
         },

@@ -12,7 +12,7 @@ from .bandwidth import parameter_bytes, state_bytes, step_bytes
 from .bindsnet import BINDSNET, stepped
 from .brian import BRIAN, with_brian
 from .emx import EMX, with_emx
-from .ours import MODELS, ONNX, C, exported, with_runtime
+from .ours import MODELS, ONNX, PYTHON, C, compiled, exported, with_runtime
 from .rounds import Case, Contender
 from .scan import JAX, jax, with_jax
 
@@ -29,13 +29,14 @@ def cases() -> Iterator[Case]:
     inputs = {"cortex.x": noise}
     parameters = {name.rpartition(".")[2]: value for name, value in bundle.parameters().items()}
     given = {"x": noise[:, 0], **{name: parameters[name] for name in ("a", "b", "c", "d", "S")}}
-    ours = with_runtime("c", bundle, inputs)
+    ours = compiled(bundle, inputs)
     weights = parameter_bytes(bundle, "_S")
     stored = parameter_bytes(bundle)
     yield Case(
         f"Izhikevich, {N:,}",
         {
             C: lambda: ours,
+            PYTHON: lambda: with_runtime("c", bundle, inputs),
             ONNX: lambda: with_runtime("onnxruntime-cpu", bundle, inputs, exact=False),
             JAX: lambda: _jax(parameters, inputs),
             BRIAN: lambda: with_brian("izhikevich", "izhikevich", STEPS, given, {"cortex.s": N}),

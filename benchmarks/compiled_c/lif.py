@@ -13,7 +13,7 @@ from .bindsnet import BINDSNET, stepped
 from .brian import BRIAN, with_brian
 from .emx import EMX, with_emx
 from .hand import HAND, decay_of, lif_by_hand
-from .ours import ONNX, C, exported, with_runtime
+from .ours import ONNX, PYTHON, C, compiled, exported, with_runtime
 from .rounds import Case, Contender
 from .scan import JAX, jax, with_jax
 
@@ -28,7 +28,8 @@ def cases() -> Iterator[Case]:
     yield Case(
         f"LIF, {N}",
         {
-            C: lambda: with_runtime("c", bundle, inputs),
+            C: lambda: compiled(bundle, inputs),
+            PYTHON: lambda: with_runtime("c", bundle, inputs),
             HAND: lambda: lif_by_hand(bundle, inputs),
             ONNX: lambda: with_runtime("onnxruntime-cpu", bundle, inputs),
             JAX: lambda: _jax(decay, inputs),

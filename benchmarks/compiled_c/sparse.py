@@ -18,7 +18,7 @@ from deploy_snn.tensors import Array, Arrays
 from .bandwidth import parameter_bytes, state_bytes, step_bytes
 from .brian import BRIAN, input_spikes, with_brian
 from .hand import decay_of
-from .ours import FORMATS, ONNX, C, new_folder, with_runtime
+from .ours import FORMATS, ONNX, PYTHON, C, compiled, new_folder, with_runtime
 from .rounds import Case, Contender, Skipped, dense, events
 from .scan import JAX, jax, with_jax
 
@@ -38,13 +38,14 @@ def cases() -> Iterator[Case]:
     step, index = events(inputs["X.x"])
     given = {"decay": decay_of(bundle, "layers.pool.neuron.decay"), "neurons": N, "inputs": N_INPUT}
     given |= synapses | input_spikes(step, index, len(step))
-    ours = with_runtime("c", bundle, inputs)
+    ours = compiled(bundle, inputs)
     reached = ours.spikes["pool.s"].mean()
     recurrent, feed = (_bytes_of(bundle, suffix) for suffix in ("_2", ""))
     yield Case(
         f"sparse, {N:,} neurons, {FAN_OUT} synapses each, {reached:.1%} spike",
         {
             C: lambda: ours,
+            PYTHON: lambda: with_runtime("c", bundle, inputs),
             ONNX: lambda: with_runtime("onnxruntime-cpu", bundle, inputs),
             JAX: lambda: _jax(given, synapses, inputs),
             BRIAN: lambda: with_brian("sparse", "sparse", STEPS, given, {"pool.s": N}),

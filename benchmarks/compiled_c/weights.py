@@ -7,7 +7,7 @@ from deploy_snn.tensors import Arrays
 
 from .diehl_cook import N_INPUT, RATES, diehl_cook, drawn_inputs, traffic
 from .hand import diehl_cook_by_hand
-from .ours import with_runtime
+from .ours import compiled
 from .rounds import Case, Contender, agreement
 
 N = 1600
@@ -29,6 +29,6 @@ def cases() -> Iterator[Case]:
 
 def _checked(bundle: Bundle, inputs: Arrays) -> Contender:
     """C, whose spikes are those of the loop by hand with the same weights; each grid has spikes of its own."""
-    ours = with_runtime("c", bundle, inputs)
+    ours = compiled(bundle, inputs)
     agreed = agreement(diehl_cook_by_hand(bundle, inputs).spikes, ours)
     return Contender(ours.steps, ours.seconds, {}, note=f"by hand with these weights: {agreed}")
