@@ -45,7 +45,7 @@ def lif_by_hand(bundle: Bundle, inputs: Arrays) -> Contender:
     return timed(run, steps)
 
 
-def diehl_cook_by_hand(bundle: Bundle, inputs: Arrays, *, exact: bool = True) -> Contender:
+def diehl_cook_by_hand(bundle: Bundle, inputs: Arrays) -> Contender:
     """Diehl & Cook's network. Its weights are float32."""
     library = by_hand()
     x, noise = inputs["X.x"], inputs["exc.noise"]
@@ -67,4 +67,4 @@ def diehl_cook_by_hand(bundle: Bundle, inputs: Arrays, *, exact: bool = True) ->
         )
         return spikes
 
-    return timed(run, steps, exact=exact)
+    return timed(run, steps)

@@ -41,7 +41,7 @@ def cases() -> Iterator[Case]:
             JAX: lambda: _jax(parameters, inputs),
             BRIAN: lambda: with_brian("izhikevich", "izhikevich", STEPS, given, {"cortex.s": N}),
             BINDSNET: lambda: _bindsnet(parameters, inputs),
-            EMX: lambda: with_emx(bundle, inputs, exact=False),
+            EMX: lambda: with_emx(bundle, inputs),
         },
         step_bytes(bundle, stored - weights + ours.spikes["cortex.s"].mean() * weights),
         state_bytes(bundle) + stored,

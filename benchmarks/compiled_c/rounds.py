@@ -27,7 +27,7 @@ class Skipped(Exception):
 class Contender:
     """What is timed: ``steps`` steps from the initial state, which gave ``spikes`` ``[steps, batch, ...]``.
 
-    ``seconds`` runs them once and returns how long that took. If not ``exact``, the spikes may differ by rounding.
+    ``seconds`` runs them once and returns how long that took. The spikes of a peer need not be ``exact``.
     """
 
     steps: int
@@ -100,7 +100,10 @@ def measure(case: Case, rounds: int) -> Result:
 
 
 def agreement(expected: Arrays, contender: Contender) -> str:
-    """How the spikes agree with those of the reference, in words. Raises Skipped if they do not."""
+    """How the spikes agree with those of the reference, in words.
+
+    Raises Skipped if they do not, and SystemExit if they differ at all from those of an exact contender.
+    """
     if not contender.spikes:
         return contender.note
     wanted = {name: _beginning(expected[name], array) for name, array in contender.spikes.items()}
@@ -112,7 +115,9 @@ def agreement(expected: Arrays, contender: Contender) -> str:
         f"{sum(int(array.sum()) for array in contender.spikes.values()):,} of {total:,} spikes, {differ:,} elements differ"
     )
     apart = {name: abs(int(array.sum()) - int(wanted[name].sum())) for name, array in contender.spikes.items()}
-    if contender.exact or any(apart[name] > TOLERANCE * wanted[name].sum() for name in apart):
+    if contender.exact:
+        raise SystemExit(f"a contender that should be exact computes other spikes: {words}")
+    if any(apart[name] > TOLERANCE * wanted[name].sum() for name in apart):
         raise Skipped(f"it computes other spikes: {words}")
     return words
 
