@@ -13,7 +13,7 @@ ORT_OTHER := $(filter-out $(ORT_PACKAGE_$(ORT)),$(ORT_PACKAGE_cpu) $(ORT_PACKAGE
 
 NEURONS := $(BIN)/python -c 'from deploy_snn.registry import NEURONS; print(*NEURONS)'
 
-.PHONY: parity setup test lint docs bench chaos hosts matrix references web web-packages clean
+.PHONY: parity setup test lint docs bench compiled chaos hosts matrix references web web-packages clean
 
 parity: .venv/toolkit  ## export every neuron and prove it on every runtime of this machine
 	$(BIN)/deploy-snn parity $$($(NEURONS)) --json parity.json --html parity.html
@@ -49,6 +49,10 @@ bench: .venv/dev .venv/tritonserver hosts  ## measured comparisons, with the pee
 	$(BIN)/python benchmarks/mutants.py
 	$(BIN)/python benchmarks/train_bindsnet.py .trained
 	$(BIN)/python benchmarks/imported.py .trained
+
+compiled: .venv/compiled .venv/brian2  ## compiled C beside loops by hand, ONNX Runtime, JAX, Brian2, BindsNET, NEST and emx-onnx-cgen
+	-serve/cpp/headers.sh
+	ONNXRUNTIME_INCLUDE_DIR=serve/cpp/.headers/usr/include/onnxruntime .venv/compiled/bin/python benchmarks/compiled.py
 
 chaos: .venv/dev  ## servers and Redis are killed under load for ten minutes, and fuzzed for one; needs redis-server
 	DEPLOY_SNN_CHAOS_SECONDS=600 DEPLOY_SNN_FUZZ_SECONDS=60 $(BIN)/python -m pytest tests/server/test_chaos.py tests/server/test_fuzz.py
@@ -128,6 +132,18 @@ NEWER := $(PYTHON) python3.13 python3.12 $(wildcard $(HOME)/.pyenv/versions/3.1[
 	$(PYTHON) -m venv $@
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$(echo $@/lib/python*/site-packages)/base.pth
 	-$@/bin/pip install --quiet --no-warn-conflicts --no-deps --requirement tests/runtimes/litert-torch.txt
+	touch $@
+
+# The peers of benchmarks/compiled.py, on top of .venv, and Brian2 beside it. Those without wheels for this machine are left out.
+.venv/compiled: .venv/dev benchmarks/peers.txt
+	$(PYTHON) -m venv $@
+	$(BIN)/python -c 'import os, sysconfig; print(sysconfig.get_path("purelib"), os.getcwd(), sep="\n")' > $$(echo $@/lib/python*/site-packages)/base.pth
+	-grep -v '^#' benchmarks/peers.txt | while read peer; do $@/bin/pip install --quiet --no-warn-conflicts "$$peer"; done
+	touch $@
+
+.venv/brian2: benchmarks/brian2.txt
+	$(PYTHON) -m venv $@
+	-$@/bin/pip install --quiet --requirement benchmarks/brian2.txt
 	touch $@
 
 # The server inside nvidia-pytriton's wheel, to run what `deploy-snn triton` writes; without such a wheel its tests are skipped.

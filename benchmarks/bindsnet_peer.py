@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,6 +41,21 @@ def bindsnet_nodes() -> ModuleType:
         sys.modules |= {"bindsnet": package, name: module}
         spec.loader.exec_module(module)
     return sys.modules[name]
+
+
+class Drawn:
+    """Stands for torch inside BindsNET's nodes: the winner of a step is the one with the most noise, as here."""
+
+    def __init__(self, noise: Tensor) -> None:
+        self.noise = noise
+        self.step = -1
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+    def multinomial(self, weights: Tensor, _draws: int) -> Tensor:
+        rows = self.noise[self.step][: len(weights)]
+        return torch.where(weights > 0, rows, torch.tensor(-1.0)).argmax(1, keepdim=True)
 
 
 class Peer:

@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from bindsnet_peer import bindsnet_version
+from bindsnet_peer import Drawn, bindsnet_version
 from tables import Table, micros
 from torch import Tensor
 from train_bindsnet import part
@@ -32,21 +32,6 @@ SEED = 0
 FORMATS = {"eager": "onnx", "torchscript": "torchscript", "onnxruntime-cpu": "onnx", "c": "c"}
 """The runtimes, and the format that each needs."""
 PEER = "BindsNET"
-
-
-class Drawn:
-    """Stands for torch inside BindsNET's nodes: the winner of a step is the one with the most noise, as here."""
-
-    def __init__(self, noise: Tensor) -> None:
-        self.noise = noise
-        self.step = -1
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(torch, name)
-
-    def multinomial(self, weights: Tensor, _draws: int) -> Tensor:
-        rows = self.noise[self.step][: len(weights)]
-        return torch.where(weights > 0, rows, torch.tensor(-1.0)).argmax(1, keepdim=True)
 
 
 def train_peer(network: Any, spikes: Tensor, noise: Tensor) -> Callable[[], Tensor]:

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -33,8 +34,8 @@ STEPS, N_INPUT, RATE, SEED = 250, 784, 0.05, 0
 Run = Callable[[], object]
 
 
-def bindsnet_run(n: int, batch: int, w: torch.Tensor, inputs: torch.Tensor) -> Run:
-    """``Network.run`` of the same network: what BindsNET does with matrices, ours does one to one and by a sum."""
+def bindsnet_network(n: int, batch: int, w: torch.Tensor) -> Any:
+    """The same network in BindsNET: what it does with matrices, ours does one to one and by a sum."""
     bindsnet_nodes()  # for its error, and so that the package's heavy top level is never run
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -51,6 +52,12 @@ def bindsnet_run(n: int, batch: int, w: torch.Tensor, inputs: torch.Tensor) -> R
         peer.add_connection(topology.Connection(exc, inh, w=22.5 * torch.eye(n)), "exc", "inh")
         peer.add_connection(topology.Connection(inh, exc, w=-17.5 * (torch.ones(n, n) - torch.eye(n))), "inh", "exc")
         peer.train(False)
+    return peer
+
+
+def bindsnet_run(n: int, batch: int, w: torch.Tensor, inputs: torch.Tensor) -> Run:
+    """``Network.run`` of the same network."""
+    peer = bindsnet_network(n, batch, w)
 
     def run() -> object:
         peer.reset_state_variables()
