@@ -38,6 +38,7 @@ EDGES: list[Any] = [
     *[0.0, 1.0, -0.5, 1e30, float("nan"), float("inf")],
     *["", "7", "FP32", "BOOL", "x" * 256, "x" * 257, "ü" * 128, "ü" * 129, "\ud800", "\0"],
     *[[], {}, [1] * 8, [1] * 9, [[]], [{}], [None], {"name": "x"}, [{"name": "x"}] * 256, [{"name": "x"}] * 257],
+    *[[WHOLE["inputs"][0]] * 256, [WHOLE["inputs"][0]] * 257],
 ]
 VALUES = st.sampled_from(EDGES)
 
