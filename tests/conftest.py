@@ -16,13 +16,13 @@ from deploy_snn.cli.export import export_model
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of the C++ hosts come first, as they take longest."""
+    """Run the tests of the C++ hosts first, since they take longest."""
     items.sort(key=lambda item: item.get_closest_marker("hosts") is None)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
-    """Steps are too small to share between cores, and two cores that wait for each other are slow."""
+    """Use one thread: steps are too small for several cores, and waiting for each other would be slow."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -31,12 +31,12 @@ def one_thread() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class SharedFolder:
-    """A folder that all workers of a run share, for what is expensive to make."""
+    """A folder that all workers of a test run share, for files that are expensive to create."""
 
     path: Path
 
     def once(self, name: str, make: Callable[[Path], object]) -> Path:
-        """The path of this name. ``make(path)`` writes it, in the first worker that asks; the others wait for it."""
+        """Return the path of this name. The first worker calls ``make(path)``, and the others wait for it."""
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         done = path.with_name(f"{path.name}.done")
@@ -93,7 +93,7 @@ def exported(shared: SharedFolder) -> Callable[..., Bundle]:
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """``command("export", "lif")``: run the command line as ``main`` does. Gives its exit status, stdout and stderr."""
+    """``command("export", "lif")``: run the command line as ``main`` does. Return its exit status, stdout and stderr."""
 
     def call(*arguments: object) -> tuple[int, str, str]:
         from deploy_snn.cli.main import main

@@ -1,4 +1,4 @@
-"""Python reads the sample contracts in ``tests/contracts`` as their folders and indexes say."""
+"""Python accepts and rejects the sample contracts in ``tests/contracts`` as their folders and indexes require."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ def read(path: Path) -> Contract:
 
 
 def test_the_samples_are_complete() -> None:
-    """Every refused file has a phrase, and the accepted ones use every role, kind, operation, and both versions."""
+    """Every rejected file has a phrase, and the accepted ones use every role, kind, operation and version."""
     assert {path.stem for path in REFUSED} == set(PHRASES)
     contracts = [read(path) for path in ACCEPTED]
     specs = [spec for contract in contracts for spec in contract.tensors]
@@ -32,18 +32,18 @@ def test_the_samples_are_complete() -> None:
 
 
 @pytest.mark.parametrize("path", ACCEPTED, ids=lambda path: path.stem)
-def test_an_accepted_contract(path: Path) -> None:
-    """What Python writes of it again is the same contract, of today's version, prose included."""
+def test_accepted_contract(path: Path) -> None:
+    """An accepted contract, written again, is an equal contract of the current version."""
     contract = read(path)
     written = contract.model_dump_json()
-    again = Contract.parse(written, "the copy")
-    assert again == contract
-    assert again.model_dump_json() == written
+    copy = Contract.parse(written, "the copy")
+    assert copy == contract
+    assert copy.model_dump_json() == written
     assert json.loads(written)["contract_version"] == CONTRACT_VERSION
 
 
 @pytest.mark.parametrize("path", REFUSED, ids=lambda path: path.stem)
-def test_a_refused_contract(path: Path) -> None:
+def test_rejected_contract(path: Path) -> None:
     with pytest.raises(InvalidInput) as error:
         read(path)
     start, _, reason = str(error.value).partition(" holds no valid contract: ")
@@ -54,7 +54,7 @@ def test_a_refused_contract(path: Path) -> None:
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: f"{pair['expected']}-{pair['actual']}")
 def test_differences(pair: dict) -> None:
-    """They are empty exactly if the contracts are equal."""
+    """The listed differences are found, and are empty if and only if the contracts are equal."""
     expected, actual = (read(SAMPLES / "accepted" / f"{pair[side]}.json") for side in ("expected", "actual"))
     assert list(differences(expected, actual)) == pair["differences"]
     assert (expected == actual) == (not pair["differences"])

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md's steps, followed in a copy of the package: the commands and the tests need nothing else."""
+"""The steps of CONTRIBUTING.md, followed in a copy of the package, are all that commands and tests need."""
 
 import os
 import re
@@ -32,7 +32,7 @@ print(next(line for line in written.text.splitlines() if "add_connection" in lin
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package and its tests, with one of each that CONTRIBUTING.md adds."""
+    """A copy of the package and its tests, with the examples of CONTRIBUTING.md added."""
     copy = tmp_path_factory.mktemp("copy")
     shutil.copy(ROOT / "pyproject.toml", copy)
     for folder in ("deploy_snn", "tests"):
@@ -54,7 +54,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(copy: Path, *arguments: object) -> str:
-    """What Python prints with the copy in the place of the package."""
+    """Run Python with the copy in place of the package, and return its output."""
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=copy,
@@ -71,14 +71,14 @@ def deploy_snn(copy: Path, *arguments: object) -> str:
     return run(copy, "-c", "from deploy_snn.cli.main import main; main()", *arguments)
 
 
-def test_the_examples_keep_the_rules(copy: Path) -> None:
+def test_examples_pass_lint_and_structure(copy: Path) -> None:
     files = [copy / step["file"] for step in STEP.finditer((ROOT / "CONTRIBUTING.md").read_text())]
     run(copy, "-m", "ruff", "check", "--no-cache", *files, copy / "deploy_snn" / "registry.py")
     run(copy, "-m", "ruff", "format", "--no-cache", "--check", *files)
     run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_structure.py", "-k", "one_way or one_file")
 
 
-def test_the_commands_know_them(copy: Path) -> None:
+def test_examples_on_the_command_line(copy: Path) -> None:
     listed = deploy_snn(copy, "list")
     for name in ("quadratic-if", "QuadraticIFNodes", "onnx-json", "weight-table"):
         assert name in listed, name
@@ -90,13 +90,13 @@ def test_the_commands_know_them(copy: Path) -> None:
     assert re.search(r"1 model, \d+ steps, [1-9]\d* spikes .*: all \d+ runs equal", compared), compared
 
 
-def test_a_network_is_made_of_them(copy: Path) -> None:
+def test_network_of_the_examples(copy: Path) -> None:
     runtimes, definition = run(copy, "-c", NETWORK).splitlines()
     assert runtimes == "['onnx-json', 'onnx-reference', 'onnxruntime-cpu'] True True"
     assert definition == '    network.add_connection(Saturating(saved["X_to_out.w"], limit=12.0), "X", "out")'
 
 
-def test_a_file_is_imported(copy: Path) -> None:
+def test_example_importer(copy: Path) -> None:
     (copy / "table.txt").write_text("# weights, source by target\n1 2 3\n4 5 6\n")
     assert "The neurons are LIF" in deploy_snn(copy, "import", "table.txt", "-o", "imported")
     (copy / "build.py").write_text("from imported import build\nprint(build().connections[0].w.tolist())\n")
@@ -112,14 +112,14 @@ def test_a_file_is_imported(copy: Path) -> None:
         ("test_description.py", "quadratic-if or decorrelating or saturating", 5),
     ],
 )
-def test_they_join_the_laws_by_their_line(copy: Path, file: str, name: str, least: int) -> None:
+def test_examples_are_included_in_the_laws(copy: Path, file: str, name: str, least: int) -> None:
     shown = run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{file}", "-k", name)
     (passed,) = re.findall(r"^(\d+) passed", shown, re.MULTILINE)
     assert int(passed) >= least
 
 
-def test_they_join_the_tests_of_formats_and_runtimes_by_their_line(copy: Path) -> None:
-    """That they pass there is what the comparison above has shown, in less time."""
+def test_examples_are_included_in_format_and_runtime_tests(copy: Path) -> None:
+    """The examples are collected by these tests. They are not run here: parity above compares the same, in less time."""
     files = ("tests/runtimes/test_runtimes.py", "tests/formats/test_onnx.py", "tests/formats/test_torch_files.py")
     found = run(copy, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", *files)
     for test in (

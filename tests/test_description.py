@@ -1,4 +1,4 @@
-"""Every neuron is described in full, and the equation that is shown is what the class computes."""
+"""Descriptions are complete, and the equation of each neuron is what its class computes."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from deploy_snn.registry import GRADED_NEURONS, NEURONS
 STEPS = 60
 NEURON_NAMES = [*NEURONS, *GRADED_NEURONS]
 
-LIVELY: dict[str, dict[str, Any]] = {
+SPIKING_OPTIONS: dict[str, dict[str, Any]] = {
     "csrm": {"rest": -5.0, "thresh": 8.0, "theta_plus": 0.5},
     "subtractive-reset-if": {"thresh": 9.0, "reset": 0.0},
     "difference-lif": {"thresh": 9.0, "decay": 0.8, "rest": -1.0, "gain": 0.5},
@@ -26,17 +26,17 @@ LIVELY: dict[str, dict[str, Any]] = {
     "integrator": {"decay": 0.9, "rest": 1.0, "gain": 0.5},
     "current-integrator": {"decay": 0.9, "i_decay": 0.5, "i_gain": 2.0},
 }
-"""Options with which a drive from 0 to 20 makes some steps spike and others not; the defaults do for the rest."""
+"""Options with which inputs from 0 to 20 cause spikes in some steps. Other classes do so with their defaults."""
 
 
-def one(kind: str, name: str) -> Description:
+def description_of(kind: str, name: str) -> Description:
     [found] = [description for description in describe(name) if description.kind == kind]
     return found
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, registry in KINDS.items() for name in registry])
 def test_no_field_is_empty(kind: str, name: str) -> None:
-    found = one(kind, name)
+    found = description_of(kind, name)
     assert found.summary
     assert name == "reshape" or found.keywords
     for keyword in found.keywords:
@@ -51,10 +51,10 @@ def test_no_field_is_empty(kind: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NEURON_NAMES)
-def test_keywords_and_defaults_are_the_constructors(name: str) -> None:
-    """A neuron that gets every default by keyword is the neuron that gets none."""
+def test_keywords_and_defaults(name: str) -> None:
+    """A neuron built with every default given by keyword equals the neuron built without keywords."""
     registry = NEURONS if name in NEURONS else GRADED_NEURONS
-    found = one(registry.noun, name)
+    found = description_of(registry.noun, name)
     defaults = {keyword.name: keyword.default for keyword in found.keywords if keyword.name not in ("n", "shape")}
     torch.manual_seed(0)
     bare = registry[name](3)
@@ -67,14 +67,14 @@ def test_keywords_and_defaults_are_the_constructors(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NEURON_NAMES)
-def test_the_equation_is_what_the_class_computes(name: str) -> None:
-    """Each line of the equation is run, in double precision, from the class's own state, step by step."""
+def test_equation(name: str) -> None:
+    """Each line of the equation, evaluated in double precision from the class's state, gives the class's results."""
     registry = NEURONS if name in NEURONS else GRADED_NEURONS
     torch.manual_seed(1)
-    options = LIVELY.get(name, {})
+    options = SPIKING_OPTIONS.get(name, {})
     neuron = registry[name](5, **options | ({"lbound": -67.0} if name in ("if", "lif", "izhikevich") else {}))
-    lines = one(registry.noun, name).equation
-    keywords = {keyword.name: keyword.default for keyword in one(registry.noun, name).keywords} | options
+    lines = description_of(registry.noun, name).equation
+    keywords = {keyword.name: keyword.default for keyword in description_of(registry.noun, name).keywords} | options
     parameters = {key: value for key, value in keywords.items() if not isinstance(value, bool | str)}
     parameters |= {key: tensor.double().numpy() for key, tensor in neuron.named_buffers() if tensor is not None}
     parameters |= {key: value for key, value in ABSENT.items() if parameters.get(key) is None}
@@ -100,7 +100,7 @@ def test_the_equation_is_what_the_class_computes(name: str) -> None:
     assert spikes.sum() < 5 * STEPS or name in ("relay", "delay-line", "integrator", "current-integrator")
 
 
-def larger(a: Any, b: Any = None) -> Any:
+def maximum(a: Any, b: Any = None) -> Any:
     return np.max(a) if b is None else np.maximum(a, b)
 
 
@@ -108,12 +108,12 @@ def last(values: Any, new: Any) -> Any:
     return np.concatenate([values, np.asarray(new, float)[None]])
 
 
-FUNCTIONS: dict[str, Any] = {"int": int, "exp": np.exp, "where": np.where, "max": larger, "append": last}
+FUNCTIONS: dict[str, Any] = {"int": int, "exp": np.exp, "where": np.where, "max": maximum, "append": last}
 ABSENT = {"lbound": -np.inf, "decay": 1.0, "i_decay": 1.0, "gain": 1.0, "i_gain": 1.0, "rest": 0.0, "reset": None}
 
 
-def test_a_class_name_is_found_and_an_unknown_name_is_refused() -> None:
-    assert one("neuron", "LIFNodes") == one("neuron", "lif")
+def test_class_names_and_unknown_names() -> None:
+    assert description_of("neuron", "LIFNodes") == description_of("neuron", "lif")
     assert {description.kind for description in describe("diehl-and-cook")} == {"neuron", "learning rule"}
     with pytest.raises(InvalidInput, match="did you mean 'lif'"):
         describe("liff")

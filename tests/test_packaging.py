@@ -1,4 +1,4 @@
-"""What an installation gets: what is in the wheel, which packages it pulls, and that all places name the same version."""
+"""Packaging: the files of the wheel, the dependencies, and the version in all places."""
 
 import re
 import shutil
@@ -19,26 +19,26 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ORT = {"onnxruntime", "onnxruntime-gpu"}
 
 
-def named(requirements: list[str]) -> set[str]:
+def package_names(requirements: list[str]) -> set[str]:
     return {Requirement(requirement).name for requirement in requirements}
 
 
-def test_an_installation_has_one_onnx_runtime() -> None:
+def test_extras_have_one_onnx_runtime() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
-    assert {name: named(needs) & ORT for name, needs in extras.items() if named(needs) & ORT} == {
+    assert {name: package_names(needs) & ORT for name, needs in extras.items() if package_names(needs) & ORT} == {
         "cpu": {"onnxruntime"},
         "gpu": {"onnxruntime-gpu"},
     }
-    assert not named(PROJECT["project"]["dependencies"]) & ORT
+    assert not package_names(PROJECT["project"]["dependencies"]) & ORT
     groups = PROJECT["dependency-groups"].values()
-    assert not any(named(group) & ORT for group in groups)
+    assert not any(package_names(group) & ORT for group in groups)
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 @pytest.mark.parametrize(
     ("ort", "package", "other"), [("cpu", "onnxruntime", "onnxruntime-gpu"), ("gpu", "onnxruntime-gpu", "onnxruntime")]
 )
-def test_make_replaces_one_onnx_runtime_by_the_other(ort: str, package: str, other: str, tmp_path: Path) -> None:
+def test_make_replaces_the_onnx_runtime(ort: str, package: str, other: str, tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "pyproject.toml").touch()
     (tmp_path / "constraints.txt").touch()
@@ -49,12 +49,12 @@ def test_make_replaces_one_onnx_runtime_by_the_other(ort: str, package: str, oth
     installs = re.findall(r"--editable '\.\[(.*?)\]'", planned.stdout)
     assert len(installs) == 2
     assert all(set(extras.split(",")) & {"cpu", "gpu"} == {ort} for extras in installs)
-    assert named(PROJECT["project"]["optional-dependencies"][ort]) == {package}
+    assert package_names(PROJECT["project"]["optional-dependencies"][ort]) == {package}
     refused = subprocess.run(["make", "-n", "ORT=both", "test"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "unknown ORT 'both'; choose from cpu, gpu" in refused.stderr
 
 
-def test_what_is_in_the_wheel(tmp_path: Path) -> None:
+def test_files_of_the_wheel(tmp_path: Path) -> None:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "deploy_snn", tmp_path / "deploy_snn", ignore=shutil.ignore_patterns("__pycache__"))
@@ -72,13 +72,13 @@ def test_what_is_in_the_wheel(tmp_path: Path) -> None:
     assert supported <= set(described.get_all("Classifier", []))
 
 
-def test_all_places_name_the_same_version() -> None:
+def test_version_is_the_same_everywhere() -> None:
     assert re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)[1] == __version__
     assert re.findall(r"^## (\S+) - ", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0] == __version__
 
 
 def test_constraints_fit_the_ranges() -> None:
-    """What the tests run with is within what pyproject.toml says works."""
+    """The pinned versions of constraints.txt are within the ranges of pyproject.toml."""
     pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split() if "==" in line)
     groups = [PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"].values()]
     wanted = [Requirement(text) for group in [*groups, *PROJECT["dependency-groups"].values()] for text in group]

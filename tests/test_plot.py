@@ -1,4 +1,4 @@
-"""What is drawn is what the file holds: marks, bars, lines and points are counted and measured in the SVG."""
+"""Plots show the data of their files: marks, bars, lines and points are counted and measured in the SVG."""
 
 import re
 from collections.abc import Callable
@@ -21,7 +21,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @pytest.fixture
 def run(exported: Callable[..., Bundle], command: Command, tmp_path: Path) -> Path:
-    """A folder with a run of six LIF neurons: ``in``, ``out`` and ``trace``, for two rows."""
+    """A folder with the files ``in``, ``out`` and ``trace`` of a run of six LIF neurons, for two rows."""
     x = np.random.default_rng(0).uniform(0, 9, (50, 2, 6)).astype(np.float32)
     x[:, :, 5] = 0
     save_file({"x": x}, tmp_path / "in.safetensors")
@@ -32,12 +32,12 @@ def run(exported: Callable[..., Bundle], command: Command, tmp_path: Path) -> Pa
 
 
 def groups(path: Path) -> dict[str, ET.Element]:
-    """The groups of a picture by their names."""
+    """Return the groups of an SVG by id."""
     return {group.get("id", ""): group for group in ET.parse(path).iter(f"{SVG}g")}
 
 
 def marks(group: ET.Element) -> Array:
-    """The places of the marks of a group, x and y."""
+    """Return x and y of the marks of a group."""
     return np.array([[float(mark.get("x", "")), float(mark.get("y", ""))] for mark in group.iter(f"{SVG}use")])
 
 
@@ -56,14 +56,14 @@ def test_a_raster_has_a_mark_for_each_spike(run: Path, command: Command, row: in
     assert len(found) == spikes.sum() > 0
     steps, neurons = np.nonzero(spikes)
     scale = np.polyfit(steps, found[:, 0], 1)
-    assert np.allclose(np.polyval(scale, steps), found[:, 0], atol=1e-3), "a mark stands at its step"
+    assert np.allclose(np.polyval(scale, steps), found[:, 0], atol=1e-3), "x of a mark is not its step"
     assert scale[0] > 0
     scale = np.polyfit(neurons, found[:, 1], 1)
-    assert np.allclose(np.polyval(scale, neurons), found[:, 1], atol=1e-3), "a mark stands at its neuron"
-    assert scale[0] < 0, "the first neuron is at the bottom"
+    assert np.allclose(np.polyval(scale, neurons), found[:, 1], atol=1e-3), "y of a mark is not its neuron"
+    assert scale[0] < 0, "the first neuron is not at the bottom"
 
 
-def test_rates_are_the_share_of_the_steps(run: Path, command: Command) -> None:
+def test_rates_are_spikes_per_step(run: Path, command: Command) -> None:
     assert command("plot", run / "out.safetensors", "-o", run / "rates.svg", "--kind", "rates")[0] == 0
     rate = load_file(run / "out.safetensors")["s"][:, 0].mean(0)
     found = groups(run / "rates.svg")
@@ -83,11 +83,11 @@ def test_potentials_follow_the_states_of_a_trace(run: Path, command: Command) ->
     scale = np.polyfit(expected, drawn, 1)
     assert np.allclose(np.polyval(scale, expected), drawn, atol=1e-2)
     assert scale[0] < 0
-    assert command(*arguments)[1].endswith("2 panels\n"), "v and refrac_count"
+    assert command(*arguments)[1].endswith("2 panels\n"), "expected panels of v and refrac_count"
 
 
-def test_a_trace_is_the_run(run: Path, exported: Callable[..., Bundle], command: Command) -> None:
-    """The outputs of a traced run are those of a run, and its states are those that eager torch keeps."""
+def test_trace_equals_the_run(run: Path, exported: Callable[..., Bundle], command: Command) -> None:
+    """A trace has the outputs of the run, and the states of eager torch."""
     trace, out = Trace.read(run / "trace.safetensors"), load_file(run / "out.safetensors")
     assert np.array_equal(trace.outputs["s"], out["s"])
     files = ("--input", run / "in.safetensors", "--output", run / "o.safetensors", "--state-out", run / "state.safetensors")
@@ -116,7 +116,7 @@ def test_weights_before_and_after(tmp_path: Path, command: Command) -> None:
     assert (status, "no tensor differs" in error) == (2, True)
 
 
-def test_the_same_run_gives_the_same_bytes_in_every_format(run: Path, command: Command) -> None:
+def test_plots_are_reproducible(run: Path, command: Command) -> None:
     for suffix, begin in ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")):
         pictures = [run / f"{name}{suffix}" for name in ("a", "b")]
         for picture in pictures:
@@ -136,6 +136,6 @@ def test_the_same_run_gives_the_same_bytes_in_every_format(run: Path, command: C
         (["-o", "a.png", "--kind", "potentials"], "has no numbers over time"),
     ],
 )
-def test_what_cannot_be_drawn(run: Path, command: Command, arguments: list[str], words: str) -> None:
+def test_invalid_arguments(run: Path, command: Command, arguments: list[str], words: str) -> None:
     status, _, error = command("plot", run / "out.safetensors", *arguments)
     assert (status, words in error) == (2, True), error

@@ -1,4 +1,4 @@
-"""The reference bundles in export/ load, and the current code computes the same bits as their golden traces."""
+"""The reference bundles in export/ load, and all runtimes give the same bits as their golden traces."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from deploy_snn.runtimes import usable_runtimes
 
 ROOT = Path(__file__).parent.parent
 FROM_NIR = {"heaviside", "difference-lif", "difference-current-lif"}
-"""Held to what the writers of NIR files simulate; export/ has no room for more."""
+"""Neurons without a reference bundle. The tests of NIR importers compare them with the writers' own simulations."""
 NAMES = sorted(path.parent.name for path in (ROOT / "export").glob("*/manifest.json"))
 
 
@@ -21,13 +21,13 @@ def test_every_neuron_and_model_has_a_reference_bundle() -> None:
     assert set(NAMES) == {*(NEURONS.keys() - FROM_NIR), *(path.stem for path in (ROOT / "models").glob("*.py"))}
 
 
-def test_the_references_stay_small() -> None:
+def test_reference_bundles_are_small() -> None:
     assert sum(path.stat().st_size for path in (ROOT / "export").rglob("*") if path.is_file()) < 5_500_000
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_reference_bundle(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)  # where the definitions lie that the manifests name
+    monkeypatch.chdir(ROOT)  # the paths of definitions in the manifests are relative to it
     bundle = Bundle.open(Path("export") / name)
     runtimes = ["eager", *usable_runtimes(bundle)]
     assert {"torchscript", "pt2", "onnxruntime-cpu", "onnx-reference"} < set(runtimes)

@@ -54,18 +54,18 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("name", [*NEURONS, *GRADED_NEURONS])
-def test_a_neuron_is_rebuilt_from_data(name: str) -> None:
+def test_neuron_is_rebuilt_from_data(name: str) -> None:
     cls = NEURONS[name] if name in NEURONS else GRADED_NEURONS[name]
     torch.manual_seed(3)
     program = NeuronProgram(cls(**OPTIONS.get(name, {"n": 4})))
     for buffer in program.neuron.buffers():
         if buffer.is_floating_point() and buffer.dim() and name != "delay-line":
-            buffer.mul_(1.25)  # numbers that no constructor gives: learnt ones
-    again(program)
+            buffer.mul_(1.25)  # other values than the constructor sets, as after learning
+    check_rebuilt(program)
 
 
-def again(program: object) -> None:
-    """Rebuild a program from its structure, through JSON, and its parameters: the same contract and the same buffers."""
+def check_rebuilt(program: object) -> None:
+    """Check that a program rebuilt from its structure (as JSON) and its parameters equals the original."""
     structure = structure_of(program)
     structure = type(structure).model_validate_json(structure.model_dump_json())
     rebuilt = rebuild_program(structure, to_numpy(program.state_dict()))
@@ -105,16 +105,16 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CONNECTIONS)
-def test_a_connection_is_rebuilt_from_data(name: str) -> None:
+def test_connection_is_rebuilt_from_data(name: str) -> None:
     connection, source, target = CASES[name]
     network = Network(one_step=True, record=["out.v"])
     network.add_layer(neurons.Input(shape=source), "X")
     network.add_layer(neurons.IFNodes(shape=target), "out", external=True)
     network.add_connection(connection, "X", "out")
-    again(network)
+    check_rebuilt(network)
 
 
-OWN = """
+USER_DEFINED = """
 import torch
 from deploy_snn.contract import Rounding
 from deploy_snn.network import Connection, Network
@@ -149,7 +149,7 @@ def build(n=4):
 
 def test_user_defined_classes_need_a_definition(tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "own.py").write_text(USER_DEFINED)
     assert command("export", "own.py", "--n", 6, "-o", "own")[0] == 0
     (tmp_path / "own.py").rename(tmp_path / "elsewhere.py")
     run = ("parity", "own", "--steps", 30, "--runtime", "onnxruntime-cpu,torchscript")
@@ -160,19 +160,19 @@ def test_user_defined_classes_need_a_definition(tmp_path: Path, command: Command
     status, shown, _ = command(*run, "--definition", "elsewhere.py")
     assert status == 0
     assert " 0 spikes in the references" not in shown
-    (tmp_path / "wrong.py").write_text(OWN.replace("x / self.stubborn", "x"))
+    (tmp_path / "wrong.py").write_text(USER_DEFINED.replace("x / self.stubborn", "x"))
     assert command(*run, "--definition", "wrong.py")[0] == 1
 
 
-def test_code_that_torchscript_cannot_compile_raises_one_sentence(tmp_path: Path, command: Command) -> None:
-    (tmp_path / "own.py").write_text(OWN.replace("z.flip(1)", "eval('z')"))
+def test_code_that_torchscript_cannot_compile_is_an_error(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "own.py").write_text(USER_DEFINED.replace("z.flip(1)", "eval('z')"))
     status, _, error = command("export", tmp_path / "own.py", "-o", tmp_path / "own")
     assert (status, error.count("\n")) == (2, 1)
     assert error.startswith("deploy-snn: TorchScript cannot compile the model: ")
     assert command("export", tmp_path / "own.py", "-o", tmp_path / "own", "--format", "onnx,pt2")[0] == 0
 
 
-def test_a_keyword_without_an_attribute_is_an_error() -> None:
+def test_keyword_without_an_attribute_is_an_error() -> None:
     class Forgetful(neurons.IFNodes):
         ROUNDING = ()
 
@@ -183,8 +183,8 @@ def test_a_keyword_without_an_attribute_is_an_error() -> None:
         structure_of(NeuronProgram(Forgetful(3)))
 
 
-def test_a_moved_bundle_passes_parity(tmp_path: Path, exported: Callable[..., Bundle]) -> None:
-    """All of parity, in a process of its own, in an empty working directory, on a copy."""
+def test_moved_bundle_passes_parity(tmp_path: Path, exported: Callable[..., Bundle]) -> None:
+    """parity passes on a moved copy of a bundle, in a new process and an empty working directory."""
     models = Path(__file__).parent.parent / "models"
     original = exported(str(models / "diehl_cook_2015.py"), n=8, n_input=16, snap=12)
     copy = Path(shutil.copytree(original.path, tmp_path / "a" / "moved"))

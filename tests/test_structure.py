@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "deploy_snn"
-FLOORS = [
+LAYERS = [
     {"errors"},
     {"contract_v1", "tensors", "registry", "model_name", "wasm_module", "ort_headers"},
     {"contract", "cpus"},
@@ -27,15 +27,15 @@ FLOORS = [
     {"api"},
     {"cli"},
 ]
-FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
-UPWARDS = {("bundle", "runtimes")}
-"""``bundle.session()`` imports the runtimes when it is called: a convenience for people, and the only exception."""
+LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
+EXCEPTIONS = {("bundle", "runtimes")}
+"""The only exception: ``bundle.session()`` imports the runtimes when it is called."""
 
 READING = ("torch", "onnx", "onnxscript", "onnx_ir", "sklearn")
 
 
-def rooms_read_by(path: Path) -> set[str]:
-    """The parts of deploy_snn that a file imports from, at its top or inside a function."""
+def imported_packages(path: Path) -> set[str]:
+    """Return the packages of deploy_snn that a file imports, at its top or inside a function."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("deploy_snn."):
@@ -46,13 +46,13 @@ def rooms_read_by(path: Path) -> set[str]:
 def test_imports_run_one_way() -> None:
     wrong = []
     for path in PACKAGE.rglob("*.py"):
-        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if room == "__init__":
+        package = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if package == "__init__":
             continue
         wrong += [
             f"{path.relative_to(PACKAGE)} imports {other}"
-            for other in rooms_read_by(path) - {room}
-            if (room, other) not in UPWARDS and FLOOR[other] >= FLOOR[room]
+            for other in imported_packages(path) - {package}
+            if (package, other) not in EXCEPTIONS and LAYER_OF[other] >= LAYER_OF[package]
         ]
     assert not wrong
 
@@ -60,7 +60,7 @@ def test_imports_run_one_way() -> None:
 def test_the_server_needs_bundles_and_runtimes_only() -> None:
     below = {"bundle", "runtimes", "contract", "tensors", "errors", "server"}
     for path in (PACKAGE / "server").rglob("*.py"):
-        assert rooms_read_by(path) <= below, path
+        assert imported_packages(path) <= below, path
 
 
 def test_only_one_file_uses_private_torch_api() -> None:
@@ -74,7 +74,7 @@ def test_only_one_file_uses_private_torch_api() -> None:
 
 
 def _is_private(node: ast.AST) -> bool:
-    """Whether code imports or names a private module of torch's, or ``torch.jit``."""
+    """Return whether code imports or names ``torch.jit`` or a private module of torch."""
     if isinstance(node, ast.ImportFrom):
         parts = (node.module or "").split(".") + [alias.name for alias in node.names]
         return parts[0] == "torch" and any(
@@ -87,8 +87,8 @@ def _is_private(node: ast.AST) -> bool:
     return False
 
 
-def imported_by(code: str, *arguments: object) -> set[str]:
-    """The modules that are imported once some code has run, in a process of its own."""
+def imported_modules(code: str, *arguments: object) -> set[str]:
+    """Run code in its own process, and return the modules that are imported after it."""
     done = subprocess.run(
         [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)", *map(str, arguments)],
         capture_output=True,
@@ -98,8 +98,8 @@ def imported_by(code: str, *arguments: object) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
-def test_the_command_line_starts_without_the_heavy_libraries() -> None:
-    assert not {*READING, "onnxruntime", "numpy"} & imported_by("import deploy_snn.cli.main")
+def test_command_line_imports_no_large_library() -> None:
+    assert not {*READING, "onnxruntime", "numpy"} & imported_modules("import deploy_snn.cli.main")
 
 
 @pytest.mark.parametrize(
@@ -117,6 +117,6 @@ def test_the_command_line_starts_without_the_heavy_libraries() -> None:
     ids=["read", "run", "serve", "list", "open"],
 )
 def test_reading_needs_neither_torch_nor_onnx(code: str) -> None:
-    found = imported_by(f"import sys, numpy\n{code}", PACKAGE.parent / "export" / "lif")
+    found = imported_modules(f"import sys, numpy\n{code}", PACKAGE.parent / "export" / "lif")
     assert "deploy_snn.bundle" in found
     assert not set(READING) & found

@@ -28,8 +28,8 @@ def load(path: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", ["current-lif", "diehl-and-cook"])
-def test_a_run_continues_in_another_process_and_runtime(name: str, exported: Exported, tmp_path: Path) -> None:
-    """Forty steps, or fifteen and then the rest, from a state file: the same bits."""
+def test_run_continues_in_another_process_and_runtime(name: str, exported: Exported, tmp_path: Path) -> None:
+    """A run of 40 steps gives the same bits as 15 steps and a run that continues from the state file."""
     rng = np.random.default_rng(0)
     bundle = exported(name, n=6)
     inputs = {
@@ -83,7 +83,7 @@ def test_a_run_continues_in_another_process_and_runtime(name: str, exported: Exp
 
 
 GOOD = {"x": np.zeros((5, 1, 6), np.float32)}
-BAD_INPUTS = [
+INVALID_INPUTS = [
     ({"x": np.full((5, 1, 6), np.nan, np.float32)}, "input 'x' must be finite, but is nan at index [0, 0, 0]"),
     ({"x": np.full((5, 1, 6), -np.inf, np.float32)}, "input 'x' must be finite, but is -inf at"),
     ({"x": np.zeros((5, 1, 6))}, "convert it to float32"),
@@ -96,10 +96,10 @@ BAD_INPUTS = [
 ]
 
 
-@pytest.mark.parametrize(("arrays", "message"), BAD_INPUTS)
-def test_bad_inputs_to_run(arrays: dict, message: str, exported: Exported, command: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("arrays", "message"), INVALID_INPUTS)
+def test_invalid_inputs_to_run(arrays: dict, message: str, exported: Exported, command: Command, tmp_path: Path) -> None:
     save(tmp_path / "in.safetensors", **arrays)
-    refused(
+    assert_rejected(
         command,
         message,
         "run",
@@ -112,7 +112,7 @@ def test_bad_inputs_to_run(arrays: dict, message: str, exported: Exported, comma
     assert [path.name for path in tmp_path.iterdir()] == ["in.safetensors"]
 
 
-def refused(command: Command, message: str, *arguments: object) -> None:
+def assert_rejected(command: Command, message: str, *arguments: object) -> None:
     status, _, error = command(*arguments)
     assert status == 2
     assert error.startswith("deploy-snn: ")
@@ -120,42 +120,46 @@ def refused(command: Command, message: str, *arguments: object) -> None:
     assert message in error
 
 
-def test_bad_files_to_run(exported: Exported, command: Command, tmp_path: Path) -> None:
+def test_invalid_files_to_run(exported: Exported, command: Command, tmp_path: Path) -> None:
     bundle, good = exported("lif", n=6).path, save(tmp_path / "good.safetensors", **GOOD)
     out = ("--output", tmp_path / "out.safetensors")
-    refused(command, "does not exist", "run", bundle, "--input", tmp_path / "none.safetensors", *out)
+    assert_rejected(command, "does not exist", "run", bundle, "--input", tmp_path / "none.safetensors", *out)
     (tmp_path / "cut.safetensors").write_bytes(good.read_bytes()[:100])
-    refused(command, "cannot be read as .safetensors", "run", bundle, "--input", tmp_path / "cut.safetensors", *out)
+    assert_rejected(command, "cannot be read as .safetensors", "run", bundle, "--input", tmp_path / "cut.safetensors", *out)
     np.savez(tmp_path / "numpy.npz", **GOOD)
-    refused(command, "cannot be read as .safetensors", "run", bundle, "--input", tmp_path / "numpy.npz", *out)
+    assert_rejected(command, "cannot be read as .safetensors", "run", bundle, "--input", tmp_path / "numpy.npz", *out)
     save_in_torch({"x": torch.zeros(5, 1, 6, dtype=torch.bfloat16)}, tmp_path / "short.safetensors")
-    refused(
+    assert_rejected(
         command, "of a type that numpy does not have: BF16", "run", bundle, "--input", tmp_path / "short.safetensors", *out
     )
-    refused(command, "is not a file", "run", bundle, "--input", tmp_path, *out)
-    refused(command, "does not exist", "run", bundle, "--input", good, "--output", tmp_path / "no" / "out.safetensors")
-    refused(command, "is a folder", "run", bundle, "--input", good, "--output", tmp_path)
+    assert_rejected(command, "is not a file", "run", bundle, "--input", tmp_path, *out)
+    assert_rejected(
+        command, "does not exist", "run", bundle, "--input", good, "--output", tmp_path / "no" / "out.safetensors"
+    )
+    assert_rejected(command, "is a folder", "run", bundle, "--input", good, "--output", tmp_path)
     state = save(tmp_path / "state.safetensors", v=np.zeros((2, 6), np.float32), refrac_count=np.zeros((2, 6), np.float32))
-    refused(command, "state 'v'", "run", bundle, "--input", good, *out, "--state-in", state)
-    sick = save(
+    assert_rejected(command, "state 'v'", "run", bundle, "--input", good, *out, "--state-in", state)
+    nan_state = save(
         tmp_path / "sick.safetensors", v=np.full((1, 6), np.nan, np.float32), refrac_count=np.zeros((1, 6), np.float32)
     )
-    refused(command, "state 'v' must be finite, but is nan", "run", bundle, "--input", good, *out, "--state-in", sick)
-    refused(command, "unknown runtime 'x'", "run", bundle, "--input", good, *out, "--runtime", "x")
-    refused(command, "is not a bundle", "run", tmp_path, "--input", good, *out)
-    noisy = exported("diehl-and-cook", n=6).path
-    refused(command, "'noise' is missing", "run", noisy, "--input", good, *out)
+    assert_rejected(
+        command, "state 'v' must be finite, but is nan", "run", bundle, "--input", good, *out, "--state-in", nan_state
+    )
+    assert_rejected(command, "unknown runtime 'x'", "run", bundle, "--input", good, *out, "--runtime", "x")
+    assert_rejected(command, "is not a bundle", "run", tmp_path, "--input", good, *out)
+    with_noise = exported("diehl-and-cook", n=6).path
+    assert_rejected(command, "'noise' is missing", "run", with_noise, "--input", good, *out)
     assert not (tmp_path / "out.safetensors").exists()
 
 
 def test_invalid_arguments_to_parity(exported: Exported, command: Command, tmp_path: Path) -> None:
     bundle = exported("lif", n=6).path
-    refused(command, "--n can only be used with a MODEL", "parity", bundle, "--n", 5)
-    refused(command, "unknown stimulus 'noise'", "parity", bundle, "--stimulus", "noise")
-    refused(command, "steps=0", "parity", bundle, "--steps", 0)
-    refused(command, "batch=0", "parity", bundle, "--batch", 0)
-    refused(command, "does not exist", "parity", bundle, "--json", tmp_path / "no" / "report.json")
-    refused(command, "is not a bundle", "parity", tmp_path / "nothing")
+    assert_rejected(command, "--n can only be used with a MODEL", "parity", bundle, "--n", 5)
+    assert_rejected(command, "unknown stimulus 'noise'", "parity", bundle, "--stimulus", "noise")
+    assert_rejected(command, "steps=0", "parity", bundle, "--steps", 0)
+    assert_rejected(command, "batch=0", "parity", bundle, "--batch", 0)
+    assert_rejected(command, "does not exist", "parity", bundle, "--json", tmp_path / "no" / "report.json")
+    assert_rejected(command, "is not a bundle", "parity", tmp_path / "nothing")
     assert command("parity")[0] == 2
     assert command("parity", bundle, "--mode", "loose")[0] == 2
 
@@ -180,10 +184,10 @@ def test_inspect(exported: Exported, command: Command, tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes((bundle.path / "step.onnx").read_bytes()[:200])
     (tmp_path / "bad.pt").write_bytes(b"not a zip")
     (tmp_path / "notes.txt").write_text("hello")
-    refused(command, "not a valid ONNX file", "inspect", tmp_path / "bad.onnx")
-    refused(command, "not a zip archive", "inspect", tmp_path / "bad.pt")
-    refused(command, "cannot be inspected; expected a bundle, or an .onnx", "inspect", tmp_path / "notes.txt")
-    refused(command, "does not exist", "inspect", tmp_path / "nothing")
+    assert_rejected(command, "not a valid ONNX file", "inspect", tmp_path / "bad.onnx")
+    assert_rejected(command, "not a zip archive", "inspect", tmp_path / "bad.pt")
+    assert_rejected(command, "cannot be inspected; expected a bundle, or an .onnx", "inspect", tmp_path / "notes.txt")
+    assert_rejected(command, "does not exist", "inspect", tmp_path / "nothing")
 
 
 def test_bench(exported: Exported, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The help of every command is held against rules, and unknown names are answered with what was probably meant."""
+"""The help of every command follows rules, errors suggest similar names, and the shell completes names."""
 
 import os
 import re
@@ -22,7 +22,7 @@ def test_help(name: str, command: Call, monkeypatch: pytest.MonkeyPatch) -> None
     assert status == 0
     assert all(len(line) <= 80 for line in out.splitlines())
     assert "<bool>" not in out
-    assert not re.search(r"\w \.(\s|$)|\[default: *\]", out), "a default that was taken for markup"
+    assert not re.search(r"\w \.(\s|$)|\[default: *\]", out), "a default is missing: rich has read it as markup"
     assert not name or f"Example: deploy-snn {name}" in out
     assert out == command(*filter(None, [name]), "--help")[1]
 
@@ -49,14 +49,14 @@ def test_defaults_in_words_are_shown(command: Call, monkeypatch: pytest.MonkeyPa
         (["parity", "lif", "--tc-decay=20"], "--set tc_decay=20"),
     ],
 )
-def test_what_was_meant(arguments: list[str], words: str, command: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_suggestions(arguments: list[str], words: str, command: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     status, _, error = command(*arguments)
     assert status == 2
     assert words in error
 
 
-def test_commands_stand_in_panels_by_topic(command: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_are_grouped_by_topic(command: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     out = command("--help")[1]
     panels = re.split(r"╭─ ([\w ]+) ─+╮", out)[1:]
@@ -77,8 +77,8 @@ def test_commands_stand_in_panels_by_topic(command: Call, monkeypatch: pytest.Mo
         ("deploy-snn bench x --runtime onnxruntime-cp", "onnxruntime-cpu"),
     ],
 )
-def test_the_shell_completes(words: str, found: str) -> None:
-    """As bash asks for it: the program has its own name, so it runs in a process of its own."""
+def test_shell_completion(words: str, found: str) -> None:
+    """Completion for bash works. It needs its own process, since the program's name must be deploy-snn."""
     code = "import sys; sys.argv[0] = 'deploy-snn'; from deploy_snn.cli.main import main; main()"
     request = {"_DEPLOY_SNN_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
     done = subprocess.run(

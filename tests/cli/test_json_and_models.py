@@ -1,4 +1,4 @@
-"""``--json``, and the argument MODEL: a neuron, a .py file, an imported file or a bundle, with the noise that it needs."""
+"""``--json``, the argument MODEL (a neuron, a .py file, an imported file or a bundle), and noise from a seed."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ Exported = Callable[..., Bundle]
 
 @pytest.fixture
 def drive(tmp_path: Path) -> Path:
-    """A recording of 40 steps for two rows of six neurons, a quarter of whose elements are not 0."""
+    """A file with inputs of 40 steps for two rows of six neurons; a quarter of the elements is not 0."""
     x = np.zeros((40, 2, 6), np.float32)
     x.reshape(-1)[::4] = 25
     save_file({"x": x}, tmp_path / "x.safetensors")
@@ -76,15 +76,15 @@ def test_bench_as_json_on_a_recording(
         assert record["steps"] == 40
         assert record["input_share"] == pytest.approx(0.25)
         assert 0 < record["median_us"] <= record["p99_us"]
-    one_call, whole = records[0]["median_us"], records[1]["median_us"]
-    assert whole < one_call, "a step costs less in a sequence than in a call of its own"
+    single_step, whole = records[0]["median_us"], records[1]["median_us"]
+    assert whole < single_step, "a step in a sequence is not faster than a call of one step"
     status, shown, _ = command("bench", path, "--runtime", "eager", "--input", drive)
     assert status == 0
     assert "25.0 % of the inputs spiked" in shown
     assert command("bench", path, "--input", drive, "--batch", 3)[0] == 2
 
 
-def test_a_run_of_a_model_is_the_run_of_its_bundle(exported: Exported, command: Command, drive: Path) -> None:
+def test_run_of_a_model_equals_run_of_its_bundle(exported: Exported, command: Command, drive: Path) -> None:
     outputs = []
     for number, model in enumerate(([exported("lif", n=6).path], ["lif", "--n", 6], ["LIFNodes", "--shape", 6])):
         out = drive.with_name(f"out{number}.safetensors")
@@ -100,7 +100,7 @@ def test_a_run_of_a_model_is_the_run_of_its_bundle(exported: Exported, command: 
 
 
 def test_equal_seeds_give_equal_bits(exported: Exported, command: Command, drive: Path) -> None:
-    """Two runs with one seed, in two runtimes, and the noise itself as an input: the same spikes. Another seed differs."""
+    """Equal seeds give equal spikes in two runtimes, as does the noise as an input. Another seed gives other spikes."""
     bundle = exported("diehl-and-cook", n=6)
     arguments = ("run", bundle.path, "--input", drive, "--output")
     spikes = {}
@@ -130,7 +130,7 @@ def test_equal_seeds_give_equal_bits(exported: Exported, command: Command, drive
     assert (status, "input 'noise' is missing" in error, "--seed N" in error) == (2, True, True)
 
 
-def test_noise_depends_on_the_seed_and_the_name_alone(exported: Exported) -> None:
+def test_noise_depends_on_seed_and_name_only(exported: Exported) -> None:
     contract = exported("diehl-and-cook", n=6).contract
     x = np.zeros((30, 2, 6), np.float32)
     whole, part = (draw_noise(contract, {"x": x[:steps]}, 7)["noise"] for steps in (30, 10))
@@ -142,12 +142,10 @@ def test_noise_depends_on_the_seed_and_the_name_alone(exported: Exported) -> Non
     assert draw_noise(contract, {"x": x, "noise": whole}, 7) == {}
 
 
-def test_a_long_run_shows_its_progress_and_gives_the_same_bits(
-    exported: Exported, command: Command, drive: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_of_a_long_run(exported: Exported, command: Command, drive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ("run", exported("lif", n=6).path, "--input", drive, "--output")
     status, _, error = command(*arguments, drive.with_name("whole.safetensors"))
-    assert (status, error) == (0, ""), "a short run says nothing on stderr"
+    assert (status, error) == (0, ""), "a short run prints to stderr"
     monkeypatch.setattr("deploy_snn.cli.run.STEPS_PER_CALL", 15)
     monkeypatch.setattr("deploy_snn.cli.progress.INTERVAL", 0.0)
     status, _, error = command(*arguments, drive.with_name("parts.safetensors"))
@@ -158,21 +156,21 @@ def test_a_long_run_shows_its_progress_and_gives_the_same_bits(
     assert_array_equal(whole["s"], parts["s"])
 
 
-def test_an_export_names_its_stages(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_of_an_export(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deploy_snn.cli.progress.INTERVAL", 0.0)
     status, _, error = command("export", "if", "--n", 2, "--format", "onnx,torchscript", "-o", tmp_path / "if")
     assert status == 0
     assert error.splitlines() == [f"export if: {stage}" for stage in ("golden trace", "onnx", "torchscript")]
 
 
-def test_numbers_are_plural_only_where_they_are(exported: Exported, command: Command, drive: Path) -> None:
+def test_singular_and_plural(exported: Exported, command: Command, drive: Path) -> None:
     save_file({"x": np.zeros((1, 1, 6), np.float32)}, drive)
     _, shown, _ = command("run", exported("lif", n=6).path, "--input", drive, "--output", drive.with_name("o.safetensors"))
     assert shown.startswith("1 step of a batch of 1 on onnxruntime-cpu: 0 spikes, written to")
 
 
 def test_serve_takes_a_model(tmp_path: Path) -> None:
-    """The server runs in a process of its own, and answers for a neuron by name and for a .py file."""
+    """serve takes a neuron's name and a .py file. It runs in its own process."""
     pytest.importorskip("starlette")
     code = (
         "import sys, json, threading\n"

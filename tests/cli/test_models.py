@@ -1,4 +1,4 @@
-"""The values of MODEL on the command line, and its options."""
+"""The argument MODEL on the command line, and the options of models."""
 
 import re
 from collections.abc import Callable
@@ -61,7 +61,7 @@ def test_options(tmp_path: Path, command: Command) -> None:
         (["izhikevich", "--set", "spike_at=middle"], "expected 'start' or 'end'"),
     ],
 )
-def test_mistakes(arguments: list[str], message: str, tmp_path: Path, command: Command) -> None:
+def test_invalid_arguments(arguments: list[str], message: str, tmp_path: Path, command: Command) -> None:
     status, _, error = command("export", *arguments, "-o", tmp_path / "b")
     assert status == 2
     assert error.startswith("deploy-snn: ")
@@ -87,7 +87,7 @@ def definitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_definition(definitions: Path, command: Command) -> None:
+def test_definition(definitions: Path, command: Command) -> None:
     assert command("export", "good.py", "--n", 5, "--set", "thresh=-40")[0] == 0
     bundle = Bundle.open(definitions / "bundles" / "good")
     assert bundle.parameters()["neuron.thresh"] == -40
@@ -95,7 +95,7 @@ def test_a_definition(definitions: Path, command: Command) -> None:
 
 
 def test_missing_or_changed_definition(definitions: Path, command: Command) -> None:
-    """A bundle stands alone: its program is rebuilt from the manifest."""
+    """parity rebuilds the program from the manifest, also if the definition has changed or is missing."""
     command("export", "good.py", "--n", 5)
     check = ("parity", "bundles/good", "--runtime", "torchscript,onnxruntime-cpu", "--steps", 20)
     (definitions / "good.py").write_text("def build():\n    raise RuntimeError('nobody calls this')\n")

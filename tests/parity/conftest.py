@@ -1,4 +1,4 @@
-"""A fixture that plants a fault in a bundle."""
+"""A fixture of a bundle with a fault."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from deploy_snn.bundle import Bundle
 
 @pytest.fixture
 def strict_comparison(exported: Callable[..., Bundle], tmp_path: Path) -> Path:
-    """A copy of an LIF bundle whose step.onnx compares with ``>`` instead of ``>=``, and a manifest that calls it whole."""
+    """A copy of an LIF bundle whose step.onnx compares with ``>`` instead of ``>=``. Its checksums are valid."""
     copy = Path(shutil.copytree(exported("lif", n=16).path, tmp_path / "wrong"))
     model = onnx.load(copy / "step.onnx")
     next(node for node in model.graph.node if node.op_type == "GreaterOrEqual").op_type = "Greater"

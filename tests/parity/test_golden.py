@@ -1,4 +1,4 @@
-"""The golden trace keeps to a budget in proportion to the weights, and says how long it is."""
+"""The size of the golden trace is limited in proportion to the weights, and the manifest has its length."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from deploy_snn.parity import golden_steps_that_fit
 
 
 def convolution(size: int) -> Network:
-    """Few weights and many neurons, as in a convolution of images: what made golden traces huge."""
+    """A network with few weights and many neurons, whose golden trace would be large without a limit."""
     network = Network()
     network.add_layer(Input(shape=(3, size, size)), "X")
     network.add_layer(LIFNodes(shape=(16, size, size), thresh=-64.0), "conv")
@@ -22,11 +22,11 @@ def convolution(size: int) -> Network:
     return network
 
 
-def test_a_small_model_has_two_hundred_steps() -> None:
+def test_small_model_has_200_steps() -> None:
     assert golden_steps_that_fit(NeuronProgram(LIFNodes(n=100))) == 200
 
 
-def test_large_golden_trace_keeps_to_the_budget(tmp_path: Path) -> None:
+def test_large_golden_trace_is_limited(tmp_path: Path) -> None:
     bundle = deploy_snn.export(convolution(16), tmp_path / "conv", formats=["onnx"])
     steps = bundle.manifest.golden.steps
     assert 2 < steps < 200

@@ -16,8 +16,8 @@ from deploy_snn.tensors import Arrays
 Exported = Callable[..., Bundle]
 
 
-class Planted(Eager):
-    """Eager torch that flips one spike, or moves one potential, at one step."""
+class Faulty(Eager):
+    """Eager torch with a fault: it flips one spike, or changes one potential, in one step."""
 
     step_of_fault, tensor, place, by = 7, "s", (1, 3), 0.0
     taken = 0
@@ -50,7 +50,7 @@ def lockstep(bundle: Bundle, **options: object) -> Lockstep:
 @pytest.mark.parametrize("mode", ["locked", "free", "sequence"])
 def test_flipped_spike_is_reported(exported: Exported, mode: str) -> None:
     compared = lockstep(exported("lif", n=6))
-    report = compared.run("planted", Planted(exported("lif", n=6)), mode, lambda _: None)
+    report = compared.run("planted", Faulty(exported("lif", n=6)), mode, lambda _: None)
     found = report.divergence
     assert (report.equal, found.step, found.tensor, found.batch_row, found.neuron) == (False, 7, "s", 1, (3,))
     assert found.expected is not found.actual
@@ -64,7 +64,7 @@ def test_flipped_spike_is_reported(exported: Exported, mode: str) -> None:
 
 
 def test_changed_potential_is_reported(exported: Exported) -> None:
-    runtime = Planted(exported("lif", n=6))
+    runtime = Faulty(exported("lif", n=6))
     runtime.tensor, runtime.by = "v", 0.25
     found = lockstep(exported("lif", n=6)).run("planted", runtime, "free", lambda _: None).divergence
     assert (found.step, found.tensor, found.batch_row, found.neuron) == (7, "next.v", 1, (3,))
@@ -73,7 +73,7 @@ def test_changed_potential_is_reported(exported: Exported) -> None:
 
 
 class Drifting(Eager):
-    """Eager torch whose own potential moves a little, once, and stays moved."""
+    """Eager torch with a fault that stays: in one step it changes its potentials by a small number."""
 
     def step(self, inputs: Arrays) -> Arrays:
         outputs = super().step(inputs)
@@ -84,7 +84,7 @@ class Drifting(Eager):
 
 
 def test_drift_is_reset_in_locked_mode_and_kept_in_free_mode(exported: Exported) -> None:
-    """Locked, each step starts from the reference's state: one step is wrong. Free, all that follow are."""
+    """In locked mode each step starts from the reference's state, so one step differs; in free mode all later ones do."""
     wrong = {}
     for mode in ("locked", "free"):
         report = lockstep(exported("lif", n=6)).run("drifting", Drifting(exported("lif", n=6)), mode, lambda _: None)
@@ -95,7 +95,7 @@ def test_drift_is_reset_in_locked_mode_and_kept_in_free_mode(exported: Exported)
 
 
 def test_verdict_separates_rounding_from_bugs(exported: Exported) -> None:
-    """Noise a hair beside SRM0's probability: its exponentials are the runtime's own, and may fall on either side."""
+    """A spike that differs is rounding if SRM0's noise is very close to the probability, and a bug otherwise."""
     bundle = exported("srm0", n=6)
     for distance, verdict in ((1e-7, "within the rounding of the exponential in s"), (1e-3, "a bug")):
         compared = lockstep(bundle)
@@ -103,14 +103,14 @@ def test_verdict_separates_rounding_from_bugs(exported: Exported) -> None:
         p, _ = program.threshold_inputs(to_torch(at(trace.inputs, 7)), to_torch(trace.state_before(7)))["s"]
         noise = trace.inputs["noise"].copy()
         noise[7, 1, 3] = p[1, 3].item() + distance
-        again = Lockstep(record(program, trace.inputs | {"noise": noise}, trace.start), program, Tolerance())
-        found = again.run("planted", Planted(bundle), "locked", lambda _: None).divergence
+        changed = Lockstep(record(program, trace.inputs | {"noise": noise}, trace.start), program, Tolerance())
+        found = changed.run("planted", Faulty(bundle), "locked", lambda _: None).divergence
         assert (found.step, found.neuron) == (7, (3,))
         assert verdict in found.verdict
 
 
 def test_fail_fast_stops(exported: Exported) -> None:
-    report = lockstep(exported("lif", n=6), fail_fast=True).run("p", Planted(exported("lif", n=6)), "free", lambda _: None)
+    report = lockstep(exported("lif", n=6), fail_fast=True).run("p", Faulty(exported("lif", n=6)), "free", lambda _: None)
     assert report.steps == 8
 
 

@@ -25,17 +25,17 @@ def producer(graph: onnx.GraphProto, value: str) -> onnx.NodeProto:
     return next(n for n in graph.node if value in n.output)
 
 
-def greater_for_at_least(graph: onnx.GraphProto) -> None:
+def greater_instead_of_greater_or_equal(graph: onnx.GraphProto) -> None:
     node(graph, "GreaterOrEqual").op_type = "Greater"
 
 
 def mask_at_zero(graph: onnx.GraphProto) -> None:
-    """Refractory at 0 too: LIF's ``refrac_count > 0`` as ``>=``."""
+    """Replace LIF's ``refrac_count > 0`` by ``>=``, so that a neuron is refractory at 0 too."""
     node(graph, "Greater").op_type = "GreaterOrEqual"
 
 
 def count_down_first(graph: onnx.GraphProto) -> None:
-    """The mask sees the refractory count of after the decrement."""
+    """Compute the mask from the refractory count after the decrement."""
     mask = node(graph, "Greater")
     fired = producer(graph, "next.refrac_count")
     countdown = producer(graph, fired.input[2])
@@ -47,7 +47,7 @@ def count_down_first(graph: onnx.GraphProto) -> None:
 
 
 def no_mask(graph: onnx.GraphProto) -> None:
-    """The drive enters while the neuron is refractory."""
+    """Add the drive also while the neuron is refractory."""
     masked = node(graph, "Where")
     masked.input[1] = masked.input[2]
 
@@ -58,19 +58,19 @@ def decay_off_by_one_ulp(graph: onnx.GraphProto) -> None:
     constant.CopyFrom(numpy_helper.from_array(value.astype(np.float32), "neuron.decay"))
 
 
-def reset_to_elsewhere(graph: onnx.GraphProto) -> None:
+def wrong_reset(graph: onnx.GraphProto) -> None:
     constant = next(c for c in graph.initializer if c.name == "neuron.reset")
     constant.CopyFrom(numpy_helper.from_array(np.array(-64, np.float32), "neuron.reset"))
 
 
-def theta_that_stays(graph: onnx.GraphProto) -> None:
+def constant_theta(graph: onnx.GraphProto) -> None:
     grown = producer(graph, "next.theta")
     grown.input[1] = next(
         c.name for c in graph.initializer if numpy_helper.to_array(c).shape == () and not numpy_helper.to_array(c)
     )
 
 
-def last_of_equals_wins(graph: onnx.GraphProto) -> None:
+def last_index_wins(graph: onnx.GraphProto) -> None:
     node(graph, "ArgMax").attribute.append(onnx.helper.make_attribute("select_last_index", 1))
     attributes = [a for a in node(graph, "ArgMax").attribute if a.name != "select_last_index" or a.i == 1]
     del node(graph, "ArgMax").attribute[:]
@@ -78,26 +78,26 @@ def last_of_equals_wins(graph: onnx.GraphProto) -> None:
 
 
 CASES = [
-    ("lif", greater_for_at_least, "s"),
+    ("lif", greater_instead_of_greater_or_equal, "s"),
     ("lif", mask_at_zero, "s"),
     ("lif", count_down_first, "s"),
     ("lif", no_mask, "s"),
     ("lif", decay_off_by_one_ulp, "next.v"),
-    ("lif", reset_to_elsewhere, "next.v"),
-    ("if", greater_for_at_least, "s"),
-    ("current-lif", greater_for_at_least, "s"),
+    ("lif", wrong_reset, "next.v"),
+    ("if", greater_instead_of_greater_or_equal, "s"),
+    ("current-lif", greater_instead_of_greater_or_equal, "s"),
     ("boosted-lif", no_mask, "s"),
-    ("adaptive-lif", greater_for_at_least, "s"),
-    ("adaptive-lif", theta_that_stays, "next.theta"),
-    ("diehl-and-cook", last_of_equals_wins, "s"),
-    ("izhikevich", greater_for_at_least, "s"),
-    ("csrm", greater_for_at_least, "s"),
-    ("mcculloch-pitts", greater_for_at_least, "s"),
+    ("adaptive-lif", greater_instead_of_greater_or_equal, "s"),
+    ("adaptive-lif", constant_theta, "next.theta"),
+    ("diehl-and-cook", last_index_wins, "s"),
+    ("izhikevich", greater_instead_of_greater_or_equal, "s"),
+    ("csrm", greater_instead_of_greater_or_equal, "s"),
+    ("mcculloch-pitts", greater_instead_of_greater_or_equal, "s"),
 ]
 
 
 def mutant(bundle: Bundle, mutate: Mutate, folder: Path) -> Path:
-    """A copy of a bundle with a wrong graph, and a manifest that calls it whole."""
+    """Copy a bundle with a changed graph. Its checksums are valid."""
     copy = Path(shutil.copytree(bundle.path, folder / bundle.path.name))
     model = onnx.load(copy / "step.onnx")
     mutate(model.graph)
@@ -123,7 +123,7 @@ def test_mutant_is_reported(  # noqa: PLR0917  (pytest's fixtures come by positi
     assert status == 1
     assert f"on onnxruntime-cpu, {mode}: {tensor} first differs at step" in shown
     wrong, right = (run for run in json.loads(found.read_text())["models"][0]["runs"] if run["mode"] == mode)
-    assert right["equal"], "TorchScript was not touched"
+    assert right["equal"], "TorchScript has no fault"
     assert not wrong["equal"]
     assert wrong["divergence"]["tensor"] == tensor
     if tensor == "s" and name != "diehl-and-cook":
@@ -133,8 +133,8 @@ def test_mutant_is_reported(  # noqa: PLR0917  (pytest's fixtures come by positi
 def test_only_the_threshold_stimulus_detects_a_wrong_comparison(
     exported: Callable[..., Bundle], command: Command, tmp_path: Path
 ) -> None:
-    """Why it exists: a Poisson drive never lands a potential exactly on its threshold."""
-    folder = mutant(exported("lif", n=16), greater_for_at_least, tmp_path)
+    """A Poisson drive does not detect > instead of >=, since no potential equals the threshold exactly."""
+    folder = mutant(exported("lif", n=16), greater_instead_of_greater_or_equal, tmp_path)
     common = ("--runtime", "onnxruntime-cpu", "--mode", "both", "--steps", 200)
     assert command("parity", folder, "--stimulus", "poisson", *common)[0] == 0
     status, shown, _ = command("parity", folder, "--stimulus", "threshold", *common)

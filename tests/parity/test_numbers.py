@@ -1,4 +1,4 @@
-"""Distances in ulp, and what counts as a difference."""
+"""Distances in ulp, and which numbers count as different."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def f32(*values: float) -> np.ndarray:
 @given(floats)
 def test_neighbours_are_one_ulp_apart(value: float) -> None:
     here = f32(value)
-    with np.errstate(over="ignore"):  # above the largest, there is infinity
+    with np.errstate(over="ignore"):  # the largest number is followed by infinity
         above = np.nextafter(here, np.float32(np.inf))
     if value != np.inf:
         assert ulps(above, here) == 1
@@ -43,7 +43,7 @@ def test_differs_within_a_tolerance() -> None:
 
 
 def test_equal_bits_are_required_without_a_tolerance() -> None:
-    """Signed zeros and flushed denormals are counted, and are no differences."""
+    """Without a tolerance, other bits are a difference. Signed zeros and flushed denormals are only counted."""
     tiny = np.float32(1e-40)
     expected = f32(1, 0.0, -0.0, tiny, tiny, 0.0, np.nan, np.nan)
     actual = f32(np.nextafter(np.float32(1), np.float32(2)), -0.0, 0.0, 0.0, 2e-40, tiny, np.nan, 0)

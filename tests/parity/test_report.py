@@ -1,4 +1,4 @@
-"""What parity reports: coverage, several stimuli, files for CI and for people, explanations, pairs, the self-test."""
+"""The report of parity: coverage, several stimuli, JUnit and HTML files, explanations, pairs, and the self-test."""
 
 import json
 import subprocess
@@ -33,8 +33,8 @@ def coverage_of(program: NeuronProgram, *stimuli: str) -> dict[str, int]:
     return {item.name: item.hits for item in coverage.items() if not item.covered}
 
 
-def test_coverage_finds_what_a_stimulus_leaves_out() -> None:
-    """Poisson never lands a potential on its threshold, and constant drives are never negative."""
+def test_coverage_of_stimuli() -> None:
+    """Coverage reports that a Poisson drive never reaches equality, and that a constant drive is never negative."""
     program = NeuronProgram(LIFNodes(n=8, lbound=-80.0))
     (missed,) = coverage_of(program, "poisson")
     assert missed == "step, ge in `s = v >= self.thresh`: equal operands"
@@ -50,8 +50,8 @@ def test_coverage_of_noise() -> None:
     assert decided > 0
 
 
-def test_rounding_reaches_what_follows_from_a_sum() -> None:
-    """A rounded drive reaches potentials, not the counters; spikes end its path, and a graded layer carries it on."""
+def test_spread_of_rounding() -> None:
+    """Rounding spreads from a drive to potentials and through graded layers, but not to counters or past spikes."""
     import torch
 
     network = Network()
@@ -68,14 +68,14 @@ def test_rounding_reaches_what_follows_from_a_sum() -> None:
     assert {"spiking.v", "graded.v", "graded.s", "last.v"} <= rounded
     assert not rounded & {"spiking.refrac_count", "last.refrac_count", "exact.v", "exact.refrac_count", "spiking.previous"}
     exponential = NeuronProgram(SRM0Nodes(n=3)).contract
-    assert rounded_tensors(exponential, ()) == frozenset(), "only the spikes round"
+    assert rounded_tensors(exponential, ()) == frozenset(), "a state depends on rounding, and not only the spikes"
     unknown = exponential.model_copy(update={"rounding": (Rounding(tensor="s", operation=Operation.UNKNOWN),)})
     assert rounded_tensors(unknown, ()) == {"v", "refrac_count"}
     assert {spec.kind for spec in exponential.states} == {Kind.POTENTIAL, Kind.COUNTER}
     assert exponential.outputs[0].role is Role.SPIKES
 
 
-def test_several_stimuli_batches_and_seeds_in_one_call(exported: Exported, command: Command, tmp_path: Path) -> None:
+def test_several_stimuli_batches_and_seeds(exported: Exported, command: Command, tmp_path: Path) -> None:
     written = tmp_path / "report.json"
     options = ("--stimulus", "ramp,constant", "--batch", "1,3", "--seed", "0,4", "--steps", 10)
     bundle = exported("lif", n=6).path
@@ -88,7 +88,7 @@ def test_several_stimuli_batches_and_seeds_in_one_call(exported: Exported, comma
 
 
 def test_report_of_a_mismatch(strict_comparison: Path, command: Command, tmp_path: Path) -> None:
-    """Text, JUnit, HTML, the first wrong node, and a reproducer that replays the step."""
+    """A mismatch is reported as text, JUnit and HTML, with the first wrong node and a script that replays the step."""
     files = {option: tmp_path / f"report.{option}" for option in ("junit", "html")}
     options = [text for option, path in files.items() for text in (f"--{option}", path)]
     stimulus = ("--stimulus", "threshold", "--steps", 30, "--mode", "locked", "--runtime", "onnxruntime-cpu,torchscript")
@@ -116,10 +116,10 @@ def test_report_of_a_mismatch(strict_comparison: Path, command: Command, tmp_pat
 
 
 def test_html_escapes_every_text() -> None:
-    evil = "<script>alert('&')</script>"
-    run = RunReport(runtime=evil, mode="free", stimulus=evil, steps=0, equal=False, error=evil)
-    models = (ModelReport(model=evil, reference=evil, runs=(run,), silent=(evil,), files={evil: evil}),)
-    page = html_page(ParityReport(equal=False, versions={evil: evil}, models=models))
+    markup = "<script>alert('&')</script>"
+    run = RunReport(runtime=markup, mode="free", stimulus=markup, steps=0, equal=False, error=markup)
+    models = (ModelReport(model=markup, reference=markup, runs=(run,), silent=(markup,), files={markup: markup}),)
+    page = html_page(ParityReport(equal=False, versions={markup: markup}, models=models))
     assert "<script" not in page
     assert page.count("&lt;script&gt;") >= 8
 
@@ -143,7 +143,7 @@ def test_lines_fit_a_terminal_of_80_columns(exported: Exported, command: Command
         ("lif", "right", 0),
     ],
 )
-def test_any_two_things(  # noqa: PLR0917
+def test_pairs(  # noqa: PLR0917
     reference: str,
     candidate: str,
     status: int,
@@ -160,7 +160,7 @@ def test_any_two_things(  # noqa: PLR0917
     assert ("runs equal" in shown) == (status == 0)
 
 
-def test_two_things_with_different_contracts(exported: Exported, command: Command) -> None:
+def test_pair_with_different_contracts(exported: Exported, command: Command) -> None:
     pair = ("--reference", exported("lif", n=6).path, "--candidate", exported("if", n=16).path)
     status, _, error = command("parity", *pair)
     assert status == 2
@@ -169,7 +169,7 @@ def test_two_things_with_different_contracts(exported: Exported, command: Comman
 
 
 def test_step_file_without_a_contract(exported: Exported, command: Command, tmp_path: Path) -> None:
-    """A graph that someone wrote by hand holds no contract; a bundle or a manifest gives it."""
+    """A graph without a contract is an error, unless --contract names a bundle or a manifest."""
     bundle = exported("lif", n=16)
     model = onnx.load(bundle.path / "step.onnx")
     del model.metadata_props[:]
@@ -181,11 +181,11 @@ def test_step_file_without_a_contract(exported: Exported, command: Command, tmp_
 
 
 @pytest.mark.parametrize("name", ["lif", "csrm", "diehl-and-cook", "izhikevich"])
-def test_sample_of_the_campaign(name: str, exported: Exported) -> None:
-    """Every eighth mutant; benchmarks/mutants.py runs all of them. What survives is equivalent."""
+def test_sample_of_the_mutants(name: str, exported: Exported) -> None:
+    """Every eighth mutant is detected unless it is equivalent. benchmarks/mutants.py runs all of them."""
     tested = self_test(exported(name, n=6), Plan(steps=60), every=8)
     assert len(tested.results) > 10
-    equivalent = {"val_3"} if name == "diehl-and-cook" else set()  # any number below all noise marks no candidate
+    equivalent = {"val_3"} if name == "diehl-and-cook" else set()  # equivalent: any number below all noise works
     assert not [s for s in tested.survivors if s.what.split()[0] not in equivalent]
 
 
@@ -198,7 +198,7 @@ def test_mutants_are_of_every_kind(exported: Exported) -> None:
 
 
 def test_self_test_on_the_command_line(exported: Exported, command: Command, tmp_path: Path) -> None:
-    """A weak stimulus detects less, and the survivors are listed."""
+    """The self-test detects all mutants by default. With a weak stimulus it lists those that survive."""
     written = tmp_path / "mutants.json"
     bundle = exported("mcculloch-pitts", n=6).path
     status, shown, _ = command("parity", bundle, "--self-test", "--steps", 40, "--json", written)

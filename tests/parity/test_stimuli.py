@@ -1,4 +1,4 @@
-"""Stimuli have the right pattern, fit the contract, and make neurons fire."""
+"""Stimuli have the right shapes and values, depend on their seed only, and make neurons fire."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,17 +18,17 @@ from deploy_snn.registry import STIMULI
 
 @pytest.mark.parametrize("kind", STIMULI)
 @pytest.mark.parametrize("name", NEURONS)
-def test_a_pattern_fits_and_makes_neurons_fire(kind: str, name: str) -> None:
+def test_stimuli_fit_the_contract_and_make_neurons_fire(kind: str, name: str) -> None:
     program = NeuronProgram(NEURONS[name](shape=(4, 4)))
-    stimulus, again = (make_stimulus(kind, Request(program, 60, 3, 5)) for _ in range(2))
+    stimulus, repeated = (make_stimulus(kind, Request(program, 60, 3, 5)) for _ in range(2))
     check_tensors((spec.in_time() for spec in program.contract.inputs), stimulus.inputs, "input", {"time": 60, "batch": 3})
-    assert all((stimulus.inputs[key] == again.inputs[key]).all() for key in stimulus.inputs)
+    assert all((stimulus.inputs[key] == repeated.inputs[key]).all() for key in stimulus.inputs)
     if "noise" in stimulus.inputs:
         assert (stimulus.inputs["noise"].min(), stimulus.inputs["noise"].max()) >= (0, 0.9)
         assert stimulus.inputs["noise"].max() < 1
     fired = np.mean(record_reference(program, stimulus).outputs["s"])
     assert fired > 0.001
-    assert fired < 0.6 or name == "input"  # which hands on a constant as it is
+    assert fired < 0.6 or name == "input"  # an Input passes a constant through
 
 
 def test_stimulus_is_determined_by_its_seed() -> None:
@@ -37,7 +37,7 @@ def test_stimulus_is_determined_by_its_seed() -> None:
     assert (a != b).any()
 
 
-def test_a_window_slides() -> None:
+def test_sliding_window() -> None:
     program = NeuronProgram(NEURONS["csrm"](n=8, res_window_size=5))
     x = make_stimulus("poisson", Request(program, 40, 2, 0)).inputs["x"]  # [T, B, W, N]
     assert x.shape == (40, 2, 5, 8)
@@ -54,7 +54,7 @@ def test_digits_match_the_images() -> None:
     program = NeuronProgram(NEURONS["input"](n=64))
     shown = make_stimulus("digits", Request(program, 100, 1, 0)).inputs["x"][:, 0] > 0
     rates = shown.mean(axis=0)
-    nearest = np.abs(images.reshape(-1, 64) / 2 - rates).mean(axis=1)  # a pixel spikes in half of the steps at most
+    nearest = np.abs(images.reshape(-1, 64) / 2 - rates).mean(axis=1)  # the spike probability of a pixel is 0.5 at most
     assert nearest.min() < 0.03
     assert (rates[images[nearest.argmin()].ravel() == 0] == 0).all()
 
@@ -78,7 +78,7 @@ def test_invalid_stimulus_files(arrays: dict, message: str, tmp_path: Path) -> N
         make_stimulus(str(tmp_path / "drive.safetensors"), Request(program, 5, 1, 0))
 
 
-def test_a_file_drives_a_comparison(tmp_path: Path, exported: Callable, command: Callable) -> None:
+def test_stimulus_from_a_file(tmp_path: Path, exported: Callable, command: Callable) -> None:
     rng = np.random.default_rng(0)
     save_file({"x": (30 * rng.random((20, 3, 6))).astype(np.float32)}, tmp_path / "drive.safetensors")
     status, shown, _ = command("parity", exported("lif", n=6).path, "--stimulus", tmp_path / "drive.safetensors")

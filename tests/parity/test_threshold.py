@@ -1,4 +1,4 @@
-"""The threshold stimulus brings potentials to their targets."""
+"""The threshold stimulus brings potentials exactly to the threshold, and one ulp below and above it."""
 
 import numpy as np
 import pytest
@@ -11,12 +11,12 @@ from deploy_snn.parity import Request
 from deploy_snn.parity.threshold import threshold
 from deploy_snn.parity.ulp import ulps
 
-REPORTED_LATE = "izhikevich"  # its spikes tell of the potential that came into the step
+REPORTED_LATE = "izhikevich"  # its spikes depend on the potential before the step
 
 
 @pytest.mark.parametrize("dt", [1.0, 0.3])
 @pytest.mark.parametrize("name", sorted(NEURONS.keys() - {"srm0"}))
-def test_potentials_land_on_and_beside_the_threshold(name: str, dt: float) -> None:
+def test_potentials_reach_the_threshold(name: str, dt: float) -> None:
     program = NeuronProgram(NEURONS[name](n=24, dt=dt))
     stimulus = threshold(Request(program, 80, 2, 0))
     state, found, at_zero = to_torch(stimulus.start), {-1: 0, 0: 0, 1: 0}, 0
@@ -28,11 +28,13 @@ def test_potentials_land_on_and_beside_the_threshold(name: str, dt: float) -> No
             for target in found:
                 found[target] += int((away == target).sum())
             if "refrac_count" in state:
-                tested = state["refrac_count"] - (dt if name == "current-lif" else 0)  # which counts down first
+                tested = state["refrac_count"] - (
+                    dt if name == "current-lif" else 0
+                )  # current-lif decrements its counter first
                 at_zero += int(((tested == 0).numpy() & (away == 0)).sum())
             state = program(inputs, state)[1]
     claimed = {-1: stimulus.remarks["below"], 0: stimulus.remarks["on"], 1: stimulus.remarks["above"]}
-    late = dict.fromkeys(found, 2 * 24 if name == REPORTED_LATE else 0)  # the last step's are seen by no comparison
+    late = dict.fromkeys(found, 2 * 24 if name == REPORTED_LATE else 0)  # the spikes of the last step are not compared
     assert all(claimed[target] - late[target] <= found[target] for target in found)
     assert claimed[0] > 30
     if name != REPORTED_LATE:
@@ -41,8 +43,8 @@ def test_potentials_land_on_and_beside_the_threshold(name: str, dt: float) -> No
         assert at_zero > 2
 
 
-def test_a_spike_probability_is_kept_at_a_distance_from_the_noise() -> None:
-    """SRM0 compares noise with exponentials, which no two runtimes share to the bit; and noise 0 with no chance at all."""
+def test_distance_of_noise_from_the_probability() -> None:
+    """Noise keeps a distance from SRM0's spike probability, which is inexact, except for noise 0 and probability 0."""
     program = NeuronProgram(NEURONS["srm0"](n=24))
     stimulus = threshold(Request(program, 80, 2, 0))
     state, nearest, impossible = to_torch(stimulus.start), np.inf, 0

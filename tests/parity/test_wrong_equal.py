@@ -1,4 +1,4 @@
-"""Faults that parity once called equal. Each is planted in a bundle or a runtime, and must fail with a sentence."""
+"""Faults that an earlier parity reported as equal. Each is planted in a bundle or a runtime and must be reported."""
 
 import json
 import re
@@ -37,7 +37,7 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 def copy_with(bundle: Bundle, folder: Path, **files: Callable[[Path], None] | None) -> Bundle:
-    """A copy of a bundle with changed files (None removes one) and a manifest that lists them as they are."""
+    """Copy a bundle with changed files (None removes one). The manifest lists their checksums."""
     copy = Path(shutil.copytree(bundle.path, folder / bundle.path.name))
     manifest = json.loads((copy / "manifest.json").read_text())
     for key, change in files.items():
@@ -71,7 +71,7 @@ def compare(bundle: Bundle, *runtimes: str, **options: object) -> ModelReport:
 
 
 def test_sequence_without_rows_is_an_error(exported: Exported, tmp_path: Path) -> None:
-    """Only the shapes are wrong: each value that is there is right."""
+    """An output without rows is an error, though it has no wrong value."""
 
     def no_rows(g: onnx.GraphProto) -> None:
         for node in [*g.node, *(n for scan in g.node for a in scan.attribute for n in a.g.node)]:
@@ -86,7 +86,7 @@ def test_sequence_without_rows_is_an_error(exported: Exported, tmp_path: Path) -
     assert all("output 's' is bool [0, 3, 6]" in run.error for run in report.runs if run.mode == "sequence")
 
 
-class Wrong(Eager):
+class WithFaults(Eager):
     """Eager torch with planted results."""
 
     outputs: Callable[[Arrays], Arrays] = staticmethod(dict)
@@ -122,10 +122,10 @@ def reference(name: str, steps: int = 30, **options: object) -> tuple[NeuronProg
         (dict, lambda s: s | {"v": np.full_like(s["v"], np.inf)}, None),
     ],
 )
-def test_results_must_be_those_of_the_contract(
+def test_results_must_fit_the_contract(
     outputs: Callable, states: Callable, sentence: str | None, mode: str, exported: Exported
 ) -> None:
-    wrong = type("Planted", (Wrong,), {"outputs": staticmethod(outputs), "states": staticmethod(states)})
+    wrong = type("Planted", (WithFaults,), {"outputs": staticmethod(outputs), "states": staticmethod(states)})
     program, trace = reference("lif")
     report = Lockstep(trace, program, Tolerance()).run("wrong", wrong(exported("lif", n=6)), mode)
     assert not report.equal
@@ -169,7 +169,7 @@ def test_nothing_compared_is_a_failure(exported: Exported, command: Command, tmp
 # 3: an ambiguous name
 
 
-def test_folder_with_the_name_of_a_neuron_is_refused(
+def test_folder_with_the_name_of_a_neuron_is_an_error(
     exported: Exported, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(exported("lif", n=6).path, tmp_path / "lif")
@@ -180,7 +180,7 @@ def test_folder_with_the_name_of_a_neuron_is_refused(
     assert command("parity", "./lif", "--steps", 20, "--runtime", "onnxruntime-cpu")[0] == 0
 
 
-# 4: what hosts start from
+# 4: initial states and golden traces
 
 
 def test_initial_state_is_compared(exported: Exported, tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_golden_trace_is_compared(tensor: str, exported: Exported, tmp_path: Pat
     assert wrong.divergence.tensor.removeprefix("next.") == tensor.partition("/")[2]
 
 
-# 5: stimuli that exercise too little
+# 5: stimuli that do not exercise the whole model
 
 
 def clip_inhibition(g: onnx.GraphProto) -> None:
@@ -264,14 +264,14 @@ def test_default_stimuli_exercise_the_model(options: dict, mutate: Callable, tmp
 
 
 def test_second_entry_of_a_window_is_exercised(exported: Exported) -> None:
-    """The threshold stimulus alone never fills a window of CSRM with two spikes."""
+    """The default stimuli give windows of CSRM with two spikes. The threshold stimulus alone does not."""
     report = compare(exported("csrm", n=6), steps=60, modes=("locked",))
     assert report.equal
     (windows,) = (item for item in report.coverage if "two or more" in item.name)
     assert windows.hits > 0
 
 
-def test_a_chunk_of_one_step_is_tried(exported: Exported) -> None:
+def test_chunk_of_one_step_is_compared(exported: Exported) -> None:
     class FailsOnOne(Eager):
         def run(self, inputs: Arrays) -> Arrays:
             outputs = super().run(inputs)
@@ -283,8 +283,8 @@ def test_a_chunk_of_one_step_is_tried(exported: Exported) -> None:
         assert not lockstep.run("wrong", FailsOnOne(exported("lif", n=6)), "sequence").equal
 
 
-def test_silent_output_is_never_equal_in_silence(command: Command, tmp_path: Path) -> None:
-    """A layer that no stimulus makes fire."""
+def test_silent_output_is_reported(command: Command, tmp_path: Path) -> None:
+    """A layer that never fires is reported, and is an error with --strict."""
     network = Network()
     network.add_layer(Input(n=3), "X")
     network.add_layer(LIFNodes(n=2, thresh=float("inf")), "out")
@@ -301,7 +301,7 @@ def test_silent_output_is_never_equal_in_silence(command: Command, tmp_path: Pat
 # 6: small differences
 
 
-def test_one_ulp_is_a_difference_without_a_rounding(tmp_path: Path) -> None:
+def test_one_ulp_is_a_difference_in_an_exact_model(tmp_path: Path) -> None:
     class OneUlp(Eager):
         def state(self) -> Arrays:
             state = super().state()
@@ -319,7 +319,7 @@ def test_one_ulp_is_a_difference_without_a_rounding(tmp_path: Path) -> None:
 # 7: a runtime that writes into its inputs
 
 
-def test_writing_into_the_inputs_is_a_fault_of_that_runtime_alone(exported: Exported) -> None:
+def test_runtime_that_writes_into_its_inputs(exported: Exported) -> None:
     class InPlace(Eager):
         def step(self, inputs: Arrays) -> Arrays:
             outputs = super().step(inputs)

@@ -166,6 +166,7 @@ def infer_body(chance: random.Random) -> bytes:
 
 @pytest.mark.usefixtures("other_client")
 def test_http(served: tuple[Any, int]) -> None:
+    """No mutated HTTP request gets a 5xx response."""
     paths = (
         b"POST /v2/models/lif/infer",
         b"PUT /v2/models/lif/sequences/a/state",
@@ -199,6 +200,7 @@ def frame(first: int, payload: bytes) -> bytes:
 
 @pytest.mark.usefixtures("other_client")
 def test_websocket(served: tuple[Any, int]) -> None:
+    """No mutated handshake or message causes a 5xx response, an internal error or close code 1011."""
     handshake = (
         b"GET /v2/models/%s/stream%s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"

@@ -1,5 +1,5 @@
-// Let the bundles of the folders given learn from run.safetensors: the first part step by step, then normalise and rest, then
-// the second part in one call. Writes the states of every step, and those after each of the others, to learnt.safetensors.
+// Train the bundles in the given folders on run.safetensors: run the first part step by step, call normalise and rest, and run
+// the second part in one call. Write the states after every step and after each of these calls to learnt.safetensors.
 import { readFile, writeFile } from "node:fs/promises";
 import { pathToFileURL } from "node:url";
 import { load, readTensors, writeTensors } from "../../../serve/web/deploy-snn.js";

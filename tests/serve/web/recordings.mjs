@@ -1,5 +1,5 @@
-// Run the bundles of the folders given: the golden trace, and the recording in run.safetensors, step by step and in one call.
-// Writes the outputs and states to node.safetensors beside them, and prints what `check` found, as JSON.
+// Check the golden traces of the bundles in the given folders, and run run.safetensors step by step and in one call. Write the
+// outputs and states to node.safetensors in each folder, and print the results of `check` as JSON.
 import { readFile, writeFile } from "node:fs/promises";
 import { pathToFileURL } from "node:url";
 import { load, readTensors, writeTensors } from "../../../serve/web/deploy-snn.js";
