@@ -94,6 +94,8 @@ def exported(shared: SharedFolder) -> Callable[..., Bundle]:
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """``command("export", "lif")``: run the command line as ``main`` does. Return its exit status, stdout and stderr."""
+    # On a busy machine a command is slow enough to report its progress, which the tests of stderr do not expect.
+    monkeypatch.setattr("deploy_snn.cli.progress.INTERVAL", float("inf"))
 
     def call(*arguments: object) -> tuple[int, str, str]:
         from deploy_snn.cli.main import main
