@@ -34,10 +34,10 @@ lint: .venv/dev
 docs: .venv/docs  ## build the pages of docs/ as a site, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-hosts: .venv/toolkit  ## build the C++ hosts, into serve/cpp/build
+hosts: .venv/toolkit  ## build the C++ hosts, into serve/cpp/build; snn-executorch if .venv/runtimes was made before
 	serve/cpp/headers.sh
 	cmake -S serve/cpp -B serve/cpp/build -DCMAKE_BUILD_TYPE=Release -DDEPLOY_SNN_TESTS=ON \
-		-DCMAKE_PREFIX_PATH="$$($(BIN)/python -c 'import torch; print(torch.utils.cmake_prefix_path)');$(CURDIR)/serve/cpp/.headers/usr" \
+		-DCMAKE_PREFIX_PATH="$$($(BIN)/python -c 'import torch; print(torch.utils.cmake_prefix_path)');$(CURDIR)/serve/cpp/.headers/usr;$(wildcard $(CURDIR)/.venv/runtimes/lib/python*/site-packages/executorch)" \
 		-DONNXRUNTIME_INCLUDE_DIR=$(CURDIR)/serve/cpp/.headers/usr/include/onnxruntime
 	cmake --build serve/cpp/build --parallel
 
