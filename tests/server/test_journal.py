@@ -14,18 +14,23 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_array_equal
 
+from deploy_snn import export
 from deploy_snn.bundle import Bundle
 from deploy_snn.cli.export import export_model
 from deploy_snn.errors import InvalidInput, Unavailable
+from deploy_snn.learning import MSTDP
+from deploy_snn.network import Dense, Network
+from deploy_snn.neurons import Input, LIFNodes
 from deploy_snn.runtimes import find_runtime
 from deploy_snn.server.checkpoint import Checkpoint
 from deploy_snn.server.errors import StoreFailed
 from deploy_snn.server.journal import Journal
 from deploy_snn.server.model import Limits, Model
 from deploy_snn.server.protocol import InferRequest
-from deploy_snn.server.stream import Stream, draw_noise, new_stream, pack_stream
+from deploy_snn.server.stream import Stream, copy_generator, draw_noise, new_stream, pack_stream
 from deploy_snn.tensors import Arrays, pack_tensors, unpack_tensors
 
 from ..redis_process import Redis  # noqa: TID252
@@ -332,9 +337,9 @@ def test_formats_of_other_versions(plastic: Bundle, tmp_path: Path) -> None:
     """A file without journals is gone on from; earlier versions refuse one with journals, and we refuse later ones."""
     alone, given = Alone(plastic, "a"), Given()
 
-    async def go_on(every: int, *, killed: bool = False) -> None:
+    async def go_on(every: int, requests: int = 8, *, killed: bool = False) -> None:
         learner = Learner(plastic, tmp_path, every=every)
-        for _ in range(8):
+        for _ in range(requests):
             await learner.step(alone, given.next())
         await learner.end(killed=killed)
 
@@ -351,7 +356,7 @@ def test_formats_of_other_versions(plastic: Bundle, tmp_path: Path) -> None:
     asyncio.run(go_on(EVERY, killed=True))
     assert ask("SELECT files FROM bundle").startswith("2 {")
     assert ask("SELECT count(*) FROM journal WHERE entry IS NOT NULL") == 7
-    asyncio.run(go_on(EVERY))
+    asyncio.run(go_on(EVERY, 3))
     assert ask("SELECT count(*) FROM journal WHERE entry IS NOT NULL") == 0, "a server that ends stores all weights"
     asyncio.run(go_on(1))
     assert ask("SELECT count(*) FROM journal") == 0
@@ -359,6 +364,34 @@ def test_formats_of_other_versions(plastic: Bundle, tmp_path: Path) -> None:
     ask("UPDATE bundle SET files = '3' || substr(files, 2)")
     with pytest.raises(InvalidInput, match="has format 3, and this version reads up to 2: upgrade"):
         load(plastic, tmp_path)
+
+
+def test_a_reward_is_in_the_journal(tmp_path: Path) -> None:
+    """An input as any other, without which the weights would not change; here for two rows, which share their weights."""
+    torch.manual_seed(0)
+    network = Network()
+    network.add_layer(Input(n=60), "X")
+    network.add_layer(LIFNodes(n=60, refrac=0), "Y")
+    network.add_connection(Dense(1.0 + torch.rand(60, 60), rule=MSTDP(nu=0.05, wmin=0.0, wmax=4.0)), "X", "Y")
+    bundle = export(network, tmp_path / "rewarded", formats=["onnx"], golden_steps=0)
+    rng, folder = np.random.default_rng(0), tmp_path / "kept"
+
+    async def scenario() -> None:
+        learner, alone = Learner(bundle, folder), bundle.session(ONNX, batch=2)
+        for step in range(EVERY - 1):
+            x = (rng.random((2, 60)) < 0.3).astype(np.float32)
+            inputs = {"X.x": x, "reward": rng.normal(size=2).astype(np.float32)}
+            await learner.model.infer(InferRequest("", inputs, {}, False, "a", step == 0, False, None, None))
+            alone.step(inputs)
+        with copy_of(folder) as copy:
+            found = load(bundle, copy)["a"]
+        assert first_step(learner.store, "a") == 1, "all but the first step are in the journal"
+        await learner.end()
+        assert np.abs(alone.state["X_to_Y.w"] - bundle.initial_state(2)["X_to_Y.w"]).max() > 0.01
+        for name, value in alone.state.items():
+            assert_array_equal(found.state[name], value, name)
+
+    asyncio.run(scenario())
 
 
 def test_streams_that_begin_anew_or_come_from_elsewhere(plastic: Bundle, tmp_path: Path) -> None:
@@ -435,6 +468,33 @@ def test_an_answer_of_redis_is_lost(plastic: Bundle, redis: Redis) -> None:
             alone.check(stream.state, stream.steps)
         await one.model.close()
         await two.model.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_torn_log_of_redis(plastic: Bundle, redis: Redis) -> None:
+    """Its last write alone is lost, which was not acknowledged then: an entry in one case, a snapshot in the other."""
+
+    async def scenario() -> None:
+        alone, given = Alone(plastic, "a"), Given()
+        for requests, snapshot in ((10, 1), (8, 21)):
+            learner = Learner(plastic, redis)
+            for _ in range(requests):
+                before = alone.steps, alone.state, copy_generator(alone.generator)
+                await learner.step(alone, given.next())
+            assert first_step(learner.store, "a") == snapshot
+            await learner.end()
+            redis.kill()
+            (log,) = redis.folder.glob("appendonlydir/*.incr.aof")
+            with log.open("r+b") as file:
+                file.truncate(log.stat().st_size - 5)
+            redis.start()
+            alone.steps, alone.state, alone.generator = before
+            learner = Learner(plastic, redis)
+            stream = await learner.model.stream("a")
+            alone.check(stream.state, stream.steps)
+            assert first_step(learner.store, "a") == 1
+            await learner.end()
 
     asyncio.run(scenario())
 
