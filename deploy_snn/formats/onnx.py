@@ -15,6 +15,7 @@ from deploy_snn import __version__
 from deploy_snn.contract import CONTRACT_KEY, NEXT, Contract, TensorSpec
 from deploy_snn.errors import InvalidInput
 from deploy_snn.formats.format import Format
+from deploy_snn.formats.spiking_columns import compute_spiking_columns
 from deploy_snn.lowering import Lowered
 from deploy_snn.torch_internals import export_to_onnx_ir, output_places
 
@@ -95,7 +96,7 @@ class Onnx(Format):
     ) -> onnx.ModelProto:
         names = [spec.name for spec in (*inputs, *states)]
         model = export_to_onnx_ir(captured, self.opset, names, _output_names(captured))
-        _minimise(model)
+        _minimise(model, event_driven=name == "sequence")
         _describe(model, inputs, outputs, states)
         for value in list(model.graph.initializers.values()):
             value.name = (value.name or "").removeprefix(PROGRAM)
@@ -116,7 +117,8 @@ def _output_names(captured: ExportedProgram) -> list[str]:
     return [names[place] for place in range(len(names))]
 
 
-def _minimise(model: ir.Model) -> None:
+def _minimise(model: ir.Model, *, event_driven: bool) -> None:
+    """Remove what is not needed. Not ``event_driven`` for a step: a CUDA graph has no shapes that depend on data."""
     fold_constants(model, input_size_limit=FOLD_LIMIT, output_size_limit=FOLD_LIMIT)
     for graph in model.graphs():
         for node in list(graph):
@@ -126,6 +128,8 @@ def _minimise(model: ir.Model) -> None:
                 assert source is not None
                 node.outputs[0].replace_all_uses_with(source)
                 graph.remove(node, safe=True)
+    if event_driven:
+        compute_spiking_columns(model)
     Sequential(
         common.CommonSubexpressionEliminationPass(),
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
