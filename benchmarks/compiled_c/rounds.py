@@ -15,7 +15,7 @@ TOLERANCE = 0.02
 """How much the number of spikes of a contender with other rounding may differ."""
 TURN_SECONDS = 0.01
 """A turn of a contender lasts so long at least."""
-FEWEST, LIMIT_SECONDS = 3, 25.0
+FEWEST, LIMIT_SECONDS = 3, 15.0
 """A case ends after so many seconds, but not before so many rounds."""
 
 
