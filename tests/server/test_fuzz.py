@@ -25,6 +25,7 @@ from deploy_snn.server.rpc.messages import SERVICE, message, methods
 
 EXPORT = Path(__file__).parent.parent.parent / "export"
 SECONDS = float(os.environ.get("DEPLOY_SNN_FUZZ_SECONDS", "3"))
+ATTEMPTS = 60
 NAMES = ("lif", "srm0")
 X = {"name": "x", "datatype": "FP32", "shape": [1, 8], "data": [9.0] * 8}
 PIECES = (
@@ -113,9 +114,9 @@ def mutate(chance: random.Random, whole: bytes) -> bytes:
 
 
 def random_generators() -> Iterator[random.Random]:
-    """Yield seeded random generators for ``SECONDS``."""
+    """Yield seeded random generators for ``SECONDS``, and at least ``ATTEMPTS``, however slow the machine is."""
     begun, number = time.monotonic(), 0
-    while time.monotonic() - begun < SECONDS:
+    while number < ATTEMPTS or time.monotonic() - begun < SECONDS:
         yield random.Random(number)
         number += 1
 
@@ -221,7 +222,7 @@ def test_websocket(served: tuple[Any, int]) -> None:
             connection.settimeout(0.1)
             with suppress(ConnectionError, TimeoutError):
                 answer = connection.recv(2**16)  # a client may send no frame before the handshake is answered
-            answer += exchange(connection, sent_bytes, wait=0.02)
+            answer += exchange(connection, sent_bytes, wait=0.05)
         assert b"internal server error" not in answer, (sent_bytes, answer)
         assert not answer.startswith(b"HTTP/1.1 5"), (sent_bytes, answer)
         assert b"\x88\x02\x03\xf3" not in answer, (sent_bytes, answer)  # close code 1011: internal error
