@@ -119,7 +119,8 @@ def test_the_compiled_operators_of_torch(model: str, compiled: Callable[[str], B
     done = torch_host("check", bundle.path, "--operators", library)
     assert (done.returncode, done.stderr) == (0, "")
     assert "all equal" in done.stdout
-    torch_host.refuses(2, "build model.custom.c of this bundle", "check", bundle.path, "--operators", other)
+    if not build.sanitized:  # libtorch leaks what it has read of a module whose operator is unknown
+        torch_host.refuses(2, "build model.custom.c of this bundle", "check", bundle.path, "--operators", other)
     missing = "the library of operators cannot be loaded"
     torch_host.refuses(3, missing, "check", bundle.path, "--operators", tmp_path / "none.so")
 
