@@ -58,6 +58,7 @@ def bindsnet_network(n: int, batch: int, w: torch.Tensor) -> Any:
 def bindsnet_run(n: int, batch: int, w: torch.Tensor, inputs: torch.Tensor) -> Run:
     """``Network.run`` of the same network."""
     peer = bindsnet_network(n, batch, w)
+    inputs = inputs.clone()  # a reset of BindsNET's zeroes the last step of its input
 
     def run() -> object:
         peer.reset_state_variables()

@@ -33,7 +33,7 @@ def stepped(peer: Peer, tensor: str, steps: int) -> Contender:
 def diehl_cook(n: int, w: Array, inputs: Arrays, steps: int) -> Contender:
     """``Network.run``. It draws the winners itself; where spikes are compared, it is given our noise."""
     network = bindsnet_network(n, 1, torch.from_numpy(w))
-    spikes = torch.from_numpy(inputs["X.x"][:steps])
+    spikes = torch.from_numpy(inputs["X.x"][:steps].copy())  # a reset of BindsNET's zeroes the last step of its input
 
     @torch.inference_mode()
     def run() -> Arrays:
