@@ -74,9 +74,9 @@ class Executorch(Format):
                 ).to_executorch(exir.ExecutorchBackendConfig(remove_view_copy=False))
         except AssertionError:
             raise
-        except Exception as error:  # (its passes raise whatever they like)
+        except Exception as error:  # (its passes raise exceptions of many classes)
             text = " ".join(str(error).split())[:300]
-            raise Unavailable(f"this ExecuTorch cannot hold the model: {type(error).__name__}: {text}") from error
+            raise Unavailable(f"this ExecuTorch does not support the model: {type(error).__name__}: {text}") from error
         (file,) = self.files
         bounds = {plan.name: self._bounds(plan, lowered.contract) for plan in program.executorch_program.execution_plan}
         with (folder / file).open("wb") as opened:

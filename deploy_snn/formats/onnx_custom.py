@@ -23,7 +23,7 @@ SOURCE = "step.custom.c"
 class OnnxCustom(Format):
     """A graph of one node ``Step``, and the source of the library with its kernel. Options: none.
 
-    The node's function body is the step of format ``onnx``: a runtime without the library runs that. With the library,
+    The node's function body is the step of format ``onnx``: a runtime without the library runs this body. With the library,
     given to ONNX Runtime's ``RegisterCustomOpsLibrary``, the node is one call of the compiled step.
     """
 

@@ -38,7 +38,7 @@ float logf(float);
 float tanhf(float);
 """,
 }
-"""What the source includes. The target has no library of its own, and so the module cannot import one."""
+"""The headers that the source includes. The target has no C library, and the module imports nothing."""
 
 
 class Wasm(Format):

@@ -39,7 +39,7 @@ class Extras:
     snapped: Sequence[SnappedWeights] = ()
     readout: Readout | None = None
     skip_refused: bool = False
-    """Whether to leave out a format that cannot hold the model. The manifest then says why."""
+    """Whether to leave out a format that does not support the model. The manifest then says why."""
 
 
 def find_formats(formats: Sequence[str | Format]) -> dict[str, Format]:
@@ -57,7 +57,7 @@ def find_formats(formats: Sequence[str | Format]) -> dict[str, Format]:
 
 
 def unreported(_stage: str) -> None:
-    """What is called at each stage of an export by default: nothing is reported."""
+    """The default callback for the stages of an export: it does nothing."""
 
 
 def write_bundle(

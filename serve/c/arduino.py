@@ -1,6 +1,6 @@
 """Turn a bundle with format c into a library for the Arduino IDE and PlatformIO: ``python arduino.py BUNDLE FOLDER``.
 
-FOLDER then holds ``library.properties``, ``library.json``, the model in ``src/`` and a sketch in ``examples/``. Copy it
+FOLDER then contains ``library.properties``, ``library.json``, the model in ``src/`` and a sketch in ``examples/``. Copy it
 into the ``libraries`` folder of your sketches, or into ``lib`` of a PlatformIO project. Needs Python only.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 NO_CONTRACTION = """\
-/* Without fused multiply-add the results are those of torch, to the bit, whatever the flags of the board are. */
+/* Without fused multiply-add the results are bit-equal to torch, with any compiler flags of the board. */
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
 #elif defined(__GNUC__)
@@ -41,7 +41,7 @@ def write_library(bundle: Path, folder: Path) -> None:
     manifest = json.loads((bundle / "manifest.json").read_text())
     section = manifest["formats"].get("c", {})
     if "prefix" not in section:
-        raise ValueError(f"{bundle} has no C: export the model with format c")
+        raise ValueError(f"{bundle} has no files of format c: export the model with it")
     if section["weights"]:
         size = manifest["files"][section["weights"]]["bytes"]
         raise ValueError(

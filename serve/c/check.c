@@ -1,9 +1,9 @@
-/* Runs the golden trace of every model on the device itself. The exit status is 0 if all results are those of torch. */
+/* Runs the golden trace of every model on the device itself. The exit status is 0 if all results are equal to torch's. */
 #include <stdio.h>
 
 #include "models.h"
 
-/* One model is checked after the other, so they share the memory. */
+/* The models are checked one after the other, and share this memory. */
 #define MEMORY(name) name##_check_memory name;
 static union {
     MODELS(MEMORY)

@@ -1,4 +1,4 @@
-/* The least that a program with one model needs: its state, and a call for each step. */
+/* The smallest program that steps one model: its state, and one call for each step. */
 #include "model.h"
 
 #define JOIN_(a, b) a##b
@@ -6,7 +6,7 @@
 
 static JOIN(NAME, _state) state;
 
-/* Where the sensors are and where the spikes go is the program's business. */
+/* A real program points these at its sensor data and at its outputs. */
 JOIN(NAME, _inputs) * volatile sensors;
 JOIN(NAME, _outputs) * volatile actuators;
 

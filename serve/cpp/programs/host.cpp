@@ -73,12 +73,13 @@ Arguments parse(const Host& host, int argc, char** argv) {
   return arguments;
 }
 
-// Print one line on stderr. A runtime's message may go on with a stack trace, which is left out.
+// Print one line on stderr. The further lines of a runtime's message, often a stack trace, are left out.
 int report(const Host& host, const std::exception& error, int status) {
   std::string line = error.what();
   line.resize(std::min(line.find('\n'), line.size()));
   std::ranges::replace_if(
-      line, [](unsigned char c) { return c < ' ' || c == 0x7f; }, '?');  // a name in a file may hold control characters
+      line, [](unsigned char c) { return c < ' ' || c == 0x7f; },
+      '?');  // a name in a file may contain control characters
   std::fprintf(stderr, "%s: %s\n", host.name.c_str(), line.c_str());
   return status;
 }

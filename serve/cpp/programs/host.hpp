@@ -1,4 +1,4 @@
-// What snn-c, snn-torch and snn-ort share: their commands, options and exit statuses.
+// The commands, options and exit statuses that all hosts share.
 #pragma once
 
 #include <functional>
@@ -31,7 +31,7 @@ struct Option {
 
 struct Host {
   std::string name;
-  std::vector<Option> own;  // the options that the other hosts do not have
+  std::vector<Option> own;  // options that only this host has
   std::function<std::unique_ptr<Program>(const Bundle&, const Arguments&)> open;
 };
 

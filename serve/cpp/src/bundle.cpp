@@ -10,7 +10,7 @@ namespace deploy_snn {
 
 namespace {
 
-constexpr int kSchema = 2;  // the manifest schema that this host reads, beside all earlier ones
+constexpr int kSchema = 2;  // the newest manifest schema that this host reads; it also reads all earlier ones
 
 std::string sha256(std::string_view bytes) {
   unsigned char digest[EVP_MAX_MD_SIZE];
@@ -56,15 +56,16 @@ std::optional<CompiledModel> compiled_in(const nlohmann::json& manifest) {
 
 Bundle::Bundle(std::filesystem::path path) : path_(std::move(path)) {
   if (!std::filesystem::is_directory(path_))
-    throw InvalidInput(path_.string() + " is no bundle: there is no such folder");
+    throw InvalidInput(path_.string() + " is not a bundle: the folder does not exist");
   const auto manifest = path_ / "manifest.json";
-  if (!std::filesystem::exists(manifest)) throw InvalidInput(path_.string() + " is no bundle: it has no manifest.json");
+  if (!std::filesystem::exists(manifest))
+    throw InvalidInput(path_.string() + " is not a bundle: it has no manifest.json");
   nlohmann::json json;
   try {
     json = parse_json(read_file(manifest));
     const auto& schema = json.at("schema_version");
     if (!schema.is_number_integer() || schema < 1)
-      throw std::runtime_error("its schema version is not a number from 1 on");
+      throw std::runtime_error("schema_version is not a whole number of at least 1");
     if (schema > kSchema)
       throw InvalidInput(manifest.string() + " has schema " + schema.dump() + ", and this host reads schemas up to " +
                          std::to_string(kSchema) + ": build a newer host");
@@ -96,17 +97,17 @@ std::filesystem::path Bundle::file(const std::string& name) const {
   if (recorded == files_.end()) {
     std::string held;
     for (const auto& [file, _] : files_) held += (held.empty() ? "" : ", ") + file;
-    throw InvalidInput(path_.string() + " holds no " + name + "; it holds " + held + ": export it with that format");
+    throw InvalidInput(path_.string() + " has no " + name + ", only " + held + ": export the model with that format");
   }
   const auto path = path_ / name;
   if (!std::filesystem::exists(path))
-    throw InvalidInput(path_.string() + " lacks " + name + ", which its manifest lists: export it again");
+    throw InvalidInput(path.string() + " is missing, but the manifest lists it: export the model again");
   const auto bytes = read_file(path);
   if (bytes.size() != recorded->second.bytes)
-    throw InvalidInput(path.string() + " has " + std::to_string(bytes.size()) + " bytes instead of " +
-                       std::to_string(recorded->second.bytes) + ": it is truncated or changed");
+    throw InvalidInput(path.string() + " has " + std::to_string(bytes.size()) + " bytes, not " +
+                       std::to_string(recorded->second.bytes) + ": truncated or changed; export the model again");
   if (sha256(bytes) != recorded->second.sha256)
-    throw InvalidInput(path.string() + " has changed since the export (SHA-256): export it again");
+    throw InvalidInput(path.string() + " has changed since the export (SHA-256 differs): export the model again");
   return path;
 }
 
@@ -119,11 +120,11 @@ const CompiledModel& Bundle::compiled() const {
 void Bundle::check_contract(const Contract& inside, const std::filesystem::path& file) const {
   std::string found;
   for (const auto& difference : differences(contract_, inside)) found += (found.empty() ? "" : "; ") + difference;
-  if (!found.empty()) throw InvalidInput(file.string() + " is of another model than the manifest: " + found);
+  if (!found.empty()) throw InvalidInput("the contract of " + file.string() + " differs from the manifest: " + found);
 }
 
 State Bundle::initial_state(std::int64_t batch) const {
-  if (batch < 1) throw InvalidInput("a batch of " + std::to_string(batch) + ": it needs at least one row");
+  if (batch < 1) throw InvalidInput("batch " + std::to_string(batch) + ": expected at least 1");
   const auto row = State::load(contract_, file("initial_state.safetensors"));
   Tensors tensors;
   for (const auto& spec : contract_.states) tensors[spec.name] = repeated(row.tensors().at(spec.name), spec, batch);
@@ -141,7 +142,7 @@ Golden Bundle::golden() const {
     const auto slash = name.find('/');
     const auto group = groups.find(name.substr(0, slash));
     if (slash == std::string::npos || group == groups.end())
-      throw InvalidInput(path.string() + " holds '" + name +
+      throw InvalidInput(path.string() + " contains '" + name +
                          "'; expected names such as inputs/x: this is not a recorded run");
     group->second->emplace(name.substr(slash + 1), std::move(tensor));
   }

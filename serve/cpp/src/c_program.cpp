@@ -23,7 +23,7 @@ struct Free {
 };
 using Memory = std::unique_ptr<std::byte, Free>;
 
-// Memory for vectors. It is all 0.
+// Zeroed memory, aligned for vector instructions.
 Memory allocate(std::size_t bytes) {
   bytes = (bytes / kAlignment + 1) * kAlignment;
   Memory memory(static_cast<std::byte*>(std::aligned_alloc(kAlignment, bytes)));
@@ -32,7 +32,7 @@ Memory allocate(std::size_t bytes) {
   return memory;
 }
 
-// The type of rows and steps in the library.
+// Convert a number of rows or steps to the library's type.
 std::int32_t narrow(std::int64_t number, const char* what) {
   if (number > std::numeric_limits<std::int32_t>::max())
     throw InvalidInput(std::to_string(number) + " " + what + ": format c takes fewer than 2^31");
@@ -54,7 +54,7 @@ class Library {
   template <class Pointer>
   Pointer symbol(const std::string& name) const {
     if (const auto found = optional_symbol<Pointer>(name)) return found;
-    throw InvalidInput(path_.string() + " is of another model than the manifest: it has no " + prefix_ + "_" + name);
+    throw InvalidInput(path_.string() + " differs from the manifest: it has no function " + prefix_ + "_" + name);
   }
 
   // nullptr if the library does not have it.
@@ -169,8 +169,8 @@ std::filesystem::path library_of(const Bundle& bundle, const Options& options) {
     if (bundle.holds(name)) return std::filesystem::absolute(bundle.file(name));
     names += (names.empty() ? "" : ", ") + name;
   }
-  throw Unavailable(bundle.file("model.c").string() + " is not compiled for this CPU, as " + names +
-                    ": export the bundle with that library, or build it and name the library");
+  throw Unavailable(bundle.file("model.c").string() + " is not compiled for this CPU: the bundle has none of " + names +
+                    "; export it with a library, or build one and pass its path");
 }
 
 }  // namespace

@@ -145,7 +145,7 @@ void check_one(const TensorSpec& spec, const Tensor& tensor, const std::string& 
   const auto values = tensor.floats();
   const auto bad = std::ranges::find_if(values, [](float value) { return !std::isfinite(value); });
   if (bad != values.end())
-    throw InvalidInput(what + " '" + spec.name + "' holds " + std::to_string(*bad) + " at its element " +
+    throw InvalidInput(what + " '" + spec.name + "' must be finite, but is " + std::to_string(*bad) + " at element " +
                        std::to_string(bad - values.begin()));
 }
 

@@ -1,5 +1,5 @@
 // A contract from JSON, as strictly as Python parses it: unknown fields and wrong types are errors. Messages begin with
-// the place of the fault, such as "tensors.0.role: ".
+// the path of the wrong field, such as "tensors.0.role: ".
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -54,7 +54,7 @@ std::string inside(const std::string& place, const std::string& field) {
   return place.empty() ? field : place + "." + field;
 }
 
-// A JSON object that must hold all of its required fields and nothing but its known ones.
+// A JSON object with required and optional fields. Missing and unknown fields are errors.
 class Object {
  public:
   Object(const Json& json, std::string place, const std::set<std::string>& known)
@@ -66,7 +66,7 @@ class Object {
 
   std::string at(const std::string& field) const { return inside(place_, field); }
 
-  // A field, or null if the object lacks it.
+  // A field, or null if it is missing.
   const Json* find(const std::string& field) const {
     const auto found = json_.find(field);
     return found == json_.end() ? nullptr : &*found;

@@ -1,7 +1,7 @@
 // Contracts of version 1, as JSON, to version 2: the counterpart of deploy_snn/contract_v1.py.
 //
-// Version 1 had no version number, no kinds and no owners, and its `rounding` was prose. All of that follows from the
-// names and sentences that version 1 wrote. This is the only place that reads meaning from them.
+// Version 1 had no version number, no kinds and no owners, and its `rounding` was prose. They are derived from
+// the names and texts of version 1, here and nowhere else.
 #include <map>
 
 #include "json.hpp"
@@ -18,7 +18,7 @@ const std::map<std::string, const char*> kKindByName = {
     {"previous", "previous"}, {"last_spikes", "window"}, {"past_drives", "window"}};
 constexpr std::string_view kRecorded = "record.";
 
-// What stands before the last separator (or "" without one), and what stands after it.
+// The text before the last separator ("" if there is none), and the text after it.
 std::pair<std::string, std::string> split(const std::string& text, std::string_view separator) {
   const auto place = text.rfind(separator);
   if (place == std::string::npos) return {"", text};

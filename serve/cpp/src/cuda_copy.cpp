@@ -14,8 +14,7 @@ namespace {
 using Memcpy = int (*)(void*, const void*, std::size_t, int);
 constexpr int kAnyDirection = 4;  // cudaMemcpyDefault
 
-// The copy function of the loaded CUDA runtime, whatever its version. ONNX Runtime offers one only from release 1.23
-// on.
+// The copy function of the loaded CUDA runtime, of any version. ONNX Runtime has a function for it only since 1.23.
 Memcpy find_memcpy() {
   std::string library;
   dl_iterate_phdr(

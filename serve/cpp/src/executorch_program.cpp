@@ -235,7 +235,7 @@ class ExecutorchProgram final : public Program {
 
 Contract contract_in(Module& module, const std::string& path) {
   const auto text = module.get("contract");
-  if (!text.ok() || !text->isString()) throw InvalidInput(path + " holds no contract: deploy-snn did not write it");
+  if (!text.ok() || !text->isString()) throw InvalidInput(path + " has no contract: deploy-snn did not write it");
   return Contract::parse(std::string(text->toString()), path);
 }
 

@@ -11,16 +11,16 @@
 
 namespace deploy_snn {
 
-// Parse JSON. Throws std::runtime_error with the place of the first mistake. The message does not quote the bytes at
-// that place, which may be anything.
+// Parse JSON. Throws std::runtime_error with the position of the first error. The message does not quote the bytes
+// there, because they may be anything.
 template <class Json = nlohmann::json>
 Json parse_json(std::string_view text) {
   // The parser skips a byte order mark, which JSON does not allow (RFC 8259, section 8.1).
-  if (text.starts_with("\xef\xbb\xbf")) throw std::runtime_error("no JSON, from byte 1 on");
+  if (text.starts_with("\xef\xbb\xbf")) throw std::runtime_error("invalid JSON at byte 1");
   try {
     return Json::parse(text);
   } catch (const typename Json::parse_error& error) {
-    throw std::runtime_error("no JSON, from byte " + std::to_string(error.byte) + " on");
+    throw std::runtime_error("invalid JSON at byte " + std::to_string(error.byte));
   }
 }
 
@@ -30,7 +30,7 @@ Contract contract_from(const nlohmann::json& json);
 
 // The JSON of a contract of any version up to `newest`, as version `newest` (contract_v1.cpp). Throws
 // std::runtime_error for a newer version, a version that is not a whole number, and JSON of version 1 with fields of
-// version 2. Whatever else is malformed is left as it is, for `contract_from` to report.
+// version 2. Other errors are left for `contract_from` to report.
 nlohmann::json upgrade_contract(nlohmann::json json, int newest);
 
 }  // namespace deploy_snn

@@ -55,11 +55,11 @@ Ort::SessionOptions session_options(const Options& options) {
 Contract contract_in(const Ort::Session& session, const std::filesystem::path& path) {
   Ort::AllocatorWithDefaultOptions allocator;
   const auto text = session.GetModelMetadata().LookupCustomMetadataMapAllocated(kContractKey, allocator);
-  if (!text) throw InvalidInput(path.string() + " holds no contract: deploy-snn did not write it");
+  if (!text) throw InvalidInput(path.string() + " has no contract: deploy-snn did not write it");
   return Contract::parse(text.get(), path.string());
 }
 
-// The cause in an error of ONNX Runtime, without the places in its source code.
+// The cause in an error of ONNX Runtime, without its source locations.
 std::string cause(const Ort::Exception& error) {
   const std::string text = error.what(), line = text.substr(0, text.find('\n'));
   static const std::regex places(R"(^.*\[ONNXRuntimeError\] : \d+ : \w+ : )");
@@ -68,7 +68,7 @@ std::string cause(const Ort::Exception& error) {
   return (cudnn ? "the graph needs cuDNN: " : "") + short_text;
 }
 
-// Whether the CPU can open the file: if so, it is the device that cannot be used.
+// Whether the file can be opened on the CPU. If so, the device is the cause of the error.
 bool is_loadable(const std::filesystem::path& path) {
   try {
     Ort::SessionOptions settings;
@@ -141,7 +141,7 @@ class OrtProgram final : public Program {
   void run(Ort::Session& session, const Ort::IoBinding& binding) {
     try {
       session.Run(run_options_, binding);
-    } catch (const Ort::Exception& error) {  // a missing library shows at the first step
+    } catch (const Ort::Exception& error) {  // a missing library is detected at the first step
       if (options_.device == "cpu") throw;
       throw Unavailable("device " + options_.device + ": " + cause(error));
     }
@@ -184,7 +184,7 @@ class OrtProgram final : public Program {
   }
 
   void take_step() override {
-    // Binding would copy an input to the device once, and not at each step.
+    // A bound input would be copied to the device only once, not at each step.
     for (std::size_t i = 0; i < device_inputs_.size(); ++i)
       copy(device_inputs_[i].GetTensorMutableRawData(), inputs()[i].data.data(), inputs()[i].data.size());
     run(step_, bindings_[static_cast<std::size_t>(now_)]);
@@ -231,7 +231,7 @@ class OrtProgram final : public Program {
   const Ort::MemoryInfo memory_;  // of the state, between steps
   Ort::Allocator allocator_;
   std::array<std::vector<Ort::Value>, 2> buffers_;
-  std::vector<Ort::Value> device_inputs_;  // empty on the CPU, where the inputs are bound themselves
+  std::vector<Ort::Value> device_inputs_;  // empty on the CPU: there the inputs are bound directly
   std::vector<Ort::IoBinding> bindings_;
   int now_ = 0;
   std::int64_t bound_for_ = 0;

@@ -29,7 +29,7 @@ struct Entry {
   std::size_t begin, end;
 };
 
-// One tensor of a file whose data are `data`.
+// Read one tensor. `data` are the data of all tensors in the file.
 Tensor parse_tensor(const Json& described, const std::string& name, std::span<const char> data,
                     std::vector<Entry>& entries) {
   const auto dtype = dtype_of(described.at("dtype").get<std::string>());
@@ -46,11 +46,11 @@ Tensor parse_tensor(const Json& described, const std::string& name, std::span<co
   std::int64_t bytes = 0;
   if (begin > end || end > data.size() || __builtin_mul_overflow(count(shape), size_of(dtype), &bytes) ||
       static_cast<std::size_t>(bytes) != end - begin)
-    throw std::runtime_error("tensor '" + name + "' does not fit its offsets");
+    throw std::runtime_error("tensor '" + name + "' has offsets for another number of bytes");
   const auto held = std::as_bytes(data.subspan(begin, end - begin));
   Tensor tensor{dtype, std::move(shape), std::vector<std::byte>(held.begin(), held.end())};
   if (dtype == DType::boolean && std::ranges::any_of(held, [](std::byte b) { return b > std::byte{1}; }))
-    throw std::runtime_error("tensor '" + name + "' holds bytes that are neither 0 nor 1");
+    throw std::runtime_error("tensor '" + name + "' is bool and has bytes that are neither 0 nor 1");
   entries.push_back({name, begin, end});
   return tensor;
 }
@@ -73,10 +73,10 @@ Tensors parse(std::span<const char> file) {
   std::size_t covered = 0;
   for (const auto& entry : entries) {
     if (entry.begin != covered)
-      throw std::runtime_error("tensor '" + entry.name + "' does not follow the one before it");
+      throw std::runtime_error("tensor '" + entry.name + "' does not begin where the previous one ends");
     covered = entry.end;
   }
-  if (covered != data.size()) throw std::runtime_error("it holds bytes after its last tensor");
+  if (covered != data.size()) throw std::runtime_error("it has bytes after its last tensor");
   return tensors;
 }
 

@@ -1,5 +1,4 @@
-// What this host makes of contract files: JSON, one line for each, for a test to compare with what Python makes of
-// them.
+// Parse or compare contract files, and print the results as JSON, a line each. A test compares them with Python's.
 //   contracts parse FILE...                        {"contract": {...}}, without prose, or {"refused": "why"}
 //   contracts differences EXPECTED ACTUAL ...      ["what differs", ...] for each pair
 #include <cstdio>

@@ -1,4 +1,4 @@
-// The cost of a step beside that of the bare ONNX Runtime call in it: allocations and microseconds.
+// The cost of a step compared with that of the ONNX Runtime call inside it: allocations and microseconds.
 //   step_cost BUNDLE ONNXRUNTIME [STEPS]      prints JSON
 #include <algorithm>
 #include <atomic>

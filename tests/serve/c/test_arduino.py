@@ -102,7 +102,7 @@ def test_what_cannot_be_a_library(tmp_path: Path) -> None:
     other = export(load_model("lif", n=6), tmp_path / "lif", formats=["onnx"], golden_steps=0).path
     for bundle, message in (
         (large, "has 1200000 bytes of weights in a file"),
-        (other, "has no C: export the model with format c"),
+        (other, "has no files of format c: export the model with it"),
         (tmp_path / "none", "No such file"),
     ):
         done = library(bundle, tmp_path / "library")

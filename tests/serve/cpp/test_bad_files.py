@@ -53,15 +53,18 @@ def flip(path: Path) -> None:
 
 
 DAMAGED = [
-    (shutil.rmtree, "is no bundle: there is no such folder"),
+    (shutil.rmtree, "is not a bundle: the folder does not exist"),
     (lambda path: (path / "manifest.json").unlink(), "it has no manifest.json"),
-    (lambda path: (path / "manifest.json").write_text('{"schema'), "manifest.json is damaged: no JSON, from byte 9 on"),
+    (lambda path: (path / "manifest.json").write_text('{"schema'), "manifest.json is damaged: invalid JSON at byte 9"),
     (lambda path: (path / "manifest.json").write_text("[]"), "manifest.json is damaged"),
     (
         lambda path: edit(path, lambda m: m.update(schema_version=99)),
         "has schema 99, and this host reads schemas up to 2: build",
     ),
-    (lambda path: edit(path, lambda m: m.update(schema_version=True)), "its schema version is not a number from 1 on"),
+    (
+        lambda path: edit(path, lambda m: m.update(schema_version=True)),
+        "schema_version is not a whole number of at least 1",
+    ),
     (
         lambda path: edit(path, lambda m: m["contract"].update(contract_version=99)),
         "it has contract version 99, and this host",
@@ -74,14 +77,14 @@ DAMAGED = [
     (lambda path: edit(path, lambda m: m["files"].update({"../up": {"bytes": 1, "sha256": ""}})), "outside the bundle"),
     (
         lambda path: edit(path, lambda m: m["contract"].update(dt=2.0)),
-        "is of another model than the manifest: dt is 1 ms instead of 2 ms",
+        "differs from the manifest: dt is 1 ms instead of 2 ms",
     ),
-    (lambda path: edit(path, lambda m: m["files"].pop("golden.safetensors")), "holds no golden.safetensors; it holds"),
+    (lambda path: edit(path, lambda m: m["files"].pop("golden.safetensors")), "has no golden.safetensors, only"),
     (remove_golden, "has no golden trace: export it again with one"),
     (lambda path: edit(path, lambda m: m.pop("golden")), "manifest.json is damaged"),
     (lambda path: edit(path, lambda m: m.update(golden=3)), "golden is neither an object nor null"),
-    (lambda path: (path / "golden.safetensors").unlink(), "lacks golden.safetensors, which its manifest lists"),
-    (lambda path: flip(path / "golden.safetensors"), "golden.safetensors has changed since the export (SHA-256)"),
+    (lambda path: (path / "golden.safetensors").unlink(), "golden.safetensors is missing, but the manifest lists it"),
+    (lambda path: flip(path / "golden.safetensors"), "golden.safetensors has changed since the export (SHA-256 differs)"),
 ]
 
 
@@ -97,17 +100,17 @@ def test_a_damaged_model(host: str, bundle: Path, compiled: Callable[[str], Bund
     model, refuses = bundle / MODEL[host], build.hosts[host].refuses
     whole = model.read_bytes()
     model.write_bytes(whole[:-10])
-    refuses(2, "it is truncated or changed", "check", bundle)
+    refuses(2, "truncated or changed; export the model again", "check", bundle)
     model.write_bytes(whole)
     flip(model)
     refuses(2, "has changed since the export", "check", bundle)
     model.unlink()
-    refuses(2, "lacks", "check", bundle)
+    refuses(2, f"{MODEL[host]} is missing, but the manifest lists it", "check", bundle)
     # What the manifest vouches for may still be another model, or no model at all.
     recorded = compiled("current-lif").manifest.files[MODEL[host]].model_dump()
     shutil.copy(compiled("current-lif").path / MODEL[host], model)
     edit(bundle, lambda m: m["files"].update({MODEL[host]: recorded}))
-    refuses(2, "is of another model than the manifest", "check", bundle)
+    refuses(2, "differs from the manifest", "check", bundle)
     shutil.copy(bundle / "initial_state.safetensors", model)
     edit(bundle, lambda m: m["files"].update({MODEL[host]: m["files"]["initial_state.safetensors"]}))
     refuses(2, MODEL[host], "check", bundle)
@@ -120,13 +123,13 @@ def test_invalid_bools(bundle: Path, build) -> None:
     golden.write_bytes(data[:-1] + b"\2")  # spikes stand last
     recorded = {"bytes": len(data), "sha256": hashlib.sha256(golden.read_bytes()).hexdigest()}
     edit(bundle, lambda m: m["files"].update({golden.name: recorded}))
-    build.hosts["ort"].refuses(2, "tensor 'outputs/s' holds bytes that are neither 0 nor 1", "check", bundle)
+    build.hosts["ort"].refuses(2, "tensor 'outputs/s' is bool and has bytes that are neither 0 nor 1", "check", bundle)
 
 
 X = np.zeros((5, 1, 6), np.float32)
 BAD_INPUTS = [
-    ({"x": np.full((5, 1, 6), np.nan, np.float32)}, "input 'x' holds nan at its element 0"),
-    ({"x": np.full((5, 1, 6), -np.inf, np.float32)}, "input 'x' holds -inf"),
+    ({"x": np.full((5, 1, 6), np.nan, np.float32)}, "input 'x' must be finite, but is nan at element 0"),
+    ({"x": np.full((5, 1, 6), -np.inf, np.float32)}, "input 'x' must be finite, but is -inf"),
     ({"x": X.astype(np.float64)}, "element type F64; expected F32 or BOOL"),
     ({"x": X.astype(bool)}, "convert it to float32"),
     ({"x": np.zeros((5, 1, 7), np.float32)}, "axis 'neuron' is 7 and not 6"),
@@ -156,7 +159,7 @@ def test_bad_states_and_places(host: str, bundle: Path, build, tmp_path: Path) -
     rest = np.zeros((1, 6), np.float32)
     for state, message in (
         ({"v": np.zeros((2, 6), np.float32), "refrac_count": np.zeros((2, 6), np.float32)}, "axis 'batch' is 2 and not 1"),
-        ({"v": rest * np.nan, "refrac_count": rest}, "state 'v' holds nan"),
+        ({"v": rest * np.nan, "refrac_count": rest}, "state 'v' must be finite, but is nan"),
         ({"v": rest}, "state 'refrac_count' is missing"),
     ):
         write_tensors(tmp_path / "state", state)
@@ -221,11 +224,11 @@ def test_code_for_another_cpu(compiled: Callable[[str], Bundle], build, tmp_path
 def test_without_a_library_for_this_cpu(bundle: Path, build) -> None:
     refuses = build.hosts["c"].refuses
     edit(bundle, lambda m: [m["files"].pop(library_name(cpu)) for cpu in cpus_here()])
-    refuses(3, f"is not compiled for this CPU, as {library_name(cpus_here()[0])}", "check", bundle)
+    refuses(3, f"is not compiled for this CPU: the bundle has none of {library_name(cpus_here()[0])}", "check", bundle)
     edit(bundle, lambda m: m["formats"]["c"].update(prefix=7))
     refuses(2, "the manifest has no valid section 'c': export the model again", "check", bundle)
     edit(bundle, lambda m: m["files"].pop("model.c"))
-    refuses(2, "holds no model.c; it holds", "check", bundle)
+    refuses(2, "has no model.c, only", "check", bundle)
 
 
 CHANGES: list[tuple[str, object]] = [

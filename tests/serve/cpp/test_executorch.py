@@ -110,7 +110,7 @@ def test_xnnpack(reference: str, referenced: Callable[..., Path], host: Host) ->
     done = host("check", referenced(reference, xnnpack=True), "--xnnpack")
     assert (done.returncode, done.stderr) == (0, "")
     assert "all equal" in done.stdout
-    host.refuses(2, "holds no model.pte; it holds", "check", referenced(reference, xnnpack=True))
+    host.refuses(2, "has no model.pte, only", "check", referenced(reference, xnnpack=True))
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 4])
@@ -174,7 +174,7 @@ def test_swapped_states(opened: Path, host: Host) -> None:
     swapped = [x, refrac_count, v, s]
     replace_contract(opened, swapped, in_manifest=False)
     order = "the order of the tensors is x, refrac_count, v, s instead of x, v, refrac_count, s"
-    host.refuses(2, f"model.pte is of another model than the manifest: {order}", "check", opened)
+    host.refuses(2, f"model.pte differs from the manifest: {order}", "check", opened)
     # With the same order in the manifest, only the numbers can tell.
     replace_contract(opened, swapped, in_manifest=True)
     done = host("check", opened)
@@ -208,12 +208,12 @@ def test_a_damaged_file(lif: Path, referenced: Callable[..., Path], host: Host) 
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 1
     model.write_bytes(flipped)
-    host.refuses(2, "model.pte has changed since the export (SHA-256)", "check", lif)
+    host.refuses(2, "model.pte has changed since the export (SHA-256 differs)", "check", lif)
     model.unlink()
-    host.refuses(2, "lacks model.pte, which its manifest lists", "check", lif)
+    host.refuses(2, "model.pte is missing, but the manifest lists it", "check", lif)
     # A file that the manifest records may still be another model, or no program at all.
     for data, message in (
-        ((referenced("current-lif") / "model.pte").read_bytes(), "model.pte is of another model than the manifest: "),
+        ((referenced("current-lif") / "model.pte").read_bytes(), "model.pte differs from the manifest: "),
         (whole[:-10], "model.pte cannot be loaded: File size is too small"),
         (whole[:100] + b"\xff" * (len(whole) - 100), "model.pte cannot be loaded: "),
         (b"no program", "model.pte cannot be loaded: "),

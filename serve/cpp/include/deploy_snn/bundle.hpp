@@ -16,7 +16,7 @@ struct Golden {
   Tensors start, inputs, outputs, states;
 };
 
-// A model in C: what its functions begin with, and the file of its weights, or "" if they are in the source.
+// A model in C: the prefix of its functions, and the file of its weights, or "" if they are in the source.
 struct CompiledModel {
   std::string prefix, weights;
 };
@@ -32,7 +32,7 @@ class Bundle {
 
   bool holds(const std::string& file) const { return files_.contains(file); }
 
-  // The path of one of the bundle's files. Throws InvalidInput if the bundle lacks it, or if its size or SHA-256 is not
+  // The path of one of the bundle's files. Throws InvalidInput if it is missing, or if its size or SHA-256 is not
   // the manifest's.
   std::filesystem::path file(const std::string& name) const;
 

@@ -1,5 +1,5 @@
-// The contract: records of every tensor that one step takes and gives. It travels in every bundle and in every model
-// file. This is the counterpart of deploy_snn/contract.py; tests/contracts/ holds the samples that both must agree on.
+// The contract: records of all tensors that a step reads and returns. Each bundle and each model file contains it. This
+// is the counterpart of deploy_snn/contract.py; tests/contracts/ holds the samples that both must agree on.
 #pragma once
 
 #include <cstdint>
@@ -12,13 +12,13 @@
 
 namespace deploy_snn {
 
-// The version that this host reads, beside all earlier ones.
+// The newest version that this host reads. It also reads all earlier ones.
 constexpr int kContractVersion = 2;
 
 // How a step uses a tensor.
 enum class Role { drive, noise, reward, state, spikes, record };
 
-// What a state stands for.
+// What a state represents.
 enum class Kind {
   potential,
   current,
@@ -34,7 +34,7 @@ enum class Kind {
   other,
 };
 
-// An operation whose last bits each runtime may choose.
+// An operation whose last bits may differ between runtimes.
 enum class Operation { sum, exp, unknown };
 
 std::string to_string(Role role);
@@ -72,7 +72,7 @@ struct TensorSpec {
 
 std::string to_string(const TensorSpec& spec);
 
-// An operation whose last bits may differ between runtimes. `tensor` is the tensor where the difference shows first, or
+// An operation whose last bits may differ between runtimes. `tensor` is the first tensor that can differ, or
 // the name of a connection, which stands for its drive.
 struct Rounding {
   std::string tensor;
@@ -92,8 +92,8 @@ struct Contract {
   std::vector<TensorSpec> inputs, states, outputs;  // the same, by role
   std::vector<Rounding> rounding;                   // empty: every runtime must give the same bits
 
-  // Read the contract that a file carries, of this version or an earlier one. Throws InvalidInput, naming the file
-  // `where` it stands, for a newer version and for an invalid contract.
+  // Read a contract of this version or an earlier one from a file. `where` is the file's name, for messages. Throws
+  // InvalidInput for a newer version and for an invalid contract.
   static Contract parse(const std::string& json, const std::string& where);
 
   bool operator==(const Contract&) const = default;
