@@ -86,7 +86,7 @@ WRITE = """
                 done[i] = 1
             end
         else
-            if redis.call('HLEN', key) > 2 then
+            if field == 'snapshot' or redis.call('HLEN', key) > 2 then
                 redis.call('DEL', key)
             end
             redis.call('HSET', key, 'token', token, field, value)

@@ -444,6 +444,29 @@ def test_another_server_takes_over(plastic: Bundle, redis: Redis) -> None:
     asyncio.run(scenario())
 
 
+def test_redis_streams_from_elsewhere_and_of_servers_without_a_journal(plastic: Bundle, redis: Redis) -> None:
+    """They are stored whole, and nothing of that is left once there is a snapshot; and the other way round."""
+
+    async def scenario() -> None:
+        one, whole = Learner(plastic, redis), Learner(plastic, redis, every=1)
+        alone, given = Alone(plastic, "a"), Given()
+        for _ in range(3):
+            await one.step(alone, given.next())
+        moved = await one.model.stream("a")
+        await one.model.drop_streams(["a"])
+        alone.name = "b"
+        await one.model.import_stream("b", moved)
+        for server in (one, whole, one, one, whole, whole, one):
+            await server.step(alone, given.next())
+            for reader in (one, whole):
+                stream = await reader.model.stream("b")
+                alone.check(stream.state, stream.steps)
+        await one.end()
+        await whole.end()
+
+    asyncio.run(scenario())
+
+
 def test_an_answer_of_redis_is_lost(plastic: Bundle, redis: Redis) -> None:
     """The journal has a request that the server does not know to be there, and the client sends another in its place."""
 
