@@ -58,7 +58,8 @@ def times(title: str, results: list[Result]) -> Table:
         cells = [f"{result.micros[name]:.3g}" if name in result.micros else "-" for name in names]
         allowed = allowed_micros(case.step_bytes, case.working_set)
         rows.append([case.title, *cells, f"{case.step_bytes / 1000:.3g}", f"{allowed:.2g}"])
-    return Table(f"{title}: µs a step", ["", *names, "kB a step", "memory allows"], rows)
+    unit = "a step and row" if any(result.case.rows > 1 for result in results) else "a step"
+    return Table(f"{title}: µs {unit}", ["", *names, "kB a step", "memory allows"], rows)
 
 
 def spikes(name: str, results: list[Result]) -> Table:
