@@ -112,6 +112,8 @@ def export(
 
     A bundle is exported again: with --state from what it has learnt, with --set learning=false as constants.
     """
+    if max_batch is not None and not {"executorch", "executorch-xnnpack"} & {*(names(formats) or ())}:
+        raise InvalidInput("--max-batch is for ExecuTorch: add --format executorch")
     executorch = {} if max_batch is None else {"max_batch": max_batch}
     format_options: dict[str, dict[str, Any]] = {
         "executorch": executorch,
