@@ -103,7 +103,8 @@ def main() -> None:
         for case in importlib.import_module(CASES[name]).cases():
             results.append(measure(case, options.rounds))
             console.print(f"{case.title}: {results[-1].rounds} rounds", style="dim")
-        for table in (times(name, results), beside_goals(name, results), spikes(name, results)):
+        goals = [] if name == "growth" else [beside_goals(name, results)]  # short calls are mostly Python
+        for table in (times(name, results), *goals, spikes(name, results)):
             if table.rows:
                 table.show(console)
                 tables.append(table.markdown())

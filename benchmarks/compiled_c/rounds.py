@@ -92,7 +92,7 @@ def measure(case: Case, rounds: int) -> Result:
             result.spikes[name] = agreement(next(iter(taking_part.values()), contender).spikes, contender)
         except Exception as error:  # noqa: BLE001 - a peer may fail in any way, and the others shall still be measured
             reason = str(error) if isinstance(error, Skipped) else f"{type(error).__name__}: {error}"
-            result.skipped[name] = reason.partition("\n")[0][:200]
+            result.skipped[name] = reason.partition("\n")[0][:120]
         else:
             taking_part[name] = contender
     result.rounds, result.micros = _alternate(taking_part, rounds, case.rows)
