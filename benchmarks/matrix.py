@@ -1,7 +1,8 @@
 """Every bundle of ``export/`` on every other runtime: a Markdown table of what each computes.
 
 Each group of packages is installed into an environment of its own, on top of the one that runs this script. There, a second
-process of this script compares the runtimes with eager torch and measures them beside ONNX Runtime.
+process of this script compares the runtimes with eager torch and measures them beside ONNX Runtime. onnx2tf, which converts
+models for LiteRT, is a command with an environment of its own, which `make .venv/onnx2tf` sets up.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import json
 import os
 import platform
 import shutil
+import statistics
 import subprocess
 import sys
 import sysconfig
@@ -37,12 +39,21 @@ BASIS = "onnxruntime-cpu"
 CHUNK, CHUNKS = 20, 15
 
 
+RESULTS = ROOT / ".venv" / "matrix"
+ONNX2TF = ROOT / ".venv" / "onnx2tf"
+"""The environment of the converter, with a newer Python."""
+
+
 @dataclass(frozen=True)
 class Environment:
-    """Packages that are installed together, and the runtimes that need them."""
+    """Packages that are installed together, and the runtimes that need them.
+
+    ``tool`` is a package that they call as a command, and its own environment.
+    """
 
     packages: tuple[str, ...]
     runtimes: tuple[str, ...]
+    tool: tuple[str, Path] | None = None
 
 
 HERE = "toolkit"
@@ -52,21 +63,23 @@ ENVIRONMENTS = {
     "openvino": Environment(("openvino",), ("openvino", "openvino-default")),
     "iree": Environment(("iree-base-compiler", "iree-base-runtime"), ("iree", "iree-host")),
     "mnn": Environment(("MNN",), ("mnn", "mnn-default")),
+    "litert": Environment(("ai-edge-litert",), ("litert",), ("onnx2tf", ONNX2TF)),
 }
 """Each with its packages, in an environment of its own. The first is the environment of this script."""
-RESULTS = ROOT / ".venv" / "matrix"
 NOT_RUN = "not run"
 
 
 @dataclass
 class Cell:
-    """The result of one runtime on one bundle: a word for the table, the details, and the time relative to BASIS."""
+    """The result of one runtime on one bundle: a word for the table, the details, and the times of a step in seconds."""
 
     runtime: str
     model: str
     verdict: str
     details: str = ""
-    relative: float | None = None
+    seconds: float | None = None
+    basis_seconds: float | None = None
+    """That of BASIS, which took turns with the runtime."""
 
 
 @dataclass
@@ -76,7 +89,8 @@ class Results:
     versions: dict[str, str] = field(default_factory=dict)
     flags: dict[str, str] = field(default_factory=dict)
     cells: list[Cell] = field(default_factory=list)
-    megabytes: float | None = None
+    megabytes: dict[str, float] = field(default_factory=dict)
+    """The installed size of the packages, and that of the tool."""
 
 
 def compare(folder: Path, runtime: str, steps: int, *, speed: bool) -> Cell:
@@ -91,7 +105,7 @@ def compare(folder: Path, runtime: str, steps: int, *, speed: bool) -> Cell:
             return cell
         cell.verdict, cell.details = judge(report, runtime)
         if speed and cell.verdict not in {"not possible", "fails"}:
-            cell.relative = relative_time(bundle, Bundle.open(folder), runtime)
+            cell.seconds, cell.basis_seconds = times(bundle, Bundle.open(folder), runtime)
     return cell
 
 
@@ -134,17 +148,17 @@ def wrong_spikes(run: RunReport) -> int:
     return sum(tensor.differing for tensor in run.tensors if tensor.dtype == "bool")
 
 
-def relative_time(bundle: Bundle, basis: Bundle, runtime: str) -> float:
-    """The time of a step divided by that of ONNX Runtime, one row. They take turns; the fastest turn of each counts."""
+def times(bundle: Bundle, basis: Bundle, runtime: str) -> tuple[float, float]:
+    """The seconds of a step of a runtime and of BASIS, one row. They take turns; the fastest turn of each counts."""
     inputs = make_stimulus("poisson", Request(reference_program(basis), CHUNK, 1, 0)).inputs
     series = [at(inputs, step) for step in range(CHUNK)]
-    opened = [find_runtime(BASIS)(basis), find_runtime(runtime)(bundle)]
+    opened = [find_runtime(runtime)(bundle), find_runtime(BASIS)(basis)]
     best = [float("inf"), float("inf")]
     for one in opened:
         one.start(basis.initial_state(1))
     for _ in range(CHUNKS):
         best = [min(seconds, turn(one, series)) for seconds, one in zip(best, opened, strict=True)]
-    return best[1] / best[0]
+    return best[0] / CHUNK, best[1] / CHUNK
 
 
 def turn(runtime: Any, series: list[Arrays]) -> float:
@@ -175,9 +189,14 @@ def flags_of(kind: Any) -> str:
     return " ".join(getattr(kind, "flags", ()))
 
 
-def environment(name: str, packages: tuple[str, ...]) -> tuple[Path, float]:
-    """The Python of an environment with these packages, and its size in MB beyond what it builds on."""
-    folder = ROOT / ".venv" / "matrix" / name
+def folder_of(name: str) -> Path:
+    """The folder of an environment. It has a file ``done`` with the size of the packages in MB once they are installed."""
+    return RESULTS / name
+
+
+def install(name: str, packages: tuple[str, ...]) -> None:
+    """Install packages into an environment of their own, unless it is there. Raises CalledProcessError if pip fails."""
+    folder = folder_of(name)
     python = folder / "bin" / "python"
     if not (folder / "done").exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -189,7 +208,6 @@ def environment(name: str, packages: tuple[str, ...]) -> tuple[Path, float]:
         command = [python, "-m", "pip", "install", "--quiet", "--no-warn-conflicts"]
         subprocess.run([*command, "--constraint", ROOT / "constraints.txt", *packages], check=True)
         (folder / "done").write_text(str((size(site) - before) / 1e6))
-    return python, float((folder / "done").read_text())
 
 
 def size(folder: Path) -> int:
@@ -200,30 +218,43 @@ def size(folder: Path) -> int:
 def measure_there(name: str, arguments: argparse.Namespace) -> None:
     """Run this script in an environment, as a process of its own. A library that crashes costs only its own results."""
     wanted, file = ENVIRONMENTS[name], RESULTS / f"{name}.json"
-    python, _ = environment(name, wanted.packages)
     file.unlink(missing_ok=True)
-    command = [python, __file__, "--measure", name, "--steps", str(arguments.steps)]
+    try:
+        install(name, wanted.packages)
+    except subprocess.CalledProcessError as error:
+        print(f"{name}: {', '.join(wanted.packages)} cannot be installed: {error}", file=sys.stderr)
+        return
+    command = [folder_of(name) / "bin" / "python", __file__, "--measure", name, "--steps", str(arguments.steps)]
     command += ["--bundles", *arguments.bundles] + ([] if arguments.speed else ["--no-speed"])
-    done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
+    variables = {"DEPLOY_SNN_ONNX2TF": str(ONNX2TF / "bin" / "onnx2tf"), **os.environ}
+    done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, env=variables)
     if done.returncode:
         print(f"{name}: the process ended with status {done.returncode}", file=sys.stderr)
 
 
 def read_results(name: str) -> Results:
-    """The last results of an environment."""
+    """The last results of an environment; none if it was not run."""
     wanted, file = ENVIRONMENTS[name], RESULTS / f"{name}.json"
-    data = json.loads(file.read_text()) if file.exists() else {"flags": {}, "cells": []}
-    if not wanted.packages:
-        return Results({}, data["flags"], [Cell(**cell) for cell in data["cells"]])
-    python, megabytes = environment(name, wanted.packages)
-    found = subprocess.run(
-        [python, "-c", f"from importlib.metadata import version\nfor p in {wanted.packages!r}: print(version(p))"],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.split()
-    versions = dict(zip(wanted.packages, found, strict=True))
-    return Results(versions, data["flags"], [Cell(**cell) for cell in data["cells"]], megabytes)
+    if not file.exists():
+        return Results()
+    data = json.loads(file.read_text())
+    results = Results(flags=data["flags"], cells=[Cell(**cell) for cell in data["cells"]])
+    if wanted.packages:
+        folder = folder_of(name)
+        results.versions = versions_in(folder, wanted.packages)
+        results.megabytes[""] = float((folder / "done").read_text())
+    if wanted.tool is not None and (wanted.tool[1] / "bin").exists():
+        tool, folder = wanted.tool
+        results.versions |= versions_in(folder, (tool,))
+        results.megabytes[tool] = size(folder) / 1e6
+    return results
+
+
+def versions_in(folder: Path, packages: tuple[str, ...]) -> dict[str, str]:
+    """The versions of packages in an environment."""
+    code = f"from importlib.metadata import version\nfor p in {packages!r}: print(version(p))"
+    found = subprocess.run([folder / "bin" / "python", "-c", code], check=True, capture_output=True, text=True)
+    return dict(zip(packages, found.stdout.split(), strict=True))
 
 
 def page(results: dict[str, Results], arguments: argparse.Namespace) -> Iterator[str]:
@@ -245,19 +276,21 @@ def page(results: dict[str, Results], arguments: argparse.Namespace) -> Iterator
     for model in models:
         yield f"| {model} | " + " | ".join(verdict(cells.get((runtime, model))) for runtime in runtimes) + " |"
     yield "\n## Runtimes\n"
-    times = "time of a step, onnxruntime-cpu = 1 (all bundles) | " if arguments.speed else ""
-    yield f"| runtime | packages | installed, MB | {times}settings |"
-    yield "|---|---|---|" + ("---|" if arguments.speed else "") + "---|"
+    heading = f"µs a step | {BASIS} beside it, µs | {BASIS} = 1 | " if arguments.speed else ""
+    yield f"| runtime | packages | installed, MB | {heading}settings |"
+    yield "|---|---|---|" + ("---|---|---|" if arguments.speed else "") + "---|"
     for result in results.values():
         for runtime in dict.fromkeys(cell.runtime for cell in result.cells):
             packages = ", ".join(f"{name} {number}" for name, number in result.versions.items()) or "as above"
-            megabytes = "" if result.megabytes is None else f"{result.megabytes:.0f}"
-            found = sorted(c.relative for c in result.cells if c.runtime == runtime and c.relative is not None)
-            shown = f"{found[0]:.2g} to {found[-1]:.2g}, median {found[len(found) // 2]:.2g}" if found else ""
-            columns = [runtime, packages, megabytes, *([shown] if arguments.speed else []), result.flags.get(runtime, "")]
-            yield "| " + " | ".join(columns) + " |"
+            megabytes = ", ".join(f"{mb:.0f}{tool and f' for {tool}'}" for tool, mb in result.megabytes.items())
+            shown = speeds([c for c in result.cells if c.runtime == runtime]) if arguments.speed else []
+            yield "| " + " | ".join([runtime, packages, megabytes, *shown, result.flags.get(runtime, "")]) + " |"
     yield "\nThe installed size is that of the packages and what they need beyond the toolkit, torch and ONNX Runtime.\n"
     if arguments.speed:
+        yield (
+            "Times are those of a step with one row, called from Python: the least and the most of all bundles, and their "
+            f"median. {BASIS} took turns with each runtime, in the same process; the fastest turn of each counts.\n"
+        )
         yield f"Load of the machine at the end of the run: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.\n"
     else:
         yield "Speed was not measured (`--no-speed`): the machine was busy.\n"
@@ -267,6 +300,26 @@ def page(results: dict[str, Results], arguments: argparse.Namespace) -> Iterator
             cell = cells.get((runtime, model))
             if cell is not None and cell.details:
                 yield f"- {runtime} on {model}: {cell.verdict}: {cell.details}"
+
+
+def speeds(cells: list[Cell]) -> list[str]:
+    """The times of a runtime on all bundles, those of BASIS beside it, and the quotients."""
+    timed = [(c.seconds, c.basis_seconds) for c in cells if c.seconds is not None and c.basis_seconds is not None]
+    return [
+        span([a * 1e6 for a, _ in timed]),
+        span([b * 1e6 for _, b in timed]),
+        span([a / b for a, b in timed]),
+    ]
+
+
+def span(values: list[float]) -> str:
+    """The least and the most of some numbers, and their median."""
+    if not values:
+        return ""
+    least, most, median = (
+        f"{value:.{2 if value < 10 else 0}f}" for value in (min(values), max(values), statistics.median(values))
+    )
+    return f"{least} to {most}, median {median}"
 
 
 def verdict(cell: Cell | None) -> str:
