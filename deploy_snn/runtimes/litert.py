@@ -74,7 +74,7 @@ def _places(kind: str, specs: dict[str, TensorSpec], details: dict[str, Any], ba
         if tuple(found["shape"]) != shape:
             raise RuntimeError(
                 f"onnx2tf wrote the {kind} '{name}' as {found['shape'].tolist()} instead of {list(shape)}: "
-                "it moved the channels"
+                "other sizes, or another order of axes"
             )
     return {name: int(details[name]["index"]) for name in specs}
 
