@@ -288,7 +288,7 @@ STIMULI: Registry[Any] = Registry(
         "digits": Entry("deploy_snn.parity.digits:digit_spikes", "Handwritten digits, Poisson-encoded.", ("sklearn",)),
     },
 )
-"""The patterns of a drive over time. ``parity`` also accepts ``threshold``, ``denormal`` and ``golden``."""
+"""The patterns of a drive over time. ``parity`` also takes ``threshold``, ``denormal``, ``signed-zero`` and ``golden``."""
 
 IMPORTERS: Registry[Any] = Registry(
     "importer",

@@ -73,7 +73,8 @@ def parity(
         str | None,
         typer.Option(
             "--stimulus",
-            help="poisson, constant, ramp, digits, threshold, denormal, golden, a .safetensors file; several with commas.",
+            help="poisson, constant, ramp, digits, threshold, denormal, signed-zero, golden, a .safetensors file; "
+            "several with commas.",
             show_default="poisson,threshold",
         ),
     ] = None,

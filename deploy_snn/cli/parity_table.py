@@ -22,6 +22,7 @@ LONG = {"run": "", "tensors": "", "compared": "r", "differ": "r", "max abs": "r"
 REMARKS = {
     "threshold": "potentials one ulp from the threshold, or exactly on it",
     "denormal": "elements of states that were set to a number below the smallest normal one",
+    "signed-zero": "elements of drives and states that were set to -0.0",
 }
 """What the numbers of a stimulus count."""
 FEW = 3

@@ -18,6 +18,7 @@ from deploy_snn.parity.lockstep import Lockstep, Progress
 from deploy_snn.parity.recording import freeze, record_reference
 from deploy_snn.parity.report import Mode, ModelReport, RunReport, Skipped, StimulusReport, Tolerance
 from deploy_snn.parity.reproducer import STEP, write_reproducer
+from deploy_snn.parity.signed_zero import signed_zero
 from deploy_snn.parity.stimulus import Request, Stimulus, from_file, from_pattern
 from deploy_snn.parity.threshold import threshold
 from deploy_snn.program import Program
@@ -29,7 +30,7 @@ from deploy_snn.tensors import TENSORS
 
 GOLDEN = "golden"
 MODES: tuple[Mode, ...] = ("locked", "free", "sequence")
-BUILT: dict[str, Callable[[Request], Stimulus]] = {"threshold": threshold, "denormal": denormal}
+BUILT: dict[str, Callable[[Request], Stimulus]] = {"threshold": threshold, "denormal": denormal, "signed-zero": signed_zero}
 """The stimuli that are built while the reference runs."""
 NAMES = (*STIMULI, *BUILT, GOLDEN)
 DEFAULT_STIMULI = ("poisson", "threshold")
@@ -309,8 +310,8 @@ def verify(
         bundle: a bundle, or the path of its folder.
         runtimes: names of runtimes. By default all that can run here.
         modes: "locked", "free", "sequence".
-        stimulus: "poisson", "constant", "ramp", "digits", "threshold", "denormal", "golden", or the path of a
-            .safetensors file; one or several. By default "poisson" and, where the model allows it, "threshold".
+        stimulus: "poisson", "constant", "ramp", "digits", "threshold", "denormal", "signed-zero", "golden", or the path
+            of a .safetensors file; one or several. By default "poisson" and, where the model allows it, "threshold".
         steps: number of steps to compare, for each stimulus.
         batch: number of rows, or several such numbers.
         seed: seed of the stimulus, or several.
