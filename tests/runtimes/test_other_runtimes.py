@@ -13,6 +13,7 @@ from numpy.testing import assert_array_equal
 import deploy_snn
 from deploy_snn.bundle import Bundle
 from deploy_snn.bundle.trace import at
+from deploy_snn.contract import Contract, Role
 from deploy_snn.eager import record
 from deploy_snn.errors import InvalidInput, Unavailable
 from deploy_snn.network import Network, Sparse
@@ -235,6 +236,16 @@ def test_bounds_of_executorch_come_from_its_file(bundle_for: Exported, tmp_path:
         InvalidInput, match=r"batch 4, but model.pte was exported for at most 3: export it with max_batch=4"
     ):
         opened.step({"x": torch.ones(4, 6).numpy()})
+
+    tensors = [
+        spec.replaced(dtype="float32", role=Role.RECORD) if spec.name == "s" else spec for spec in bundle.contract.tensors
+    ]
+    records = [spec.model_dump(mode="json") for spec in tensors]
+    opened = find_runtime("executorch")(bundle)
+    opened.contract = Contract.model_validate(bundle.contract.model_dump(mode="json") | {"tensors": records})
+    opened.start(bundle.initial_state(1))
+    with pytest.raises(InvalidInput, match=r"result 0 of step is bool \[3, 6\], but the contract has s float32 \[3, 6\]"):
+        opened.step({"x": torch.ones(1, 6).numpy()})
 
     other = bundle_for("executorch", "window")
     opened = find_runtime("executorch")(other)
