@@ -124,7 +124,8 @@ at::Device device_of(const std::string& name) {
 std::unique_ptr<Program> open_torch(const Bundle& bundle, const Options& options) {
   const auto device = device_of(options.device);
   const bool compiled = !options.operators.empty();
-  if (compiled && !device.is_cpu()) throw Unavailable("device " + options.device + ": the operators run on the CPU only");
+  if (compiled && !device.is_cpu())
+    throw Unavailable("device " + options.device + ": the operators run on the CPU only");
   const auto path = bundle.file(compiled ? "model.custom.pt" : "model.pt");
   if (compiled) load_operators(options.operators);
   at::set_num_threads(options.threads);
@@ -142,7 +143,8 @@ std::unique_ptr<Program> open_torch(const Bundle& bundle, const Options& options
   } catch (const c10::Error& error) {
     throw InvalidInput(path.string() + " is not a TorchScript file of deploy_snn: " + first_line(error));
   } catch (const torch::jit::ErrorReport&) {  // an operator that is not registered
-    throw InvalidInput(options.operators + " is not the library of " + path.string() + ": build model.custom.c of this bundle");
+    throw InvalidInput(options.operators + " is not the library of " + path.string() +
+                       ": build model.custom.c of this bundle");
   }
 }
 

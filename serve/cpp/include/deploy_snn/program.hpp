@@ -81,8 +81,8 @@ class Program {
   std::int64_t batch_ = 0;
 };
 
-// TorchScript in libtorch (model.pt; with `options.operators`, model.custom.pt). Throws InvalidInput for a file that does
-// not match the manifest, and Unavailable for a missing device or library.
+// TorchScript in libtorch (model.pt; with `options.operators`, model.custom.pt). Throws InvalidInput for a file that
+// does not match the manifest, and Unavailable for a missing device or library.
 std::unique_ptr<Program> open_torch(const Bundle& bundle, const Options& options = {});
 
 // A step compiled ahead of time, in libtorch (step.aoti.pt2). Throws Unavailable on a CPU that it was not compiled for.
