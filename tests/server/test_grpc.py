@@ -5,6 +5,7 @@ import shutil
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,47 @@ def test_large_requests_keep_their_order(served: tuple[str, str]) -> None:
     assert [error for _, error in results] == [None] * 3
     steps = [result.get_response().parameters["sequence_step"].int64_param for result, _ in results]
     assert steps == [1, 10_001, 10_002]
+
+
+def stream_requests(count: int, steps: int, model: str = "srm0") -> Iterator[bytes]:
+    """Serialised requests, each of which starts a stream of its own with a chunk of steps."""
+    x = np.full((steps, 1, 8), 9, np.float32)
+    request = service_pb2.ModelInferRequest(model_name=model, raw_input_contents=[x.tobytes()])
+    request.inputs.add(name="x", datatype="FP32", shape=x.shape)
+    request.parameters["sequence_start"].bool_param = True
+    for number in range(1, count + 1):
+        request.id = str(number)
+        request.parameters["sequence_id"].int64_param = number
+        yield request.SerializeToString()
+
+
+def test_requests_in_progress_are_answered_after_the_client_has_ended_its_side(served: tuple[str, str]) -> None:
+    """The client half-closes the call while most of its requests wait; each of them still gets its response."""
+    with grpc.insecure_channel(served[0]) as channel:
+        answers = [*channel.stream_stream(f"/{SERVICE}/ModelStreamInfer")(stream_requests(60, 1900), timeout=60)]
+    parsed = [service_pb2.ModelStreamInferResponse.FromString(answer) for answer in answers]
+    assert [(answer.infer_response.id, answer.error_message) for answer in parsed] == [(str(n), "") for n in range(1, 61)]
+
+
+def test_a_client_that_reads_no_responses_is_not_read(served: tuple[str, str]) -> None:
+    """The server reads a bounded number of requests from a client that does not read its responses."""
+    sent = 0
+
+    def requests() -> Iterator[bytes]:
+        nonlocal sent
+        for request in stream_requests(10**4, 1900, "lif"):
+            sent += 1
+            yield request
+
+    with grpc.insecure_channel(served[0]) as channel:
+        call = channel.stream_stream(f"/{SERVICE}/ModelStreamInfer")(requests())
+        before, deadline = -1, time.monotonic() + 60
+        while sent != before:
+            assert time.monotonic() < deadline, f"{sent} requests were read"
+            before = sent
+            time.sleep(1)
+        call.cancel()
+    assert 64 < sent < 5000
 
 
 def test_both_protocols_share_streams(served: tuple[str, str]) -> None:
