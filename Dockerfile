@@ -9,7 +9,7 @@ COPY deploy_snn deploy_snn
 RUN python -m venv /opt/deploy-snn \
     && /opt/deploy-snn/bin/pip install --no-cache-dir --constraint constraints.txt \
         numpy pydantic rich safetensors typer onnxruntime \
-        fastapi uvicorn httptools uvloop websockets prometheus-client grpcio grpcio-health-checking grpcio-reflection redis \
+        fastapi uvicorn httptools msgspec uvloop websockets prometheus-client grpcio grpcio-health-checking grpcio-reflection redis \
     && /opt/deploy-snn/bin/pip install --no-cache-dir --constraint constraints.txt --no-deps .
 
 FROM python:3.13-slim

@@ -231,6 +231,8 @@ def test_truncated_files(place: int, valid_file: bytes, tmp_path: Path) -> None:
     rejected(older.getvalue()[: place % len(older.getvalue())], tmp_path / "net.pt")
 
 
+# Without the filter, Hypothesis reports the size of the fixture's bytes instead of the failure.
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @settings(settings.get_profile("files"), max_examples=400)
 @given(changes=st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=4))
 def test_damaged_pickles(changes: list[tuple[int, int]], valid_file: bytes, tmp_path: Path) -> None:
