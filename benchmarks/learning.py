@@ -34,8 +34,8 @@ FORMATS = {"eager": "onnx", "torchscript": "torchscript", "onnxruntime-cpu": "on
 PEER = "BindsNET"
 
 
-def train_peer(network: Any, spikes: Tensor, noise: Tensor) -> Callable[[], Tensor]:
-    """A function that runs one sample in BindsNET, with normalisation, and returns its weights."""
+def train_peer(network: Any, spikes: Tensor, noise: Tensor) -> tuple[Callable[[], None], Callable[[], Tensor]]:
+    """A function that runs one sample in BindsNET, with normalisation, and one that returns the weights."""
     nodes, layer = part("network.nodes"), network.layers[LAYER]
     forward, drawn = layer.forward, Drawn(noise)
 
@@ -43,7 +43,7 @@ def train_peer(network: Any, spikes: Tensor, noise: Tensor) -> Callable[[], Tens
         drawn.step += 1
         forward(x)
 
-    def sample() -> Tensor:
+    def sample() -> None:
         drawn.step, nodes.torch = -1, drawn
         layer.forward = step
         try:
@@ -51,24 +51,27 @@ def train_peer(network: Any, spikes: Tensor, noise: Tensor) -> Callable[[], Tens
         finally:
             nodes.torch = torch
             layer.forward = forward
-        w: Tensor = network.connections["X", LAYER].pipeline[0].value.detach()
-        return w
 
-    return sample
+    def weights() -> Tensor:
+        w: Tensor = network.connections["X", LAYER].pipeline[0].value  # looked up now: a step may replace it
+        return w.detach()
+
+    return sample, weights
 
 
-def train_here(network: Network, runtime: str, folder: Path, spikes: Tensor, noise: Tensor) -> Callable[[], Tensor]:
-    """A function that runs one sample on a runtime, with normalisation, and returns the weights."""
+def train_here(
+    network: Network, runtime: str, folder: Path, spikes: Tensor, noise: Tensor
+) -> tuple[Callable[[], None], Callable[[], Tensor]]:
+    """A function that runs one sample on a runtime, with normalisation, and one that returns a copy of the weights."""
     bundle = export(network, folder / runtime, formats=[FORMATS[runtime]], golden_steps=0)
     session = bundle.session(runtime)
     inputs = {"X.x": spikes.numpy(), f"{LAYER}.noise": noise.numpy()}
 
-    def sample() -> Tensor:
+    def sample() -> None:
         session.run(inputs)
         session.normalise()
-        return torch.from_numpy(session.state[WEIGHTS])
 
-    return sample
+    return sample, lambda: torch.from_numpy(session.state[WEIGHTS])
 
 
 def main() -> int:
@@ -91,12 +94,12 @@ def main() -> int:
             runtime: train_here(network, runtime, Path(folder), spikes, noise) for runtime in FORMATS
         }
         seconds: dict[str, list[float]] = {name: [] for name in contenders}
-        weights: dict[str, Tensor] = {}
         for _ in range(options.rounds):
-            for name, sample in contenders.items():
+            for name, (sample, _) in contenders.items():
                 begin = time.perf_counter()
-                weights[name] = sample()
+                sample()
                 seconds[name].append(time.perf_counter() - begin)
+        weights = {name: read() for name, (_, read) in contenders.items()}
     medians = {name: median(times) / options.steps * 1e6 for name, times in seconds.items()}
     apart = {name: float((w - weights[PEER]).abs().max()) for name, w in weights.items()}
     title = (
