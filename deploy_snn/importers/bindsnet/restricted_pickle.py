@@ -11,6 +11,7 @@ and self-containing files, and reports damage as six types of exceptions, often 
 """
 
 import pickletools
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, BinaryIO
@@ -42,6 +43,13 @@ def read_pickle(file: BinaryIO, makers: Mapping[Name, Maker], persistent: Callab
     """
     machine = _Machine(makers, persistent)
     opcodes = pickletools.genops(file)
+    # pickletools warns of a text with an unknown escape, such as "\h", and reads it as it stands.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return _run(machine, opcodes, where)
+
+
+def _run(machine: "_Machine", opcodes: Iterable[Any], where: str) -> Any:
     try:
         for opcode, argument, _ in opcodes:
             if opcode.name == "STOP":
