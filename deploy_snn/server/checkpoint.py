@@ -102,10 +102,7 @@ class Checkpoint(Store):
             raise InvalidInput("it has no name, or its stream is not binary")
         where = f"the stored stream {stored}"
         stream = unpack_stream(packed, self.contract, name, "the stored stream")
-        rows = self._database.execute(
-            "SELECT step, runtime, CAST(entry AS BLOB) FROM journal WHERE sequence = ? ORDER BY step", (stored,)
-        )
-        _, *followed = rows.fetchall() or [None]
+        _, *followed = self._database.execute(ENTRIES, (stored,)).fetchall() or [None]
         entries = [(step, entry) for step, _, entry in followed]
         return name, self._journal.replay(stream, entries, followed[0][1] if followed else "", where)
 
@@ -156,11 +153,11 @@ class Checkpoint(Store):
         if row is None or before == 0:
             return False
         last, first, size, runtime = row
+        if last != before or runtime != self._journal.runtime or stream.steps - first >= self._journal.every:
+            return False
         entry = self._journal.pack_entry(inputs, stream)
         size += len(entry)
-        if last != before or runtime != self._journal.runtime:
-            return False
-        if stream.steps - first >= self._journal.every or size > stream.nbytes:
+        if size > stream.nbytes:
             return False
         fields = (stored, stream.steps, first, size, runtime, entry)
         self._database.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)", fields)
