@@ -5,17 +5,12 @@ drop ``x + 0``, which turns -0.0 into 0.0. Parity counts the zeros of the other 
 """
 
 import numpy as np
-import torch
 from numpy.random import Generator
 
-from deploy_snn.bundle.trace import at
 from deploy_snn.contract import Role
-from deploy_snn.eager import to_numpy, to_torch
+from deploy_snn.parity.restarts import restarts_along
 from deploy_snn.parity.stimulus import Request, Stimulus, from_pattern
-from deploy_snn.tensors import Array, Arrays
-
-RESTART_EVERY = 4
-"""The number of steps between two states whose zeros get new signs."""
+from deploy_snn.tensors import Array
 
 
 def signed_zero(request: Request) -> Stimulus:
@@ -23,17 +18,13 @@ def signed_zero(request: Request) -> Stimulus:
 
     Noise keeps its values: it is drawn from [0, 1), and its sign has no meaning.
     """
-    rng, program = request.rng(), request.program
+    rng = request.rng()
     drives = from_pattern("poisson", request)
     noise = {spec.name for spec in request.contract.inputs if spec.role is Role.NOISE}
     inputs = {name: array if name in noise else with_signs(array, rng) for name, array in drives.inputs.items()}
-    restarts: dict[int, Arrays] = {}
-    state = to_numpy(program.initial_state(request.batch))
-    for step in range(request.steps):
-        if step % RESTART_EVERY == 0:
-            restarts[step] = state = {name: with_signs(array, rng) for name, array in state.items()}
-        with torch.no_grad():
-            state = to_numpy(program(to_torch(at(inputs, step)), to_torch(state))[1])
+    restarts = restarts_along(
+        request, inputs, lambda state: {name: with_signs(array, rng) for name, array in state.items()}
+    )
     count = sum(negative_zeros(array) for arrays in (inputs, *restarts.values()) for array in arrays.values())
     return Stimulus("signed-zero", inputs, restarts[0], {"-0.0": count}, restarts)
 
