@@ -1,6 +1,6 @@
 """The compiled step as an operator of ONNX Runtime: the source of a library with ``RegisterCustomOps``."""
 
-from deploy_snn.compiled.single_file import run_lines, single_file, source_hash
+from deploy_snn.compiled.single_file import run_lines, single_file, source_hash, tensor_tables
 from deploy_snn.compiled.source import CSource
 from deploy_snn.contract import Contract, TensorSpec
 
@@ -267,22 +267,16 @@ def operator_source(compiled: CSource, contract: Contract, *, header_name: str, 
         header_name: the name of the header that the source includes; its text replaces that line.
         weights_name: the file of the weights, which the compiler must find.
     """
-    taken = [*contract.inputs, *contract.states]
-    given = [*contract.outputs, *contract.states]
     names = {
         "DOMAIN": operator_domain(compiled),
         "SOURCE": source_hash(compiled),
-        "INPUTS": str(len(taken)),
-        "OUTPUTS": str(len(given)),
-        "RANK": str(max(len(spec.axes) for spec in (*taken, *given))),
-        "TAKES": "\n".join(map(_record, taken)),
-        "GIVES": "\n".join(map(_record, given)),
+        "INPUTS": str(len(contract.inputs) + len(contract.states)),
+        "OUTPUTS": str(len(contract.outputs) + len(contract.states)),
+        **tensor_tables(contract, _element_type),
         "CALL": "\n".join(f"    {line}" for line in run_lines(compiled, contract, steps="1", on_wrong_spikes=WRONG_SPIKES)),
     }
     return single_file(compiled, GLUE, names, header_name=header_name, weights_name=weights_name)
 
 
-def _record(spec: TensorSpec) -> str:
-    kind = "BOOL" if spec.dtype == "bool" else "FLOAT"
-    shape = ", ".join(str(0 if axis.size is None else axis.size) for axis in spec.axes) or "0"
-    return f"    {{ONNX_TENSOR_ELEMENT_DATA_TYPE_{kind}, {len(spec.axes)}, {{{shape}}}}},"
+def _element_type(spec: TensorSpec) -> str:
+    return f"ONNX_TENSOR_ELEMENT_DATA_TYPE_{'BOOL' if spec.dtype == 'bool' else 'FLOAT'}"

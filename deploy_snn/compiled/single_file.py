@@ -1,10 +1,10 @@
 """The compiled source in one file, for a library that is an operator of another runtime."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from deploy_snn.compiled.source import CSource
-from deploy_snn.contract import Contract
+from deploy_snn.contract import Contract, TensorSpec
 
 DATA = """
 /* The weights, at the address of this name. */
@@ -38,6 +38,26 @@ def single_file(compiled: CSource, glue: str, names: Mapping[str, str], *, heade
     before, found, after = compiled.source.partition(f'#include "{header_name}"\n')
     assert found
     return f"{before}\n{compiled.header}{after}{text}"
+
+
+def tensor_tables(contract: Contract, kind: Callable[[TensorSpec], str]) -> dict[str, str]:
+    """The tables ``TAKES`` and ``GIVES`` of an operator's tensors, in the contract's order, and their largest ``RANK``.
+
+    An operator takes inputs and states, and gives outputs and the next states. ``kind`` is how the other runtime writes the
+    element type of a tensor.
+    """
+    taken = [*contract.inputs, *contract.states]
+    given = [*contract.outputs, *contract.states]
+
+    def table(specs: Iterable[TensorSpec]) -> str:
+        return "\n".join(f"    {{{kind(spec)}, {len(spec.axes)}, {{{_sizes(spec)}}}}}," for spec in specs)
+
+    rank = max(len(spec.axes) for spec in (*taken, *given))
+    return {"TAKES": table(taken), "GIVES": table(given), "RANK": str(rank)}
+
+
+def _sizes(spec: TensorSpec) -> str:
+    return ", ".join(str(0 if axis.size is None else axis.size) for axis in spec.axes) or "0"
 
 
 def run_lines(compiled: CSource, contract: Contract, *, steps: str, on_wrong_spikes: str) -> list[str]:

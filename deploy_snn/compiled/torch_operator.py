@@ -6,9 +6,16 @@ torch that has these functions (2.9 and later).
 
 from collections.abc import Iterable
 
-from deploy_snn.compiled.single_file import between_states, run_lines, set_weights_lines, single_file, source_hash
+from deploy_snn.compiled.single_file import (
+    between_states,
+    run_lines,
+    set_weights_lines,
+    single_file,
+    source_hash,
+    tensor_tables,
+)
 from deploy_snn.compiled.source import CSource
-from deploy_snn.contract import Contract, TensorSpec
+from deploy_snn.contract import Contract
 
 NAMESPACE = "deploy_snn"
 
@@ -281,28 +288,19 @@ def operator_source(compiled: CSource, contract: Contract, *, header_name: str, 
         weights_name: the file of the weights, which the compiler must find.
     """
     schemas = operator_schemas(compiled, contract)
-    taken = [*contract.inputs, *contract.states]
-    given = [*contract.outputs, *contract.states]
     register = (REGISTER.format(schema=schema, name=operator_name(schema), work=work) for work, schema in schemas.items())
     names = {
         "NAMESPACE": NAMESPACE,
         "INPUTS": str(len(contract.inputs)),
-        "TAKEN": str(len(taken)),
+        "TAKEN": str(len(contract.inputs) + len(contract.states)),
         "OUTPUTS": str(len(contract.outputs)),
-        "GIVEN": str(len(given)),
-        "RANK": str(max(len(spec.axes) for spec in (*taken, *given))),
-        "TAKES": "\n".join(map(_record, taken)),
-        "GIVES": "\n".join(map(_record, given)),
+        "GIVEN": str(len(contract.outputs) + len(contract.states)),
+        **tensor_tables(contract, lambda spec: str(int(spec.dtype == "bool"))),
         "COMPUTE": "\n".join(f"    {line}" for line in _compute(compiled, contract)),
         "BOXED": "\n".join(BOXED.format(work=work).rstrip() for work in schemas).lstrip(),
         "REGISTER": "\n".join(text.strip("\n") for text in register),
     }
     return single_file(compiled, GLUE, names, header_name=header_name, weights_name=weights_name)
-
-
-def _record(spec: TensorSpec) -> str:
-    shape = ", ".join(str(0 if axis.size is None else axis.size) for axis in spec.axes) or "0"
-    return f"    {{{int(spec.dtype == 'bool')}, {len(spec.axes)}, {{{shape}}}}},"
 
 
 def _compute(compiled: CSource, contract: Contract) -> list[str]:
