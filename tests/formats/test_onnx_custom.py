@@ -4,7 +4,6 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
@@ -15,14 +14,11 @@ from deploy_snn import export, load_model
 from deploy_snn.bundle import Bundle
 from deploy_snn.eager import record
 from deploy_snn.errors import InvalidInput
-from deploy_snn.network import Dense, Network
-from deploy_snn.neurons import Input, LIFNodes
 from deploy_snn.reference import reference_program
 from deploy_snn.runtimes import find_runtime
 from deploy_snn.runtimes.step_file import StepFile
-from deploy_snn.tensors import Arrays
 
-STRICT = ("-std=c99", "-O3", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-pedantic", "-shared", "-fPIC")
+from .operator_models import STRICT, draw, models
 
 
 @pytest.fixture(autouse=True)
@@ -32,22 +28,7 @@ def include(headers: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def recorded() -> Network:
-    """A state that is an output too, weights in a file, and no input of its own name."""
-    torch.manual_seed(0)
-    network = Network(record=["y.v"])
-    network.add_layer(Input(n=1200), "x")
-    network.add_layer(LIFNodes(n=1000), "y")
-    network.add_connection(Dense((torch.rand(1200, 1000) * 64).round() / 64), "x", "y")
-    return network
-
-
-MODELS = {
-    "diehl_cook_2015": (lambda: load_model("models/diehl_cook_2015.py", n=8, n_input=40), 10),
-    "conv_lif": (lambda: load_model("models/conv_lif.py", size=6, channels=2), 10),
-    "input": (lambda: load_model("input", n=5), None),
-    "recorded": (recorded, None),
-}
+MODELS = models("x", "y")
 
 
 @pytest.fixture(scope="module")
@@ -61,18 +42,6 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bundle]
         return Bundle.open(folder / name)
 
     return bundle
-
-
-def draw(bundle: Bundle, steps: int, batch: int) -> Arrays:
-    rng = np.random.default_rng(0)
-    return {
-        spec.name: (
-            rng.random((steps, *spec.shape(batch=batch)), np.float32)
-            if spec.role == "noise"
-            else (rng.random((steps, *spec.shape(batch=batch))) < 0.3).astype(np.float32)
-        )
-        for spec in bundle.contract.inputs
-    }
 
 
 @pytest.mark.parametrize("name", MODELS)

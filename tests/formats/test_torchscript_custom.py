@@ -13,37 +13,19 @@ from numpy.testing import assert_allclose, assert_array_equal
 from deploy_snn import c_compiler, export, load_model
 from deploy_snn.bundle import Bundle
 from deploy_snn.bundle.bundle import file_record
-from deploy_snn.contract import Role
 from deploy_snn.eager import record, to_torch
 from deploy_snn.errors import InvalidInput
-from deploy_snn.network import Dense, Network
-from deploy_snn.neurons import Input, LIFNodes
 from deploy_snn.reference import reference_program
 from deploy_snn.runtimes import find_runtime
 from deploy_snn.runtimes.torchscript_custom import link_flags
-from deploy_snn.tensors import Arrays
 
-STRICT = ("-std=c99", "-O3", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-pedantic", "-shared", "-fPIC")
+from .operator_models import STRICT, draw, models
+
 RUNTIME = "torchscript-custom"
 MODULE, SOURCE = "model.custom.pt", "model.custom.c"
 
-
-def recorded() -> Network:
-    """A state that is an output too, weights in a file, and names that are no identifiers of C."""
-    torch.manual_seed(0)
-    network = Network(record=["für.v"])
-    network.add_layer(Input(n=1200), "Tensor")
-    network.add_layer(LIFNodes(n=1000), "für")
-    network.add_connection(Dense((torch.rand(1200, 1000) * 64).round() / 64), "Tensor", "für")
-    return network
-
-
-MODELS = {
-    "diehl_cook_2015": (lambda: load_model("models/diehl_cook_2015.py", n=8, n_input=40), 10),
-    "conv_lif": (lambda: load_model("models/conv_lif.py", size=6, channels=2), 10),
-    "input": (lambda: load_model("input", n=5), None),
-    "recorded": (recorded, None),
-}
+# "Tensor" is a name of torch, and "für" is no identifier of C.
+MODELS = models("Tensor", "für")
 
 
 @pytest.fixture(scope="module")
@@ -57,18 +39,6 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bundle]
         return Bundle.open(folder / name)
 
     return bundle
-
-
-def draw(bundle: Bundle, steps: int, batch: int) -> Arrays:
-    rng = np.random.default_rng(0)
-    return {
-        spec.name: (
-            rng.random((steps, *spec.shape(batch=batch)), np.float32)
-            if spec.role is Role.NOISE
-            else (rng.random((steps, *spec.shape(batch=batch))) < 0.3).astype(np.float32)
-        )
-        for spec in bundle.contract.inputs
-    }
 
 
 @pytest.mark.parametrize("name", MODELS)
