@@ -7,9 +7,9 @@ import onnxruntime as ort
 
 from deploy_snn.bundle import Bundle
 from deploy_snn.bundle.trace import at
-from deploy_snn.c_compiler import TUNED, build_library
 from deploy_snn.ort_headers import ort_headers
 from deploy_snn.runtimes.onnxruntime import OnnxRuntimeCpu, session_options
+from deploy_snn.runtimes.operator_library import operator_library
 from deploy_snn.tensors import Arrays
 
 STEP = "step.custom.onnx"
@@ -24,11 +24,8 @@ class OnnxRuntimeCustom(OnnxRuntimeCpu):
     step_file: ClassVar[str] = STEP
 
     def __init__(self, bundle: Bundle) -> None:
-        texts: dict[str, str | bytes] = {SOURCE: bundle.file(SOURCE).read_text()}
         weights = bundle.manifest.formats.get(FORMAT, {}).get("weights", "")
-        if weights:
-            texts[weights] = bundle.file(weights).read_bytes()
-        self._library = build_library(texts, flags=(TUNED, f"-I{ort_headers()}"))
+        self._library = operator_library(bundle, SOURCE, weights, (f"-I{ort_headers()}",))
         super().__init__(bundle)
 
     def _create_session(self, name: str) -> Any:

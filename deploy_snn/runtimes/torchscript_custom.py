@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from deploy_snn.bundle import Bundle
-from deploy_snn.c_compiler import TUNED, build_library
 from deploy_snn.errors import InvalidInput, first_line
+from deploy_snn.runtimes.operator_library import operator_library
 from deploy_snn.runtimes.torchscript import TorchScript
 from deploy_snn.torch_internals import load_operators
 
@@ -26,10 +26,7 @@ class TorchScriptCustom(TorchScript):
         namespace, operators, weights = (section.get(key) for key in ("namespace", "operators", "weights"))
         if not isinstance(namespace, str) or not isinstance(operators, list) or not isinstance(weights, str):
             raise InvalidInput(f"{bundle.path}: the manifest has no valid section '{FORMAT}': export the model again")
-        texts: dict[str, str | bytes] = {SOURCE: bundle.file(SOURCE).read_text()}
-        if weights:
-            texts[weights] = bundle.file(weights).read_bytes()
-        library = build_library(texts, flags=(TUNED, *link_flags()))
+        library = operator_library(bundle, SOURCE, weights, link_flags())
         try:
             load_operators(library, namespace, operators)
         except LookupError as error:
