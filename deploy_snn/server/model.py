@@ -2,49 +2,29 @@
 
 import asyncio
 import logging
-import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from time import monotonic
 
 import numpy as np
 
 from deploy_snn.bundle import Bundle
-from deploy_snn.contract import Role, TensorSpec, check_tensors
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.errors import ServerBusy, StepConflict, StoreFailed
 from deploy_snn.server.large import run_sized
+from deploy_snn.server.limits import Limits
 from deploy_snn.server.log import LOGGER, log_event
 from deploy_snn.server.names import SequenceId
 from deploy_snn.server.observer import CompletedRequest, Observer, notify
-from deploy_snn.server.protocol import MAX_JSON_OUTPUTS, InferRequest
+from deploy_snn.server.protocol import InferRequest
 from deploy_snn.server.queue import Answer, InferResult, PendingRequest, RequestQueue
+from deploy_snn.server.request_checks import RequestChecks
 from deploy_snn.server.stepper import Batch, Stepped, Stepper
 from deploy_snn.server.store import SharedStore, Store
 from deploy_snn.server.stream import MAX_STEPS, Stream, new_stream
-from deploy_snn.tensors import Arrays, check_finite
+from deploy_snn.tensors import Arrays
 
-
-@dataclass(frozen=True)
-class Limits:
-    """The limits of a model. Times are in seconds."""
-
-    max_batch: int = 64
-    max_wait: float = 0.0
-    """How long a batch waits for more requests after its first. While a batch runs, the next one fills in any case."""
-    max_streams: int = 10_000
-    max_state_bytes: int = 2**30
-    max_queue: int = 4096
-    idle_timeout: float = 600.0
-    max_rows: int = 4096
-    """Of one request."""
-    max_request_bytes: int = 2**28
-    """The memory of all tensors of a request: its inputs with their noise, its outputs and its state."""
-
-
-FLOAT32 = np.dtype("float32")
 LONGEST_BATCH = 30.0
 """A batch that takes more seconds than this makes its model not ready."""
 RESTART_DELAY = 0.1
@@ -77,16 +57,7 @@ class Model:
         self.limits = limits
         self.streams: dict[SequenceId, Stream] = {}
         """The streams, least recently stepped first. With a shared store these are copies, which may be out of date."""
-        self._output_names = [spec.name for spec in self.contract.outputs]
-        self._output_elements = {spec.name: math.prod(spec.shape(batch=1)) for spec in self.contract.outputs}
-        self._drives = {
-            spec.name: spec.shape(batch=1)[1:] if spec.batch_axis == 0 else (-1,)  # which no shape matches
-            for spec in self.contract.inputs
-            if spec.role is not Role.NOISE
-        }
-        self._specs_in_time = {spec.name: spec.in_time() for spec in self.contract.inputs}
-        self._state_row, self._state_shared = _row_bytes(self.contract.states)
-        self._step_row, self._step_shared = _row_bytes((*self.contract.inputs, *self.contract.outputs))
+        self._checks = RequestChecks(self.contract, limits)
         self._shared = store if isinstance(store, SharedStore) else None
         self._stepper = Stepper(bundle, runtime, store)
         self._queue = RequestQueue()
@@ -160,7 +131,7 @@ class Model:
         another step than the client expects; ServerBusy if a limit is reached.
         """
         size = sum(array.nbytes for array in request.inputs.values())
-        rows, steps = await run_sized(size, self._validate, request)
+        rows, steps = await run_sized(size, self._checks.sizes, request)
         future: asyncio.Future[InferResult] = asyncio.get_running_loop().create_future()
 
         def answer(result: InferResult | Exception) -> None:
@@ -180,7 +151,7 @@ class Model:
 
         It does without the tasks and futures that ``infer`` takes. Raises what ``infer`` raises before the step.
         """
-        rows, steps = self._validate(request)
+        rows, steps = self._checks.sizes(request)
         self._enqueue(request, rows, steps, on_answer)
 
     def _enqueue(self, request: InferRequest, rows: int, steps: int | None, on_answer: Answer) -> None:
@@ -280,70 +251,6 @@ class Model:
         """The streams that have a request which is pending or being stepped."""
         unfinished = {pending.request.sequence for pending, _ in self._unfinished}
         return self._queue.sequences() | self._claiming | self._stepping | unfinished
-
-    def _validate(self, request: InferRequest) -> tuple[int, int | None]:
-        """Check a request against the contract. Return its rows, and its steps, or None for a step without a time axis.
-
-        Noise may be omitted.
-        """
-        for name in request.outputs:
-            if name not in self._output_names:  # checked before the step, whose results the client would not get
-                raise InvalidInput(f"unknown output '{name}'; choose from {', '.join(self._output_names)}")
-        rows, steps = self._sizes(request.inputs) or self._check_inputs(request.inputs)
-        self._check_size(rows, steps or 1)
-        if not request.binary or request.outputs:
-            asked = request.outputs or dict.fromkeys(self._output_names, request.binary)
-            elements = sum(self._output_elements[name] for name, binary in asked.items() if not binary)
-            if elements * rows * (steps or 1) > MAX_JSON_OUTPUTS:
-                raise InvalidInput(
-                    f"outputs of more than {MAX_JSON_OUTPUTS} elements must be asked for in binary (binary_data)"
-                )
-        check_finite(request.inputs, "input")
-        return rows, steps
-
-    def _sizes(self, inputs: Arrays) -> tuple[int, int | None] | None:
-        """The rows and steps of inputs that are just the drives, each with its batch first; None for all others.
-
-        It finds in a fraction of the time what ``_check_inputs`` finds for them.
-        """
-        if inputs.keys() != self._drives.keys():
-            return None
-        leading: tuple[int, ...] | None = None
-        for name, array in inputs.items():
-            own = self._drives[name]
-            axes = array.ndim - len(own)
-            if array.dtype is not FLOAT32 or axes not in (1, 2) or array.shape[axes:] != own:
-                return None
-            if leading is None:
-                leading = array.shape[:axes]
-            elif leading != array.shape[:axes]:
-                return None
-        if not leading or 0 in leading:
-            return None
-        return (leading[0], None) if len(leading) == 1 else (leading[1], leading[0])
-
-    def _check_inputs(self, inputs: Arrays) -> tuple[int, int | None]:
-        """Check inputs against the contract; noise may be omitted. Return their rows and steps, as ``_validate``."""
-        expected = [spec for spec in self.contract.inputs if spec.role is not Role.NOISE or spec.name in inputs]
-        ranks = {len(spec.axes) - inputs[spec.name].ndim for spec in expected if spec.name in inputs}
-        chunk = ranks == {-1}
-        sizes = check_tensors([self._specs_in_time[spec.name] for spec in expected] if chunk else expected, inputs, "input")
-        return sizes["batch"], sizes["time"] if chunk else None
-
-    def _check_size(self, rows: int, steps: int) -> None:
-        """Check, before memory is taken, what a request will need. Raises InvalidInput for one that is too large."""
-        limits = self.limits
-        if rows > limits.max_rows:
-            raise InvalidInput(f"the inputs have batch size {rows}; at most {limits.max_rows} rows fit in a request")
-        size = self._state_size(rows) + steps * (rows * self._step_row + self._step_shared)
-        if size > limits.max_request_bytes:
-            raise InvalidInput(
-                f"{steps} steps of {rows} rows take {size} bytes of inputs, outputs and state; at most "
-                f"{limits.max_request_bytes} fit in a request: send shorter chunks"
-            )
-
-    def _state_size(self, rows: int) -> int:
-        return rows * self._state_row + self._state_shared
 
     async def _serve(self) -> None:
         while True:
@@ -468,7 +375,7 @@ class Model:
             if request.sequence is not None:
                 if request.sequence in self._importing:
                     raise StepConflict(f"sequence {request.sequence!r} is being imported by another request")
-                self._check_room(self._state_size(pending.batch), stream)
+                self._check_room(self._checks.state_bytes(pending.batch), stream)
             fresh = new_stream(self.bundle.initial_state(pending.batch), pending.batch, request.sequence, request.seed)
             fresh = fresh.held_under(pending.token)
             if request.sequence is not None and stream is None:
@@ -543,12 +450,3 @@ class Model:
         for sequence, steps in before.items():
             if sequence not in self.streams:
                 log_event("idle stream dropped", model=self.name, sequence=sequence, steps=steps)
-
-
-def _row_bytes(specs: Iterable[TensorSpec]) -> tuple[int, int]:
-    """The bytes that tensors take for each row, and those that all rows share."""
-    row = shared = 0
-    for spec in specs:
-        size = math.prod(spec.shape(batch=1)) * (4 if spec.dtype == "float32" else 1)
-        row, shared = (row, shared + size) if spec.batch_axis is None else (row + size, shared)
-    return row, shared

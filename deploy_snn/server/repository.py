@@ -16,10 +16,11 @@ from deploy_snn.runtimes import fastest_runtime
 from deploy_snn.server.body import BodyLimits, BytesInFlight
 from deploy_snn.server.errors import Forbidden, ModelNotFound
 from deploy_snn.server.journal import Journal
+from deploy_snn.server.limits import Limits
 from deploy_snn.server.live_monitor import LiveMonitor
 from deploy_snn.server.log import log_event
 from deploy_snn.server.metrics import Metrics, gauge
-from deploy_snn.server.model import Limits, Model
+from deploy_snn.server.model import Model
 from deploy_snn.server.protocol import InferRequest
 from deploy_snn.server.queue import InferResult
 from deploy_snn.server.store import OpenStore

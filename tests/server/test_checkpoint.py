@@ -20,7 +20,8 @@ from deploy_snn.bundle import Bundle
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server.checkpoint import Checkpoint
 from deploy_snn.server.errors import StoreFailed
-from deploy_snn.server.model import Limits, Model
+from deploy_snn.server.limits import Limits
+from deploy_snn.server.model import Model
 from deploy_snn.server.protocol import InferRequest
 from deploy_snn.server.queue import InferResult
 from deploy_snn.server.stream import new_stream, unpack_stream

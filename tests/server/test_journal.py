@@ -28,7 +28,8 @@ from deploy_snn.runtimes import find_runtime
 from deploy_snn.server.checkpoint import Checkpoint
 from deploy_snn.server.errors import StoreFailed
 from deploy_snn.server.journal import Journal
-from deploy_snn.server.model import Limits, Model
+from deploy_snn.server.limits import Limits
+from deploy_snn.server.model import Model
 from deploy_snn.server.protocol import InferRequest
 from deploy_snn.server.stream import Stream, copy_generator, draw_noise, new_stream, pack_stream
 from deploy_snn.tensors import Arrays, pack_tensors, unpack_tensors

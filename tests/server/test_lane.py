@@ -19,7 +19,7 @@ from deploy_snn.server.app import create_app
 from deploy_snn.server.body import BodyLimits
 from deploy_snn.server.connection import Connection
 from deploy_snn.server.lane import KnownHead, Lane, Respond
-from deploy_snn.server.model import Limits
+from deploy_snn.server.limits import Limits
 from deploy_snn.server.repository import Repository, Settings
 
 EXPORT = Path(__file__).parent.parent.parent / "export"

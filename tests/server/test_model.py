@@ -17,7 +17,8 @@ from deploy_snn.errors import InvalidInput
 from deploy_snn.runtimes.eager import Eager
 from deploy_snn.server import stepper
 from deploy_snn.server.errors import ServerBusy, StepConflict
-from deploy_snn.server.model import Limits, Model
+from deploy_snn.server.limits import Limits
+from deploy_snn.server.model import Model
 from deploy_snn.server.names import SequenceId
 from deploy_snn.server.protocol import InferRequest
 from deploy_snn.server.queue import InferResult

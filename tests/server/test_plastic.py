@@ -8,7 +8,8 @@ import pytest
 
 from deploy_snn.bundle import Bundle
 from deploy_snn.cli.export import export_model
-from deploy_snn.server.model import Limits, Model
+from deploy_snn.server.limits import Limits
+from deploy_snn.server.model import Model
 from deploy_snn.server.names import SequenceId
 from deploy_snn.server.protocol import InferRequest
 

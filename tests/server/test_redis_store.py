@@ -24,7 +24,8 @@ from deploy_snn.bundle import Bundle
 from deploy_snn.errors import InvalidInput
 from deploy_snn.server import redis_store
 from deploy_snn.server.errors import StepConflict, StoreFailed
-from deploy_snn.server.model import Limits, Model
+from deploy_snn.server.limits import Limits
+from deploy_snn.server.model import Model
 from deploy_snn.server.protocol import InferRequest
 from deploy_snn.server.redis_store import RedisStore
 from deploy_snn.server.stream import new_stream

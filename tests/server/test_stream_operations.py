@@ -20,7 +20,8 @@ from deploy_snn.errors import InvalidInput
 from deploy_snn.runtimes.eager import Eager
 from deploy_snn.server.checkpoint import Checkpoint
 from deploy_snn.server.errors import ServerBusy, StepConflict
-from deploy_snn.server.model import Limits, Model
+from deploy_snn.server.limits import Limits
+from deploy_snn.server.model import Model
 from deploy_snn.server.protocol import InferRequest
 from deploy_snn.server.stream import draw_noise, new_stream, pack_stream, unpack_stream
 from deploy_snn.tensors import Arrays
