@@ -1,4 +1,4 @@
-"""Compiled C beside a loop by hand, our other runtimes and the peers: microseconds a step, one core, in one run.
+"""Compare compiled C with a hand-written loop, our other runtimes and other frameworks: microseconds a step, one core.
 
 ``make compiled`` installs the peers and runs all cases. A part, in the environments that it has made:
 ``.venv/compiled/bin/python benchmarks/compiled.py --cases lif,batch [--rounds 10] [--markdown FILE]``

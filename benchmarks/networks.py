@@ -35,7 +35,7 @@ Run = Callable[[], object]
 
 
 def bindsnet_network(n: int, batch: int, w: torch.Tensor) -> Any:
-    """The same network in BindsNET: what it does with matrices, ours does one to one and by a sum."""
+    """The same network in BindsNET. It uses matrices where our network has one-to-one and summing connections."""
     bindsnet_nodes()  # for its error, and so that the package's heavy top level is never run
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -72,7 +72,7 @@ class Cost:
 
 
 def measure_one(server: tuple[str, int], bundle: Bundle, width: int, seconds: float, client: redis.Redis) -> Cost:
-    """Let streams step, and read before and after what the server, Redis and the system say of the two."""
+    """Step streams, and measure the processor time and the bytes of the server and of Redis."""
     address, process = server
 
     def read() -> np.ndarray:

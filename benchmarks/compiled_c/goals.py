@@ -29,7 +29,7 @@ class Goal:
     where: str = ""
 
     def row(self, result: Result) -> list[str] | None:
-        """The case, what is compared, what was measured, the goal and whether it is met; None if it does not apply."""
+        """One row of the table: case, compared quantity, measured value, goal, met. None if the goal does not apply."""
         micros = result.micros
         if self.first not in micros or self.second not in micros or self.where not in result.case.title:
             return None

@@ -118,7 +118,7 @@ def _output_names(captured: ExportedProgram) -> list[str]:
 
 
 def _minimise(model: ir.Model, *, event_driven: bool) -> None:
-    """Remove what is not needed. Not ``event_driven`` for a step: a CUDA graph has no shapes that depend on data."""
+    """Remove needless nodes. ``event_driven`` adds shapes that depend on data, which a CUDA graph of a step cannot have."""
     fold_constants(model, input_size_limit=FOLD_LIMIT, output_size_limit=FOLD_LIMIT)
     for graph in model.graphs():
         for node in list(graph):

@@ -29,7 +29,7 @@ OTHER_PYTHON = ("PYTHONPATH", "PYTHONHOME")
 
 
 def find_onnx2tf() -> str | None:
-    """The path of the command: what ``$DEPLOY_SNN_ONNX2TF`` names, or ``onnx2tf`` on PATH; None if there is none."""
+    """Return the path of the command in ``$DEPLOY_SNN_ONNX2TF``, or of ``onnx2tf`` on PATH; None if it is not found."""
     return shutil.which(os.environ.get(VARIABLE) or "onnx2tf")
 
 
@@ -65,7 +65,7 @@ def convert(model: bytes, keep: Iterable[str]) -> bytes:
 
 
 def _reason(log: str) -> str:
-    """The line of a log that says what is wrong: the last one with an error, else the last one."""
+    """Return the last line of a log that contains "error", or else its last line."""
     lines = [line.strip() for line in re.sub(r"\x1b\[\d*m", "", log).replace("\r", "\n").splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower()]
     return (errors or lines or ["it printed nothing"])[-1]

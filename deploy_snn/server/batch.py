@@ -63,7 +63,7 @@ def _concatenate(spec: TensorSpec, arrays: list[Array], time_axes: int = 0) -> A
 
 
 def _split(spec: TensorSpec, array: Array, bounds: list[int], time_axes: int = 0, *, copy: bool = True) -> list[Array]:
-    """Each stream's rows: copies of what is kept, because a view would keep the whole batch in memory."""
+    """The rows of each stream. Copy what is kept between steps: a view would keep the whole batch in memory."""
     if spec.batch_axis is None or len(bounds) == 2:
         return [array]
     leading = (slice(None),) * (spec.batch_axis + time_axes)

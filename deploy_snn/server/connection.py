@@ -1,4 +1,4 @@
-"""A client's connection: uvicorn's HTTP/1.1, with limits on the time and the size of a request's head, and a fast lane."""
+"""A client's connection: uvicorn's HTTP/1.1, with limits on the time and the size of a request's head, and a fast path."""
 
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
@@ -26,13 +26,13 @@ class Connection(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._lane = lane
         self._between = True
-        """Whether the parser has read all of a message, and nothing of the next."""
+        """Whether the parser is between two messages."""
         self._raw_head = b""
-        """The head that the parser is about to read, if it came in one piece and nothing before it."""
+        """The bytes of the head that is being parsed, if they arrived together and at the start of a read."""
         self._in_lane = self._closing = False
-        """Whether a request is in the lane, and whether the connection ends with its response."""
+        """Whether the lane has a request of this connection, and whether to close after the response."""
         self._held = bytearray()
-        """What came meanwhile."""
+        """The bytes that arrived while the lane has a request."""
         self._idle_since = 0.0
         self._in_head = True
         """Whether the next byte belongs to a head."""
@@ -63,7 +63,7 @@ class Connection(HttpToolsProtocol):
         self._raw_head = b""
 
     def _respond(self, head: bytes, body: bytes) -> None:
-        """Write the response to the request in the lane, and go on with what came meanwhile."""
+        """Write the response of the lane, then process the bytes that arrived in the meantime."""
         self._in_lane, self._idle_since = False, self.loop.time()
         if self.transport.is_closing():
             return
@@ -118,7 +118,7 @@ class Connection(HttpToolsProtocol):
         self._unlimit_head()
         if self._raw_head and self._learnable():
             self._lane.learn(self._raw_head, self.url, self.headers)
-        self._raw_head = b""  # a second head of the same piece is none of its own
+        self._raw_head = b""  # it does not belong to a second head in the same read
         super().on_headers_complete()
         self._unanswered = [cycle for cycle in self._unanswered if not cycle.response_complete] + [self.cycle]
         if upgrade and not self._should_upgrade():
@@ -172,7 +172,7 @@ class Connection(HttpToolsProtocol):
             self._timer = self.loop.call_later(self.timeout_keep_alive, self._on_timeout)
 
     def _on_timeout(self) -> None:
-        """Close the connection, unless the lane has had a request meanwhile: it leaves the timer alone."""
+        """Close the connection, unless the lane has had a request since: the lane does not restart the timer."""
         now = self.loop.time()
         left = self.timeout_keep_alive - (0 if self._in_lane else now - self._idle_since)
         if left <= 0.001:

@@ -38,7 +38,7 @@ class Journal:
     Args:
         bundle: the bundle of the model.
         runtime: the name of the runtime that steps it.
-        every: the number of steps after which the weights are stored again; 1 for with each request, without a journal.
+        every: the number of steps after which the weights are stored again; 1 stores them with each request.
     """
 
     def __init__(self, bundle: Bundle, runtime: str = "", every: int = 1) -> None:

@@ -1,8 +1,8 @@
-"""A short cut for small infer requests whose head is, byte for byte, one that has been parsed and authorised before.
+"""A fast path for small infer requests whose head has the same bytes as one that was parsed and authorised before.
 
-The clients of a model send the same head again and again. Such a request needs no HTTP parser, no task and no future: its
-body is parsed where it arrives, and its response is written where its batch ends. All other requests take the way through
-``InferShortcut``, with the same answers.
+Clients send the same head with every request. A request with a known head needs no HTTP parser, task or future: its body is
+parsed when it arrives, and its response is written when its batch ends. All other requests go through ``InferShortcut`` and
+get the same responses.
 """
 
 import asyncio
@@ -24,35 +24,35 @@ from deploy_snn.server.repository import VERSION, Outcome, Repository
 from deploy_snn.server.schema import OCTET_STREAM
 
 MAX_HEADS, MAX_HEAD_BYTES = 512, 4096
-"""How many heads are kept, and the largest size of one."""
+"""The largest number of heads to remember, and the largest size of a head."""
 END = b"\r\n\r\n"
 EXCLUDED = frozenset((b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"trailer"))
-"""A request with one of these headers takes the other way."""
+"""Requests with one of these headers go through ``InferShortcut``."""
 
 BINARY = f"{HEADER_LENGTH.lower()}: %d\r\ncontent-length: %d\r\ncontent-type: {OCTET_STREAM}\r\n".encode()
-"""The headers of a response with binary data."""
+"""The response headers for binary data."""
 
 Respond = Callable[[bytes, bytes], None]
-"""Writes a response: its status line and headers, each with its line end, and its body."""
+"""Writes a response. Arguments: the status line and the headers, each with its line end; the body."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownHead:
-    """What the head of an infer request says."""
+    """The parsed head of an infer request."""
 
     path: str
     model: str
     version: str
     size: int
-    """Of the body, in bytes."""
+    """The size of the body in bytes."""
     json_size: str | None
-    """Of the JSON, if binary data follow it; as the header has it."""
+    """The header with the size of the JSON, if binary data follow it."""
     gzip: bool
     """Whether the client accepts compressed responses."""
 
 
 class Lane:
-    """Answers the requests whose heads it knows."""
+    """Answers requests with known heads."""
 
     def __init__(self, repository: Repository) -> None:
         settings = repository.settings
@@ -64,11 +64,11 @@ class Lane:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def find(self, head: bytes) -> KnownHead | None:
-        """What a head says, if it is known."""
+        """Return the parsed head, or None for an unknown one."""
         return self._heads.get(head)
 
     def learn(self, head: bytes, url: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-        """Keep a head that the parser has read: of a POST by HTTP/1.1, after which the connection stays open."""
+        """Remember a head that was parsed: of a POST over HTTP/1.1 on a connection that stays open."""
         match = PATH.fullmatch(url.decode("latin-1"))
         if not match or not self._is_open or len(head) > MAX_HEAD_BYTES or b"%" in url or b"?" in url:
             return
@@ -76,7 +76,7 @@ class Lane:
         size = named.get("content-length", "")
         if any(name in EXCLUDED for name, _ in headers) or not (size.isascii() and size.isdigit()):
             return
-        # A line for each header: the parser may take other line ends than ours, and so another end of the head.
+        # One line for each header: the parser accepts other line ends too, and would find another end of the head.
         if int(size) > self._largest or head.count(b"\n") != len(headers) or head.count(b"\r\n") != len(headers):
             return
         if self._policy.error_response("POST", match[0], named) is not None:
@@ -110,7 +110,7 @@ class Lane:
                 return
             try:
                 head, rendered = _render(known, request, result)
-            except Exception as error:  # noqa: BLE001  (whatever it is, it has a response)
+            except Exception as error:  # noqa: BLE001  (every error gets a response)
                 _send(error_response(known.path, error), respond)
             else:
                 respond(head, rendered)
@@ -121,7 +121,7 @@ class Lane:
         """Render a large response in a thread."""
         try:
             response = await finish(known.model, request, result, accepts_gzip=known.gzip)
-        except Exception as error:  # noqa: BLE001  (whatever it is, it has a response)
+        except Exception as error:  # noqa: BLE001  (every error gets a response)
             response = error_response(known.path, error)
         _send(response, respond)
 

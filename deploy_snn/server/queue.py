@@ -20,12 +20,12 @@ class InferResult(NamedTuple):
 
 
 Answer = Callable[[InferResult | Exception], None]
-"""Is called once with the result of a request, or with the error for which it has none."""
+"""Called once with the result of a request, or with its error."""
 
 
 @dataclass(eq=False)
 class PendingRequest:
-    """A request whose inputs conform to the contract, and who waits for its result."""
+    """A request whose inputs conform to the contract, and the function that receives its result."""
 
     request: InferRequest
     batch: int
@@ -41,7 +41,7 @@ class PendingRequest:
     answered: bool = False
 
     def answer(self, result: InferResult | Exception) -> None:
-        """Hand on the result or the error, unless that has been done."""
+        """Pass the result or the error to ``on_answer``, at most once."""
         if self.answered:
             return
         self.answered = True

@@ -114,8 +114,8 @@ class Repository(Collector):
     def submit(self, name: str, version: str, size: int, parse: Parse, on_answer: OnAnswer) -> None:
         """Parse and step a small request of ``size`` bytes, and count it as one infer request, as ``request`` does.
 
-        ``on_answer`` is called once, now or when the request's batch ends, with the request and its result, or with the
-        error for which it has none. It is for servers without tracing: a span needs a task.
+        ``on_answer`` is called once, at once or when the request's batch ends, with the request and its result, or with
+        an error. Use it only without tracing: a span needs a task.
         """
         begun, taken = perf_counter(), 0
 
@@ -126,7 +126,7 @@ class Repository(Collector):
 
         try:
             model = self.find(name, version)
-        except ModelNotFound as error:  # which is not counted: any client could add a name to the metrics
+        except ModelNotFound as error:  # not counted: any client could add names to the metrics
             on_answer(error)
             return
         try:

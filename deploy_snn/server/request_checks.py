@@ -27,7 +27,7 @@ class RequestChecks:
         self._output_names = [spec.name for spec in contract.outputs]
         self._output_elements = {spec.name: math.prod(spec.shape(batch=1)) for spec in contract.outputs}
         self._drives = {
-            spec.name: spec.shape(batch=1)[1:] if spec.batch_axis == 0 else (-1,)  # which no shape matches
+            spec.name: spec.shape(batch=1)[1:] if spec.batch_axis == 0 else (-1,)  # matches no shape
             for spec in contract.inputs
             if spec.role is not Role.NOISE
         }

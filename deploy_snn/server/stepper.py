@@ -148,7 +148,7 @@ class Stepper:
             await self.in_thread(self._store.write, streams, ended)
 
     async def settle(self, streams: Mapping[SequenceId, Stream]) -> None:
-        """Store whole what the store has in journals. Raises StoreFailed."""
+        """Store whole those streams that have a journal. Raises StoreFailed."""
         if self._store:
             await self.in_thread(self._store.settle, dict(streams))
 

@@ -162,7 +162,7 @@ class _StreamCall:
 
     def __init__(self) -> None:
         self._slots = deque[list[bytes]]()
-        """One for each request that has no answer, or whose answer is not written: empty, or with its answer."""
+        """One list for each request whose answer is not written yet: empty, or with the answer."""
         self._changed: asyncio.Future[None] | None = None
         self._freed: asyncio.Future[None] | None = None
         self._ended = False
@@ -197,7 +197,7 @@ class _StreamCall:
         return True
 
     def take(self) -> Iterator[bytes]:
-        """The answers that are there, in their order. One counts as written when the next is asked for."""
+        """Yield the available answers in order. An answer counts as written when the next one is requested."""
         while self._slots and self._slots[0]:
             yield self._slots[0][0]
             self._slots.popleft()
